@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Blind index tokens: a keyed, truncated hash of a normalised value.
+
+Implements ``spec/field-format.md``, section "Blind index". Does not normalise, and does not
+hide equality: two rows with one value have one token, which is the whole use of it.
+"""
+
+import hmac
+
+from lacre._core.canonical import canonical
+from lacre._core.derive import INDEX, expand
+from lacre.errors import MisuseError
+
+__all__ = ["index_key", "token"]
+
+
+def index_key(
+    root: bytes,
+    *,
+    store: str,
+    table: str,
+    column: str,
+    index: str,
+    kind: str,
+    normaliser: str,
+    part: str,
+    bits: int,
+    version: int,
+) -> bytes:
+    """
+    Derive the key of one index from the index root of its tenant and class.
+
+    Everything that would make two indexes differ is in it, `bits` and `kind` included: no
+    index is a prefix of another, and two columns never correlate.
+    """
+    place = canonical(
+        {
+            "bits": str(bits),
+            "column": column,
+            "index": index,
+            "kind": kind,
+            "normaliser": normaliser,
+            "part": part,
+            "store": store,
+            "table": table,
+            "version": str(version),
+        }
+    )
+    return expand(root, INDEX, place, 32)
+
+
+def token(key: bytes, normalised: bytes, bits: int) -> bytes:
+    """Return the leftmost *bits* of HMAC-SHA-512(*key*, *normalised*), spare bits zero."""
+    if len(key) != 32 or not 1 <= bits <= 512:
+        raise MisuseError("a token takes an index key of 32 bytes and 1 to 512 bits")
+    size = (bits + 7) // 8
+    digest = bytearray(hmac.digest(key, normalised, "sha512")[:size])
+    digest[-1] &= 0xFF << (size * 8 - bits) & 0xFF
+    return bytes(digest)

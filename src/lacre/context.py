@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Who acts, as what, and why.
+
+`acting_as` opens a block in which a principal acts for a purpose; `current` finds it. A block
+that is over leaves an *ended* acting behind in every context that still holds it (a leaked
+generator, a background task), and that is refused: never the previous principal, never nobody.
+
+Does not prove who the principal is: the application declares it, the policy decides on it, the
+audit log records it (``docs/threat-model.md``).
+"""
+
+import sys
+from collections.abc import Iterable
+from contextvars import ContextVar, Token
+from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
+from types import TracebackType
+from typing import Any, final
+
+from lacre.errors import ActingEnded, ConfigurationError, MisuseError, NoPrincipal
+
+__all__ = ["Acting", "acting_as", "current"]
+
+_current: ContextVar["Acting | None"] = ContextVar("lacre_acting", default=None)
+
+
+@final
+class Acting:
+    """One principal, in one block. Two are equal if they would be decided alike."""
+
+    __slots__ = ("__weakref__", "decisions", "ended", "identity", "principal", "purpose", "roles", "tenant")
+
+    def __init__(self, principal: str, roles: frozenset[str], purpose: str, tenant: str | None) -> None:
+        self.principal = principal
+        self.roles = roles
+        self.purpose = purpose
+        self.tenant = tenant
+        self.identity = (principal, roles, purpose, tenant)
+        self.ended = False
+        # Decisions made for this acting, by policy: they end with it.
+        self.decisions: dict[Any, Any] = {}
+
+    def __repr__(self) -> str:
+        state = ", ended" if self.ended else ""
+        return f"<Acting {self.principal} as {sorted(self.roles)} for {self.purpose}{state}>"
+
+
+def current() -> Acting:
+    """
+    Return who is acting.
+
+    Raises:
+        NoPrincipal: outside every `acting_as` block.
+        ActingEnded: in a context that outlived its block.
+    """
+    acting = _current.get()
+    if acting is None:
+        raise NoPrincipal(
+            "nobody is acting",
+            hint='wrap the call: with lacre.acting_as("svc:name", roles={"role"}, purpose="why"): ...',
+        )
+    if acting.ended:
+        raise ActingEnded(
+            f"the acting_as block of {acting.principal} is over, but this code still runs in its context",
+            hint="open a block of its own around this code (a background task needs one of its own)",
+        )
+    return acting
+
+
+@final
+class acting_as:  # noqa: N801 - reads as a verb where it is used
+    """
+    Act as *principal* in a ``with`` block.
+
+    Args:
+        principal: who acts, for example ``svc:kyc`` or ``user:ana``.
+        roles: what they act as; the policy gives rights to roles.
+        purpose: why. Required, because an access without a reason is not evidence.
+        tenant: whose data. Without one the configuration's default is used.
+        across_yield: allow the block inside a generator, where it stays open in the consumer's
+            code between two values: meant for test fixtures.
+
+    Raises:
+        MisuseError: opened inside a generator without *across_yield*, or entered twice.
+    """
+
+    __slots__ = ("_across_yield", "_acting", "_token")
+
+    def __init__(
+        self,
+        principal: str,
+        *,
+        roles: Iterable[str] = (),
+        purpose: str,
+        tenant: str | None = None,
+        across_yield: bool = False,
+    ) -> None:
+        if not principal or not isinstance(principal, str):
+            raise ConfigurationError("a principal is a non-empty string", hint='for example "svc:kyc"')
+        if isinstance(roles, str):
+            raise ConfigurationError("roles is a set of names, not one string", hint=f'roles={{"{roles}"}}')
+        if not purpose or not isinstance(purpose, str):
+            raise ConfigurationError("a purpose is a non-empty string", hint='for example purpose="kyc"')
+        if tenant is not None and (not tenant or not isinstance(tenant, str)):
+            raise ConfigurationError("a tenant is a non-empty string", hint="leave it out to use the default tenant")
+        self._acting = Acting(principal, frozenset(roles), purpose, tenant)
+        self._across_yield = across_yield
+        self._token: Token[Acting | None] | None = None
+
+    def __enter__(self) -> Acting:
+        if self._token is not None or self._acting.ended:
+            raise MisuseError("an acting_as block is entered once", hint="make a new one")
+        if not self._across_yield and _caller_is_generator():
+            raise MisuseError(
+                "acting_as was opened inside a generator: between two values the consumer's code would act as this principal",
+                hint="open the block around the loop that consumes the generator, or pass across_yield=True where the leak is meant",
+            )
+        self._token = _current.set(self._acting)
+        return self._acting
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        # First of all: whoever still holds this acting, in whatever context, holds an ended one.
+        self._acting.ended = True
+        self._acting.decisions.clear()
+        token, self._token = self._token, None
+        if token is not None:
+            try:
+                _current.reset(token)
+            except ValueError:
+                # Closed in another context than it was opened in (an abandoned async generator):
+                # what it left there is ended, which is all that reset would have achieved.
+                return
+
+
+def _caller_is_generator() -> bool:
+    # Frame 0 is this function, 1 is __enter__, 2 whoever opened the block. ExitStack opens it on
+    # behalf of its caller, so contextlib's frames are looked through.
+    frame = sys._getframe(2)  # noqa: SLF001 - the documented way to the caller's frame
+    while frame.f_globals.get("__name__") == "contextlib" and frame.f_back is not None:
+        frame = frame.f_back
+    return bool(frame.f_code.co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR))
