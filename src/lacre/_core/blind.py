@@ -53,6 +53,7 @@ def index_key(
 def token(key: bytes, normalised: bytes, bits: int) -> bytes:
     """Return the leftmost *bits* of HMAC-SHA-512(*key*, *normalised*), spare bits zero."""
     if len(key) != 32 or not 1 <= bits <= 512:
+        del key, normalised  # a traceback's locals hold neither key nor plaintext
         raise MisuseError("a token takes an index key of 32 bytes and 1 to 512 bits")
     size = (bits + 7) // 8
     digest = bytearray(hmac.digest(key, normalised, "sha512")[:size])

@@ -3,15 +3,17 @@
 One byte string for one map of strings: the AWS Encryption SDK's context serialisation.
 
 Implements ``spec/field-format.md``, section "Canonical maps". Does not normalise Unicode, does
-not read maps back, and knows no key's meaning except those of a field context.
+not read maps back, and knows no key's meaning except those of a field context. `row_text` is
+the section "Row ids".
 """
 
+import json
 from collections.abc import Mapping
-from functools import lru_cache
+from uuid import UUID
 
 from lacre.errors import MisuseError
 
-__all__ = ["FieldPlace", "canonical"]
+__all__ = ["FieldPlace", "canonical", "row_text"]
 
 
 def canonical(pairs: Mapping[str, str]) -> bytes:
@@ -45,26 +47,65 @@ class FieldPlace:
     __slots__ = ("_after", "_before")
 
     def __init__(self, *, column: str, store: str, table: str, tenant: str, type: str) -> None:  # noqa: A002
-        whole = canonical({"column": column, "row": "", "store": store, "table": table, "tenant": tenant, "type": type})
+        whole = canonical(
+            {
+                "column": column,
+                "row": "",
+                "store": store,
+                "table": table,
+                "tenant": tenant,
+                "type": type,
+            }
+        )
         # "column" sorts first, "row" second: the hole is after count, the column pair and row's key.
         hole = 2 + 2 + 6 + 2 + len(_utf8(column)) + 2 + 3
         self._before, self._after = whole[:hole], whole[hole + 2 :]
 
     def at(self, row: str) -> bytes:
-        text = row.encode()
+        text = _utf8(row)
         size = len(text)
         if not 0 < size <= 0xFFFF:
             raise MisuseError("a row id is 1 to 65535 bytes of text")
         return b"%b%b%b%b" % (self._before, size.to_bytes(2, "big"), text, self._after)
 
 
-@lru_cache(maxsize=256)
+def row_text(*parts: UUID | int | str) -> str:
+    """
+    Return the text of a row id: one part of a simple key, all parts in order of a composite one.
+
+    Raises:
+        MisuseError: a part that has no row id text (a bool, a float, bytes, an empty string).
+    """
+    texts = [_part_text(part) for part in parts]
+    if not texts:
+        raise MisuseError("a row id has at least one part")
+    return (
+        texts[0]
+        if len(texts) == 1
+        else json.dumps(texts, separators=(",", ":"), ensure_ascii=False)
+    )
+
+
+def _part_text(part: UUID | int | str) -> str:
+    if isinstance(part, UUID):
+        return part.hex
+    # Exactly int: True would be the text of nothing, and an IntEnum is stored as the database says.
+    if type(part) is int and -(1 << 63) <= part < 1 << 64:
+        return str(part)
+    if isinstance(part, str) and part:
+        return str.__str__(part)
+    raise MisuseError(
+        f"a row id is a UUID, an int of 64 bits or a text that is not empty, not a {type(part).__name__}"
+    )
+
+
 def _utf8(text: str) -> bytes:
     if not isinstance(text, str):
         raise MisuseError("a canonical map holds strings only")
     try:
         return text.encode()
     except UnicodeEncodeError:
+        # Not `from` the codec's error, which quotes the text.
         raise MisuseError("a canonical map holds valid Unicode only") from None
 
 

@@ -41,5 +41,6 @@ def expand(key: bytes, label: bytes, info: bytes, length: int) -> bytes:
     # Any other key length is refused: HMAC pads a short key with zeros, so `K` and `K || 00`
     # would be one key.
     if len(key) != 32 or len(label) != 16 or not 0 < length <= 64:
+        del key  # whoever logs the locals of a traceback must not log a key
         raise MisuseError("expand takes a key of 32 bytes, a label of 16 and a length of 1 to 64")
     return hmac.digest(key, label + info + b"\x01", "sha512")[:length]

@@ -26,7 +26,16 @@ from lacre._core.derive import FIELD, expand
 from lacre._core.padding import pad, padded_length, unpad
 from lacre.errors import InvalidValue, MisuseError, Tampered
 
-__all__ = ["MAX_ENCODED", "OVERHEAD", "Header", "decrypt", "encrypt", "key_id_of", "looks_encrypted", "parse"]
+__all__ = [
+    "MAX_ENCODED",
+    "OVERHEAD",
+    "Header",
+    "decrypt",
+    "encrypt",
+    "key_id_of",
+    "looks_encrypted",
+    "parse",
+]
 
 MAGIC_AND_SUITE = b"\xc1\x01"
 PADDED = 0x01
@@ -83,10 +92,15 @@ def encrypt(
     Returns:
         The value: bytes, or for large ones a bytearray (no second copy is made).
     """
+    # Where this raises, the key leaves the frame first: error reporters log a traceback's locals.
     if len(salt) != 24 or len(key_id) != 16 or not context:
+        del key, plaintext
         raise MisuseError("a value takes a salt of 24 bytes, a key id of 16 and a context")
     if len(plaintext) > MAX_ENCODED:
-        raise InvalidValue("the encoded value is longer than 16 MiB", hint="keep it as an object, not in a column")
+        del key, plaintext
+        raise InvalidValue(
+            "the encoded value is longer than 16 MiB", hint="keep it as an object, not in a column"
+        )
     if padded:
         plaintext = pad(plaintext)
         head = b"\xc1\x01\x01" + key_id
@@ -102,7 +116,9 @@ def encrypt(
     return value
 
 
-def decrypt(key: bytes, value: bytes | bytearray | memoryview, context: bytes, *, label: bytes = FIELD) -> bytes:
+def decrypt(
+    key: bytes, value: bytes | bytearray | memoryview, context: bytes, *, label: bytes = FIELD
+) -> bytes:
     """
     Return the plaintext of *value*, found in the place that *context* names.
 
@@ -114,21 +130,26 @@ def decrypt(key: bytes, value: bytes | bytearray | memoryview, context: bytes, *
         Tampered: whatever is wrong with the bytes or their place.
     """
     if not OVERHEAD <= len(value) <= _LONGEST:
+        del key
         raise Tampered
     head = bytes(value[:75])
     flags = head[2]
     if head[:2] != MAGIC_AND_SUITE or flags & ~PADDED:
+        del key
         raise Tampered
     derived = expand(key, label, head[:43] + context, 64)
-    if not hmac.compare_digest(derived[32:], head[43:]):
-        raise Tampered
-    try:
-        plaintext = AESGCM(derived[:32]).decrypt(_NONCE, memoryview(value)[75:], None)
-    except InvalidTag:
-        raise Tampered from None
-    if flags:
-        return unpad(plaintext)
-    if len(plaintext) > MAX_ENCODED:
+    plaintext: bytes | None = None
+    if hmac.compare_digest(derived[32:], head[43:]):
+        try:
+            plaintext = AESGCM(derived[:32]).decrypt(_NONCE, memoryview(value)[75:], None)
+            if flags:
+                plaintext = unpad(plaintext)
+        except InvalidTag:
+            plaintext = None
+    # One exit for every refusal below the header: one error, no cause, and neither key nor
+    # plaintext left in a frame of the traceback.
+    if plaintext is None or len(plaintext) > MAX_ENCODED:
+        del key, derived, plaintext
         raise Tampered
     return plaintext
 
@@ -143,12 +164,23 @@ def parse(value: bytes | bytearray | memoryview) -> Header:
     if not looks_encrypted(value):
         raise Tampered
     raw = bytes(value)
-    return Header(suite=raw[1], padded=bool(raw[2]), key_id=raw[3:19], salt=raw[19:43], commitment=raw[43:75], body=raw[75:])
+    return Header(
+        suite=raw[1],
+        padded=bool(raw[2]),
+        key_id=raw[3:19],
+        salt=raw[19:43],
+        commitment=raw[43:75],
+        body=raw[75:],
+    )
 
 
 def looks_encrypted(value: bytes | bytearray | memoryview) -> bool:
     """Whether magic byte, suite, flags and length are those of field format 1."""
-    return OVERHEAD <= len(value) <= _LONGEST and bytes(value[:2]) == MAGIC_AND_SUITE and value[2] <= PADDED
+    return (
+        OVERHEAD <= len(value) <= _LONGEST
+        and bytes(value[:2]) == MAGIC_AND_SUITE
+        and value[2] <= PADDED
+    )
 
 
 def key_id_of(value: bytes | bytearray | memoryview) -> bytes:

@@ -6,8 +6,6 @@ Implements ``spec/field-format.md``, section "Padding". Does not hide that a val
 does not authenticate: it is checked only after the tag was.
 """
 
-from lacre.errors import Tampered
-
 __all__ = ["pad", "padded_length", "unpad"]
 
 
@@ -32,14 +30,12 @@ def pad(plaintext: bytes) -> bytes:
     return (plaintext + b"\x80").ljust(padded_length(len(plaintext)), b"\0")
 
 
-def unpad(padded: bytes) -> bytes:
+def unpad(padded: bytes) -> bytes | None:
     """
-    Remove the padding.
-
-    Raises:
-        Tampered: no marker, or a length `pad` never makes: one value has one encoding.
+    Remove the padding. None if `pad` never makes it (no marker, another length): one value has
+    one encoding. It does not raise, because its frame holds the plaintext.
     """
     plaintext, marker, rest = padded.rpartition(b"\x80")
     if not marker or rest.strip(b"\0") or padded_length(len(plaintext)) != len(padded):
-        raise Tampered
+        return None
     return plaintext

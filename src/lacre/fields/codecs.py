@@ -21,8 +21,13 @@ from lacre.errors import ConfigurationError, InvalidValue, Tampered
 
 __all__ = ["Codec", "codec_for"]
 
-_MAX_DIGITS = 4096  # of an int or Decimal: below CPython's own limit for int(), and ample
-_INT = re.compile(rb"0|-?[1-9][0-9]{0,%d}" % (_MAX_DIGITS - 1))
+# What every CPython converts whatever its `int_max_str_digits` is set to: a value that one
+# process wrote, every other can read.
+_INT_DIGITS = 640
+_INT_BITS = (10**_INT_DIGITS - 1).bit_length()
+_DECIMAL_DIGITS = 4096  # digits and exponent together: no short text makes a huge number
+_JSON_DEPTH = 64
+_INT = re.compile(rb"0|-?[1-9][0-9]{0,%d}" % (_INT_DIGITS - 1))
 _DECIMAL = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:E[+-][1-9][0-9]*)?")
 _EPOCH = dt.datetime(1, 1, 1)  # noqa: DTZ001 - counts of microseconds, with and without a zone
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -52,12 +57,20 @@ def codec_for(python_type: type) -> Codec:
     Raises:
         ConfigurationError: there is none for that type.
     """
-    if isinstance(python_type, type) and issubclass(python_type, enum.Enum):
+    # Annotations are not always types: `str | None` reaches this as an object.
+    if isinstance(python_type, type) and issubclass(python_type, enum.Enum):  # type: ignore[redundant-expr]
         return _enum_codec(python_type)
     codec = _CODECS.get(python_type)
     if codec is None:
-        hint = "use Decimal: a float does not survive its own text" if python_type is float else "types: " + ", ".join(t.__name__ for t in _CODECS)
-        raise ConfigurationError(f"no codec for values of type {getattr(python_type, '__name__', python_type)}", hint=hint)
+        hint = (
+            "use Decimal: a float does not survive its own text"
+            if python_type is float
+            else "types: " + ", ".join(t.__name__ for t in _CODECS)
+        )
+        raise ConfigurationError(
+            f"no codec for values of type {getattr(python_type, '__name__', python_type)}",
+            hint=hint,
+        )
     return codec
 
 
@@ -65,7 +78,9 @@ def _exactly(python_type: type, value: object) -> None:
     # `type() is`, not isinstance: a bool is an int and a datetime is a date, and each has a
     # codec of its own. str and bytes subclasses would lose what they add.
     if type(value) is not python_type:
-        raise InvalidValue(f"the field holds {python_type.__name__}, the value is a {type(value).__name__}")
+        raise InvalidValue(
+            f"the field holds {python_type.__name__}, the value is a {type(value).__name__}"
+        )
 
 
 def _encode_str(value: str) -> bytes:
@@ -84,19 +99,27 @@ def _decode_str(data: bytes) -> str:
 
 
 def _encode_bytes(value: bytes | bytearray | memoryview) -> bytes:
-    if not isinstance(value, bytes | bytearray | memoryview):
-        raise InvalidValue(f"the field holds bytes, the value is a {type(value).__name__}")
-    return value  # type: ignore[return-value] # any buffer serves, and no copy is made
+    # bytes go through without a copy. Database drivers hand out the other two for binary
+    # columns; a copy of theirs cannot change while it is encrypted.
+    if type(value) is bytes:
+        return value
+    if type(value) is bytearray or type(value) is memoryview:
+        return bytes(value)
+    raise InvalidValue(f"the field holds bytes, the value is a {type(value).__name__}")
 
 
 def _encode_int(value: int) -> bytes:
     _exactly(int, value)
-    if value.bit_length() > _MAX_DIGITS * 3.3219:
-        raise InvalidValue(f"an int has at most {_MAX_DIGITS} digits")
-    text = str(value).encode()
-    if not _INT.fullmatch(text):
-        raise InvalidValue(f"an int has at most {_MAX_DIGITS} digits")
-    return text
+    return _int_text(value).encode()
+
+
+def _int_text(value: int) -> str:
+    # Bits first: str() of a huge int takes quadratic time.
+    if value.bit_length() <= _INT_BITS:
+        text = str(value)
+        if len(text) - (value < 0) <= _INT_DIGITS:
+            return text
+    raise InvalidValue(f"an int has at most {_INT_DIGITS} digits")
 
 
 def _decode_int(data: bytes) -> int:
@@ -109,22 +132,23 @@ def _encode_decimal(value: Decimal) -> bytes:
     _exactly(Decimal, value)
     if not value.is_finite():
         raise InvalidValue("a Decimal is a finite number")
-    digits, exponent = value.as_tuple().digits, value.as_tuple().exponent
-    if len(digits) + abs(int(exponent)) > _MAX_DIGITS:
-        raise InvalidValue(f"a Decimal has at most {_MAX_DIGITS} digits")
-    return str(value).encode()
+    _, digits, exponent = value.as_tuple()
+    if len(digits) + abs(int(exponent)) > _DECIMAL_DIGITS:
+        raise InvalidValue(f"a Decimal has at most {_DECIMAL_DIGITS} digits, its exponent included")
+    # upper(): str() writes a small "e" in a thread whose decimal context has capitals=0.
+    return str(value).upper().encode()
 
 
 def _decode_decimal(data: bytes) -> Decimal:
-    if len(data) > _MAX_DIGITS + 16 or not _DECIMAL.fullmatch(data):
+    if len(data) > _DECIMAL_DIGITS + 16 or not _DECIMAL.fullmatch(data):
         raise Tampered
     try:
         value = Decimal(data.decode())
-    except InvalidOperation:
-        raise Tampered from None
-    if str(value).encode() != data:
-        raise Tampered
-    return value
+        if _encode_decimal(value) == data:
+            return value
+    except (InvalidOperation, InvalidValue):
+        pass
+    raise Tampered
 
 
 def _encode_bool(value: bool) -> bytes:
@@ -188,8 +212,8 @@ def _plain_json(value: object, depth: int = 0) -> None:
     # json.dumps would write a tuple as a list, 1 as the key "1" and a str subclass as a str:
     # values that come back as something else are refused instead.
     kind = type(value)
-    if depth > 64:
-        raise InvalidValue("a JSON value is nested at most 64 deep")
+    if depth > _JSON_DEPTH:
+        raise InvalidValue(f"a JSON value is nested at most {_JSON_DEPTH} deep")
     if kind is dict:
         for key, item in value.items():  # type: ignore[attr-defined]
             _exactly(str, key)
@@ -197,41 +221,43 @@ def _plain_json(value: object, depth: int = 0) -> None:
     elif kind is list:
         for item in value:  # type: ignore[attr-defined]
             _plain_json(item, depth + 1)
-    elif kind not in (str, int, float, bool, type(None)):
-        raise InvalidValue(f"a JSON value holds dict, list, str, int, float, bool and None; this one holds a {kind.__name__}")
+    elif kind is int:
+        _int_text(value)  # type: ignore[arg-type]
+    elif kind not in (str, float, bool, type(None)):
+        raise InvalidValue(
+            f"a JSON value holds dict, list, str, int, float, bool and None; this one holds a {kind.__name__}"
+        )
 
 
 def _encode_json(value: Any) -> bytes:
     _plain_json(value)
     try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    except ValueError:  # NaN, infinity, lone surrogates, an int past the digit limit
-        raise InvalidValue("the value has no exact JSON form (NaN, infinity, a lone surrogate, a huge int)") from None
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise Tampered
-    return members
-
-
-def _not_json(_: str) -> Any:
-    raise Tampered
+        return json.dumps(
+            value, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        ).encode()
+    except ValueError:
+        raise InvalidValue(
+            "the value has no exact JSON form (NaN, infinity, a lone surrogate)"
+        ) from None
 
 
 def _decode_json(data: bytes) -> Any:
+    # Encoding what was read and comparing refuses every other spelling of it at once: white
+    # space, escapes, duplicate members, 1.50, NaN, too deep.
     try:
-        return json.loads(data.decode(), object_pairs_hook=_no_duplicates, parse_constant=_not_json)
-    except (ValueError, RecursionError):
-        raise Tampered from None
+        value = json.loads(data.decode())
+        if _encode_json(value) == data:
+            return value
+    except (ValueError, RecursionError):  # InvalidValue is a ValueError
+        pass
+    raise Tampered
 
 
 def _enum_codec(python_type: type[enum.Enum]) -> Codec:
     # Members travel by name, as SQLAlchemy's own Enum stores them: renaming a value is free,
     # renaming a member needs its old name kept as an alias.
     def encode(value: Any) -> bytes:
-        if not isinstance(value, python_type) or value.name is None or value.name not in python_type.__members__:
+        if not isinstance(value, python_type) or value.name not in python_type.__members__:
             raise InvalidValue(f"the field holds members of {python_type.__name__}")
         return value.name.encode()
 
@@ -241,11 +267,23 @@ def _enum_codec(python_type: type[enum.Enum]) -> Codec:
         except (KeyError, UnicodeDecodeError):
             raise Tampered from None
 
-    return Codec(name="enum", padded=True, encode=encode, decode=decode)
+    return _codec("enum", encode, decode, padded=True)
 
 
-def _codec(name: str, encode: Callable[[Any], bytes], decode: Callable[[bytes], Any], *, padded: bool) -> Codec:
-    return Codec(name=name, padded=padded, encode=encode, decode=decode)
+def _codec(
+    name: str, encode: Callable[[Any], bytes], decode: Callable[[bytes], Any], *, padded: bool
+) -> Codec:
+    def decode_quietly(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except Tampered:
+            pass
+        # Raised anew and outside the handler: the error's traceback and context then hold no
+        # frame that has the plaintext among its locals, which error reporters log.
+        del data
+        raise Tampered
+
+    return Codec(name=name, padded=padded, encode=encode, decode=decode_quietly)
 
 
 _JSON = _codec("json", _encode_json, _decode_json, padded=True)
