@@ -28,9 +28,20 @@ _current: ContextVar["Acting | None"] = ContextVar("lacre_acting", default=None)
 class Acting:
     """One principal, in one block. Two are equal if they would be decided alike."""
 
-    __slots__ = ("__weakref__", "decisions", "ended", "identity", "principal", "purpose", "roles", "tenant")
+    __slots__ = (
+        "__weakref__",
+        "decisions",
+        "ended",
+        "identity",
+        "principal",
+        "purpose",
+        "roles",
+        "tenant",
+    )
 
-    def __init__(self, principal: str, roles: frozenset[str], purpose: str, tenant: str | None) -> None:
+    def __init__(
+        self, principal: str, roles: frozenset[str], purpose: str, tenant: str | None
+    ) -> None:
         self.principal = principal
         self.roles = roles
         self.purpose = purpose
@@ -96,13 +107,21 @@ class acting_as:  # noqa: N801 - reads as a verb where it is used
         across_yield: bool = False,
     ) -> None:
         if not principal or not isinstance(principal, str):
-            raise ConfigurationError("a principal is a non-empty string", hint='for example "svc:kyc"')
+            raise ConfigurationError(
+                "a principal is a non-empty string", hint='for example "svc:kyc"'
+            )
         if isinstance(roles, str):
-            raise ConfigurationError("roles is a set of names, not one string", hint=f'roles={{"{roles}"}}')
+            raise ConfigurationError(
+                "roles is a set of names, not one string", hint=f'roles={{"{roles}"}}'
+            )
         if not purpose or not isinstance(purpose, str):
-            raise ConfigurationError("a purpose is a non-empty string", hint='for example purpose="kyc"')
+            raise ConfigurationError(
+                "a purpose is a non-empty string", hint='for example purpose="kyc"'
+            )
         if tenant is not None and (not tenant or not isinstance(tenant, str)):
-            raise ConfigurationError("a tenant is a non-empty string", hint="leave it out to use the default tenant")
+            raise ConfigurationError(
+                "a tenant is a non-empty string", hint="leave it out to use the default tenant"
+            )
         self._acting = Acting(principal, frozenset(roles), purpose, tenant)
         self._across_yield = across_yield
         self._token: Token[Acting | None] | None = None
@@ -118,7 +137,12 @@ class acting_as:  # noqa: N801 - reads as a verb where it is used
         self._token = _current.set(self._acting)
         return self._acting
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         # First of all: whoever still holds this acting, in whatever context, holds an ended one.
         self._acting.ended = True
         self._acting.decisions.clear()

@@ -88,7 +88,10 @@ class Tampered(LacreError):
     code = "tampered"
 
     def __init__(self) -> None:
-        super().__init__("the value does not open in this place", hint="restore the row from a backup; see docs/errors.md#tampered")
+        super().__init__(
+            "the value does not open in this place",
+            hint="restore the row from a backup; see docs/errors.md#tampered",
+        )
 
 
 class AccessDenied(LacreError):

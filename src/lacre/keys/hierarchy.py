@@ -44,9 +44,13 @@ class KeyState(StrEnum):
 # From each state, the states a key may go to. `destroyed` is final.
 _STEPS: dict[KeyState, frozenset[KeyState]] = {
     KeyState.PENDING: frozenset({KeyState.ACTIVE, KeyState.DESTROYED}),
-    KeyState.ACTIVE: frozenset({KeyState.DECRYPT_ONLY, KeyState.DISABLED, KeyState.COMPROMISED, KeyState.DESTROYED}),
+    KeyState.ACTIVE: frozenset(
+        {KeyState.DECRYPT_ONLY, KeyState.DISABLED, KeyState.COMPROMISED, KeyState.DESTROYED}
+    ),
     KeyState.DECRYPT_ONLY: frozenset({KeyState.DISABLED, KeyState.COMPROMISED, KeyState.DESTROYED}),
-    KeyState.DISABLED: frozenset({KeyState.ACTIVE, KeyState.DECRYPT_ONLY, KeyState.COMPROMISED, KeyState.DESTROYED}),
+    KeyState.DISABLED: frozenset(
+        {KeyState.ACTIVE, KeyState.DECRYPT_ONLY, KeyState.COMPROMISED, KeyState.DESTROYED}
+    ),
     KeyState.COMPROMISED: frozenset({KeyState.DESTROYED}),
     KeyState.DESTROYED: frozenset(),
 }
@@ -155,7 +159,10 @@ class KeyRow:
         """
         if state not in _STEPS[self.state]:
             allowed = ", ".join(sorted(_STEPS[self.state])) or "nothing: it is final"
-            raise MisuseError(f"a key that is {self.state} does not become {state}", hint=f"from {self.state} it may become: {allowed}")
+            raise MisuseError(
+                f"a key that is {self.state} does not become {state}",
+                hint=f"from {self.state} it may become: {allowed}",
+            )
         row = replace(self, state=state, revision=self.revision + 1, changed=changed, mac=None)
         if state is KeyState.DESTROYED:
             return replace(row, wrapped=None)
@@ -164,7 +171,9 @@ class KeyRow:
     def sealed(self, material: bytes | None) -> "KeyRow":
         """Return this row with the MAC of its mutable columns."""
         if material is None:
-            raise MisuseError(f"a key becomes {self.state} only in the hands of someone who can unwrap it")
+            raise MisuseError(
+                f"a key becomes {self.state} only in the hands of someone who can unwrap it"
+            )
         return replace(self, mac=state_mac(material, self))
 
     def trusted_state(self, material: bytes) -> KeyState:
@@ -178,5 +187,10 @@ class KeyRow:
 
 def state_mac(material: bytes, row: KeyRow) -> bytes:
     """Return the MAC of the row's mutable columns, under the key itself (32 bytes)."""
-    pairs = {"changed": row.changed, "key": row.key_id.hex(), "revision": str(row.revision), "state": str(row.state)}
+    pairs = {
+        "changed": row.changed,
+        "key": row.key_id.hex(),
+        "revision": str(row.revision),
+        "state": str(row.state),
+    }
     return expand(material, STATE, canonical(pairs), 32)

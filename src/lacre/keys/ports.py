@@ -7,7 +7,6 @@ is the tree of `lacre.errors`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Protocol
 
 from lacre.keys.hierarchy import KeyRow, Scope
@@ -62,7 +61,9 @@ class KeyReader(Protocol):
 class KeyWriter(Protocol):
     """Writes rows, each call in one transaction."""
 
-    def change(self, *, add: Sequence[KeyRow] = (), replace: Sequence[tuple[KeyRow, KeyRow]] = ()) -> None:
+    def change(
+        self, *, add: Sequence[KeyRow] = (), replace: Sequence[tuple[KeyRow, KeyRow]] = ()
+    ) -> None:
         """
         Insert *add* and replace each (old, new), all or nothing.
 
@@ -70,14 +71,5 @@ class KeyWriter(Protocol):
 
         Raises:
             MisuseError: somebody else changed a row in between, or added that version first.
-        """
-        ...
-
-    def lock(self, name: str) -> AbstractContextManager[None]:
-        """
-        Hold the store's named lock for the block: two processes never do one thing at once.
-
-        Raises:
-            MisuseError: another process holds it.
         """
         ...

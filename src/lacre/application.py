@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+`Lacre`: one application's policy, keys and evidence, composed.
+
+Above every integration and below the programs; optional packages are imported by the methods
+that need them. Decides nothing itself.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self
+
+from lacre.audit.recorder import Recorder, Sink
+from lacre.context import acting_as
+from lacre.errors import ConfigurationError
+from lacre.fields.column_state import ColumnState, ColumnStates, state_of
+from lacre.fields.field import Field, Guard
+from lacre.fields.index import BlindIndex
+from lacre.fields.scheme import Scheme
+from lacre.keys.hierarchy import KeyKind, KeyRow, Scope
+from lacre.keys.ports import KeyService
+from lacre.keys.provisioning import KeyTable, Provisioner
+from lacre.keys.resolver import CacheLimits, Resolver
+from lacre.policy.decisions import Policy
+from lacre.policy.loading import load_policy
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, sessionmaker
+
+    from lacre.kms.local.identity import PublicIdentity
+    from lacre.stores.sql import SQLKeyStore
+
+__all__ = ["Lacre", "Store"]
+
+
+class Store(KeyTable, ColumnStates, Protocol):
+    """A key store as an application needs it: rows of keys and states of columns."""
+
+
+class Lacre:
+    """
+    One application.
+
+    `Lacre.load` makes it from `lacre.toml`; the constructor takes the parts, for tests and for
+    whoever brings their own.
+
+    Args:
+        store: the key store.
+        services: a key service for each URI scheme.
+        sink: where evidence goes.
+        signers: whose signatures on column states are believed.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        store: Store,
+        services: Mapping[str, KeyService],
+        sink: Sink,
+        signers: Sequence["PublicIdentity"] = (),
+    ) -> None:
+        if policy.file.env != "test":
+            for part in (store, sink, *services.values()):
+                if getattr(part, "for_tests_only", False):
+                    raise ConfigurationError(
+                        f'{type(part).__name__} of lacre.testing is for env = "test" only',
+                        hint="name a real one",
+                    )
+        settings = policy.file
+        self.policy = policy
+        self.store = store
+        self.services = services
+        self.signers = tuple(signers)
+        self.recorder = Recorder(sink, buffer=settings.audit.buffer)
+        self.resolver = Resolver(
+            store=store,
+            services=services,
+            kms_key=policy.kms_key,
+            limits=CacheLimits(age=settings.cache.age, entries=settings.cache.entries),
+        )
+        self.guard = Guard(
+            policy=policy, resolver=self.resolver, recorder=self.recorder, store=store
+        )
+
+    def __repr__(self) -> str:
+        return f"<Lacre {self.policy.file.app} {self.policy.file.env} {self.policy.file.service}>"
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str] = "lacre.toml",
+        *,
+        environ: Mapping[str, str] | None = None,
+        identity: str | os.PathLike[str] | None = None,
+        passphrase: str | None = None,
+    ) -> Self:
+        """
+        Compose the application that the file at *path* describes.
+
+        Args:
+            environ: what overlays it; the process's environment by default.
+            identity: another local identity than the file names (the operator's, say).
+            passphrase: of that identity, where it has one.
+
+        Raises:
+            ConfigurationError: says what is wrong, and what to do.
+        """
+        from lacre.kms.local import Identity, LocalKeyService, PublicIdentity  # noqa: PLC0415
+        from lacre.sinks.jsonl import JsonLinesSink  # noqa: PLC0415
+
+        path = Path(path)
+        policy = Policy(load_policy(path, os.environ if environ is None else environ))
+        settings = policy.file
+        base = path.resolve().parent
+        store = open_key_store(settings.key_store.url, base)
+        signers = [PublicIdentity.from_text(line) for line in settings.local.signers]
+        service = LocalKeyService(
+            base / settings.local.directory,
+            identity=Identity.load(base / (identity or settings.local.identity), passphrase),
+            signers=signers,
+            memory=store,
+            keystore_id=store.keystore_id,
+        )
+        return cls(
+            policy,
+            store=store,
+            services={"local": service},
+            sink=JsonLinesSink(base / settings.audit.path),
+            signers=signers,
+        )
+
+    def acting_as(
+        self,
+        principal: str,
+        *,
+        roles: Iterable[str] = (),
+        purpose: str,
+        tenant: str | None = None,
+        across_yield: bool = False,
+    ) -> acting_as:
+        """Act as *principal* in a ``with`` block; see `lacre.acting_as`."""
+        return acting_as(
+            principal, roles=roles, purpose=purpose, tenant=tenant, across_yield=across_yield
+        )
+
+    def field(
+        self,
+        class_: str,
+        *,
+        table: str,
+        column: str,
+        type: type = str,  # noqa: A002 - the word a caller would look for
+        index: BlindIndex | Sequence[BlindIndex] = (),
+        store: str = "main",
+        mask: str | None = None,
+        padded: bool | None = None,
+    ) -> Field:
+        """
+        Return the encrypted field *table*.*column*, for use without an ORM.
+
+        Args:
+            type: of its values: str, int, Decimal, date, datetime, bytes, bool, dict, list, UUID or an Enum.
+            index: what makes it searchable.
+            store: the logical name of the database.
+            mask: what a reader with the right `mask` sees; the class's mask by default.
+            padded: hide the exact length. By default wherever the length would tell something.
+        """
+        indexes = (index,) if isinstance(index, BlindIndex) else tuple(index)
+        return self.field_of(
+            Scheme(
+                class_=class_,
+                store=store,
+                table=table,
+                column=column,
+                python_type=type,
+                indexes=indexes,
+                mask=mask,
+                padded=padded,
+            )
+        )
+
+    def field_of(self, scheme: Scheme) -> Field:
+        """Return the field that *scheme* declares."""
+        if scheme.store not in self.policy.file.stores:
+            raise ConfigurationError(
+                f"lacre.toml has no store {scheme.store!r}",
+                hint=f"add [stores.{scheme.store}], or name one of {sorted(self.policy.file.stores)}",
+            )
+        return Field(self.guard, scheme)
+
+    def column_state(self, scheme: Scheme) -> ColumnState:
+        """
+        Return the authenticated state of the column; `encrypted` where nobody ever moved it.
+
+        Raises:
+            Tampered: the state row was not signed by an operator that lacre.toml trusts.
+        """
+        return state_of(
+            self.store,
+            {signer.fingerprint: signer for signer in self.signers},
+            keystore=self.store.keystore_id,
+            store=scheme.store,
+            table=scheme.table,
+            column=scheme.column,
+            class_=scheme.class_,
+        )
+
+    def sqlalchemy(self, factory: "sessionmaker[Session]") -> "sessionmaker[Session]":
+        """
+        Return *factory*, whose sessions now encrypt, decrypt and record for this application.
+
+        Raises:
+            ConfigurationError: SQLAlchemy is not installed.
+        """
+        try:
+            from lacre.sqlalchemy.session import bind  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise missing("sqlalchemy", error) from None
+        return bind(factory, self)
+
+    def scope(self, tenant: str, class_: str, kind: KeyKind = KeyKind.DATA) -> Scope:
+        """Return the scope of a tenant's keys of a class."""
+        self.policy.class_(class_)
+        return self.policy.scope(kind, class_, tenant)
+
+    @property
+    def provisioner(self) -> Provisioner:
+        """What makes keys and moves them: for operators."""
+        return Provisioner(
+            store=self.store,
+            services=self.services,
+            kms_key=self.policy.kms_key,
+            recorder=self.recorder,
+        )
+
+    def create_keys(self, tenant: str, class_: str) -> list[KeyRow]:
+        """Provision a tenant's class; see `Provisioner.create`."""
+        return self.provisioner.create(
+            self.scope(tenant, class_), indexed=self.policy.class_(class_).index is not None
+        )
+
+    def close(self) -> None:
+        """Drain the recorder and drop every cached key."""
+        self.recorder.close()
+        self.resolver.forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_key_store(url: str, base: Path) -> "SQLKeyStore":
+    """Return the SQL key store at *url*; the path of an SQLite file is relative to *base*."""
+    try:
+        from lacre.stores.sql import SQLKeyStore  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise missing("sqlalchemy", error) from None
+    prefix = "sqlite:///"
+    if url.startswith(prefix) and not url.startswith("sqlite:////"):
+        url = prefix + str(base / url.removeprefix(prefix))
+    return SQLKeyStore(url)
+
+
+def missing(extra: str, error: ModuleNotFoundError) -> ConfigurationError:
+    """Return the error that says how to install what *error* missed."""
+    return ConfigurationError(
+        f"{error.name} is not installed", hint=f"pip install 'lacre[{extra}]'"
+    )

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The typed events that are evidence. A closed catalogue: there is no free-form event.
+
+What never is in one: plaintext, a search term, an index token, a key, a salt, a credential, a
+provider's exception text. `Place` keeps row ids only where they are surrogates (UUIDs and
+integers), because a text primary key may be an e-mail address.
+
+Does not record, sign or ship anything (`lacre.audit.recorder`, `lacre.sinks`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, NamedTuple
+
+from lacre.context import Acting
+
+__all__ = [
+    "Event",
+    "KeyChanged",
+    "Look",
+    "Looked",
+    "Outcome",
+    "Place",
+    "Protection",
+    "Searched",
+    "Written",
+]
+
+_SURROGATE = re.compile(r"-?[0-9]{1,19}|[0-9a-f]{32}")
+
+
+class Outcome(StrEnum):
+    """What became of one reading."""
+
+    ALLOWED = "allowed"
+    MASKED = "masked"
+    DENIED = "denied"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A column, as evidence names it."""
+
+    store: str
+    table: str
+    column: str
+    class_: str
+
+
+class Look(NamedTuple):
+    """
+    One use of one protected value, as it is recorded: in memory, without I/O.
+
+    A tuple because it is made on every use; *event* names the event it becomes when drained.
+    *key* is the id of the key used, empty where none was.
+    """
+
+    event: "type[Looked | Written]"
+    time: float
+    acting: Acting
+    tenant: str
+    place: Place
+    outcome: Outcome
+    rule: str
+    row: str
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What every event says: when, who, as what, why, for which tenant. Never raised itself."""
+
+    action: ClassVar[str]
+
+    time: float
+    principal: str
+    roles: tuple[str, ...]
+    purpose: str
+    tenant: str
+
+    def details(self) -> Mapping[str, object]:
+        """The event's own fields, for a sink to write."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked(Event):
+    """Values of one column were looked at, all with one outcome under one rule."""
+
+    action: ClassVar[str] = "look"
+
+    place: Place
+    outcome: Outcome
+    rule: str
+    rows: tuple[str, ...]
+    count: int
+    key: str
+
+    def details(self) -> Mapping[str, object]:
+        return _used(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written(Event):
+    """Values of one column were encrypted."""
+
+    action: ClassVar[str] = "encrypt"
+
+    place: Place
+    outcome: Outcome
+    rule: str
+    rows: tuple[str, ...]
+    count: int
+    key: str
+
+    def details(self) -> Mapping[str, object]:
+        return _used(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searched(Event):
+    """A blind index was asked. Neither the term nor its token is in the event."""
+
+    action: ClassVar[str] = "search"
+
+    place: Place
+    index: str
+    outcome: Outcome
+    rule: str
+    count: int
+
+    def details(self) -> Mapping[str, object]:
+        return _placed(self.place) | {
+            "index": self.index,
+            "outcome": str(self.outcome),
+            "rule": self.rule,
+            "count": self.count,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyChanged(Event):
+    """A key was created, or its state changed."""
+
+    action: ClassVar[str] = "key"
+
+    class_: str
+    kind: str
+    key: str
+    version: int
+    state: str
+
+    def details(self) -> Mapping[str, object]:
+        return {
+            "class": self.class_,
+            "kind": self.kind,
+            "key": self.key,
+            "version": self.version,
+            "state": self.state,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protection(Event):
+    """A column was moved: towards encrypted by `protect`, back by `unprotect`."""
+
+    action: ClassVar[str] = "protection"
+
+    place: Place
+    step: str
+    count: int
+
+    def details(self) -> Mapping[str, object]:
+        return _placed(self.place) | {"step": self.step, "count": self.count}
+
+
+def _placed(place: Place) -> dict[str, object]:
+    return {
+        "store": place.store,
+        "table": place.table,
+        "column": place.column,
+        "class": place.class_,
+    }
+
+
+def _used(event: "Looked | Written") -> dict[str, object]:
+    return _placed(event.place) | {
+        "outcome": str(event.outcome),
+        "rule": event.rule,
+        "count": event.count,
+        "rows": surrogates(event.rows),
+        "key": event.key,
+    }
+
+
+def surrogates(rows: tuple[str, ...]) -> list[str]:
+    """Return those row ids that are surrogates; the event's count says how many rows there were."""
+    return [row for row in rows if _SURROGATE.fullmatch(row)]

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The recorder: two ports for evidence.
+
+`record_look` takes a look in memory, without I/O; one thread drains it to the sink. `write`
+hands events over before it returns, for writes and for key changes, whose caller has a
+transaction to hold back.
+
+Mode `bounded`: at most one second, or *buffer* looks, are lost when the process is killed with
+SIGKILL (``docs/threat-model.md``). A normal exit and a fork lose nothing. A recorder that is
+down or full raises, and the look it could not take does not happen.
+
+Does not make the log tamper-evident, and does not decide what is recorded.
+"""
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from lacre.audit.events import Event, Look
+from lacre.errors import EvidenceUnavailable
+
+__all__ = ["Recorder", "Sink"]
+
+_INTERVAL = 1.0  # seconds between two drains at most
+_PATIENCE = 5.0  # seconds a look waits for room before it is refused
+
+
+class Sink(Protocol):
+    """Where events go. `append` returns once they are where a crash of this process leaves them."""
+
+    def append(self, events: Sequence[Event], connection: Any = None) -> None:
+        """
+        Append *events*, in order.
+
+        Args:
+            connection: the transaction they belong to, for a sink that can join it.
+        """
+        ...
+
+
+class Recorder:
+    """
+    Takes events and hands them to one sink.
+
+    Args:
+        sink: where they go.
+        buffer: looks held in memory at most.
+    """
+
+    def __init__(self, sink: Sink, *, buffer: int = 10_000) -> None:
+        self._sink = sink
+        self._buffer = buffer
+        self._failed: str | None = None
+        self._start()
+        weak = weakref.WeakMethod(self._after_fork)
+        os.register_at_fork(after_in_child=lambda: (method := weak()) and method())
+
+    def _start(self) -> None:
+        self._looks: deque[Look | Event] = deque()
+        self._wake = threading.Event()
+        self._draining = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._closed = False
+
+    def _after_fork(self) -> None:
+        # The looks belong to the parent, which drains them; threads and locks do not survive.
+        self._start()
+
+    def record_look(self, look: Look) -> None:
+        """
+        Take *look*.
+
+        Raises:
+            EvidenceUnavailable: the sink fails, or the buffer stays full. The caller must not
+                hand the value out.
+        """
+        self._take(look)
+
+    def _take(self, look: Look | Event) -> None:
+        looks = self._looks
+        looks.append(look)
+        if self._thread is None:
+            self._ensure_thread()
+        if len(looks) * 4 >= self._buffer or self._failed is not None:
+            self._press(look)
+
+    def record(self, event: Event) -> None:
+        """Take *event* in memory, without I/O, in order with the looks. Raises as `record_look` does."""
+        self._take(event)
+
+    def _press(self, look: Look | Event) -> None:
+        # A quarter full: wake the drainer early. Full, or failing: wait for it, then refuse.
+        self._wake.set()
+        if self._failed is None and len(self._looks) < self._buffer:
+            return
+        deadline = time.monotonic() + _PATIENCE
+        while self._failed is not None or len(self._looks) >= self._buffer:
+            if self._failed is not None or time.monotonic() > deadline:
+                self._take_back(look)
+                raise EvidenceUnavailable(
+                    "the look cannot be recorded, so it did not happen",
+                    hint=f"the audit sink says: {self._failed}"
+                    if self._failed
+                    else "the audit sink is too slow for this load",
+                )
+            self._wake.set()
+            time.sleep(0.001)
+
+    def _take_back(self, look: Look | Event) -> None:
+        try:
+            self._looks.remove(look)
+        except ValueError:
+            return  # drained meanwhile: recorded as tried, which it was
+
+    def write(self, events: Sequence[Event], connection: Any = None) -> None:
+        """
+        Hand *events* over before returning.
+
+        Raises:
+            EvidenceUnavailable: the sink fails; the caller's transaction must not commit.
+        """
+        if events:
+            self._append(events, connection)
+
+    def flush(self) -> None:
+        """
+        Drain what was recorded so far.
+
+        Raises:
+            EvidenceUnavailable: the sink fails; the looks stay in memory for the next try.
+        """
+        with self._draining:
+            looks = list(self._looks)
+            if looks:
+                self._append(list(_grouped(looks)), None)
+                for _ in looks:
+                    self._looks.popleft()
+
+    def close(self) -> None:
+        """Drain, and stop the thread. A closed recorder starts again with the next look."""
+        self._closed = True
+        self._wake.set()
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=_PATIENCE)
+        atexit.unregister(self._at_exit)
+        self.flush()
+        self._closed = False
+
+    def _at_exit(self) -> None:
+        self.close()
+
+    def _append(self, events: Sequence[Event], connection: Any) -> None:
+        try:
+            self._sink.append(events, connection)
+        except OSError as error:
+            self._failed = error.strerror or type(error).__name__
+            raise EvidenceUnavailable(
+                "the events cannot be recorded", hint=f"the audit sink says: {self._failed}"
+            ) from None
+        self._failed = None
+
+    def _ensure_thread(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._drain, name="lacre-recorder", daemon=True
+                )
+                self._thread.start()
+                atexit.register(self._at_exit)
+
+    def _drain(self) -> None:
+        while not self._closed:
+            self._wake.wait(_INTERVAL)
+            self._wake.clear()
+            try:
+                self.flush()
+            except EvidenceUnavailable:
+                time.sleep(0.05)  # the looks are kept; looks that follow are refused until it works
+                self._failed_again()
+
+    def _failed_again(self) -> None:
+        # Probe until the sink is back, so that a repaired disk does not need a restart.
+        while self._failed is not None and not self._closed:
+            time.sleep(0.2)
+            try:
+                self._append([], None)
+            except EvidenceUnavailable:
+                continue
+
+
+def _grouped(looks: Iterable[Look | Event]) -> Iterable[Event]:
+    # One event per principal, column and outcome of a drain, with every row in it: a report
+    # over ten thousand rows is one line of evidence and not ten thousand.
+    groups: dict[tuple[Any, ...], list[Look]] = {}
+    for look in looks:
+        if isinstance(look, Event):
+            yield look
+            continue
+        key = (
+            look.event,
+            look.acting.identity,
+            look.tenant,
+            look.place,
+            look.outcome,
+            look.rule,
+            look.key,
+        )
+        groups.setdefault(key, []).append(look)
+    for group in groups.values():
+        first = group[0]
+        yield first.event(
+            time=first.time,
+            principal=first.acting.principal,
+            roles=tuple(sorted(first.acting.roles)),
+            purpose=first.acting.purpose,
+            tenant=first.tenant,
+            place=first.place,
+            outcome=first.outcome,
+            rule=first.rule,
+            rows=tuple(look.row for look in group),
+            count=len(group),
+            key=first.key.hex(),
+        )

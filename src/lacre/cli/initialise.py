@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What `lacre init` makes: a policy, a local keystore, two identities, a key store, first keys.
+
+Non-interactive and complete: what it leaves behind runs. Never overwrites anything, and does
+not print (`lacre.cli.main` does).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lacre.application import Lacre, open_key_store
+from lacre.context import acting_as
+from lacre.errors import ConfigurationError
+from lacre.kms.local import Identity, KeystoreAdministration
+
+__all__ = ["CLASSES", "Initialised", "initialise"]
+
+# Class, mask, and whether it may be searched. Who reads what is for the team to decide: the
+# role `app` may do everything here, `support` sees masks.
+CLASSES = (
+    ("pii", "hidden", True),
+    ("banking", "last4", True),
+    ("payment", "card", True),
+    ("credentials", "hidden", False),
+)
+
+_KEY_STORE = "sqlite:///lacre/keys.db"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Initialised:
+    """What was made, by path."""
+
+    config: Path
+    files: Sequence[Path]
+
+
+def initialise(
+    directory: Path, *, app: str = "app", env: str = "dev", passphrase: str | None = None
+) -> Initialised:
+    """
+    Make a working lacre in *directory*: `lacre.toml` and a folder `lacre/` beside it.
+
+    Args:
+        passphrase: protects the operator's identity; None leaves it readable to this user.
+
+    Raises:
+        ConfigurationError: something of it is there already. Nothing was changed.
+    """
+    config, home = directory / "lacre.toml", directory / "lacre"
+    for path in (config, home):
+        if path.exists():
+            raise ConfigurationError(
+                f"{path} is there already; nothing was changed",
+                hint="use it, or run `lacre init` in another directory",
+            )
+    home.mkdir(mode=0o700, parents=True)
+    operator, service = Identity.create("operator"), Identity.create("svc:app")
+    identities = home / "identities"
+    identities.mkdir(mode=0o700)
+    operator.save(identities / "operator.key", passphrase)
+    service.save(identities / "svc-app.key")
+
+    store = open_key_store(_KEY_STORE, directory)
+    store.upgrade()
+    keystore = KeystoreAdministration(
+        home / "keystore", keystore_id=store.keystore_id, signer=operator, memory=store
+    )
+    for name, _, searchable in CLASSES:
+        for use in ("fields", "index") if searchable else ("fields",):
+            keystore.create_key(f"{name}-{use}", [operator.public, service.public])
+    config.write_text(_policy(app, env, operator.public.to_text()), encoding="utf-8")
+
+    with Lacre.load(
+        config, environ={}, identity="lacre/identities/operator.key", passphrase=passphrase
+    ) as lacre:
+        with acting_as("operator", roles={"operator"}, purpose="provisioning"):
+            for name, _, _ in CLASSES:
+                lacre.create_keys("default", name)
+    made = [
+        config,
+        identities / "operator.key",
+        identities / "svc-app.key",
+        home / "keys.db",
+        *sorted((home / "keystore").glob("*.json")),
+    ]
+    return Initialised(config=config, files=made)
+
+
+def _policy(app: str, env: str, signer: str) -> str:
+    head = f'''\
+# What this application protects, under which keys, and who may do what with it.
+# Every setting: docs/reference/lacre-toml.md
+
+app = "{app}"
+env = "{env}"
+service = "{app}"
+default_tenant = "default"
+
+[key_store]                 # wrapped keys; back it up, apart from the data
+url = "{_KEY_STORE}"
+
+[local]                     # the local keystore: for development and single-node use
+directory = "lacre/keystore"
+identity = "lacre/identities/svc-app.key"
+signers = ["{signer}"]
+
+[audit]
+path = "lacre/audit.jsonl"
+
+[stores.main]
+'''
+    classes = []
+    for name, mask, searchable in CLASSES:
+        index = (
+            f'\nindex = "local://{name}-index"'
+            if searchable
+            else "                          # no index: never searchable"
+        )
+        rights = '["encrypt", "decrypt", "search"]' if searchable else '["encrypt", "decrypt"]'
+        classes.append(
+            f'''
+[classes.{name}]
+fields = "local://{name}-fields"{index}
+mask = "{mask}"
+rights.app = {rights}
+rights.operator = {rights}
+rights.support = ["mask"]
+'''
+        )
+    return head + "".join(classes)

@@ -1,0 +1,518 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+One encrypted field: decides, encrypts, decrypts and records, without an ORM.
+
+Rule 1: no value leaves before its look is recorded, no ciphertext before the policy allowed it.
+Rule 2: ciphertext and index tokens of one value are made by one call (`prepare`).
+Rule 3: a plaintext is never kept here; keys are, by the resolver.
+
+Does no SQL and does not know how a row is stored: the caller names the row.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from lacre._core import field as core
+from lacre._core.blind import index_key, token
+from lacre._core.canonical import FieldPlace
+from lacre._core.textform import from_json, from_json_text, from_text, to_json, to_text
+from lacre.audit.events import Look, Looked, Outcome, Searched, Written
+from lacre.audit.recorder import Recorder
+from lacre.context import Acting, current
+from lacre.errors import (
+    AccessDenied,
+    AlreadyEncrypted,
+    KeyUnavailable,
+    MaskWritten,
+    PlaintextFound,
+    Tampered,
+    UnsupportedQuery,
+)
+from lacre.fields.index import BlindIndex
+from lacre.fields.masks import mask as mask_named
+from lacre.fields.normalisers import normaliser
+from lacre.fields.rows import RowId, row_text
+from lacre.fields.scheme import Scheme
+from lacre.keys.hierarchy import KeyKind
+from lacre.keys.ports import KeyReader
+from lacre.keys.resolver import Resolver, ScopeHandle, UsableKey
+from lacre.policy.decisions import Decision, Policy
+from lacre.policy.model import Right
+from lacre.sensitive import Mask
+
+__all__ = ["Field", "Guard", "Sealed", "Stored"]
+
+_TENANTS = 1000  # tenants whose derived facts a field keeps at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """What every field of one application shares: policy, keys and evidence."""
+
+    policy: Policy
+    resolver: Resolver
+    recorder: Recorder
+    store: KeyReader
+    clock: Callable[[], float] = time.time
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is stored of one value: the ciphertext and one token per index, made together."""
+
+    value: bytes | bytearray
+    tokens: tuple[bytes, ...]
+
+
+class Sealed(bytes):
+    """A ciphertext that does not print. Equal to its bytes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<sealed, {len(self)} bytes>"
+
+    __str__ = __repr__
+
+
+class IndexToken(bytes):
+    """A blind-index token that does not print: it would tell equal values apart in a log."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<index token, {len(self)} bytes>"
+
+    __str__ = __repr__
+
+
+@final
+class _Tenant:
+    """What a field derives once for each tenant."""
+
+    __slots__ = ("data", "index", "index_keys", "name", "place")
+
+    def __init__(self, name: str, data: ScopeHandle, index: ScopeHandle, place: FieldPlace) -> None:
+        self.name = name
+        self.data = data
+        self.index = index
+        self.place = place
+        # Index keys are derived from an index root; they live no longer than the root they came
+        # from, because they are looked up by the resolved root object itself.
+        self.index_keys: dict[str, tuple[UsableKey, bytes]] = {}
+
+
+class Field:
+    """
+    One encrypted field of an application; `Lacre.field` makes it.
+
+    Every method acts as whoever `acting_as` says, and raises `NoPrincipal`, `ActingEnded` or
+    `NoTenant` where nobody does; `AccessDenied` where the policy says no; `EvidenceUnavailable`
+    where it could not be recorded; and the `KeyUnavailable` family where the key cannot be had.
+    """
+
+    def __init__(self, guard: Guard, scheme: Scheme) -> None:
+        self.scheme = scheme
+        self._guard = guard
+        self._codec = scheme.codec
+        self._encode = self._codec.encode
+        self._decode = self._codec.decode
+        self._padded = self._codec.padded if scheme.padded is None else scheme.padded
+        self._place = scheme.place
+        declared = guard.policy.class_(scheme.class_)
+        self._mask = mask_named(scheme.mask or declared.mask)
+        self._hidden = mask_named("hidden")
+        if scheme.indexes:
+            guard.policy.kms_key(
+                guard.policy.scope(KeyKind.INDEX, scheme.class_, "any")
+            )  # raises if the class forbids indexes
+        self._tenants: dict[str, _Tenant] = {}
+
+    def __repr__(self) -> str:
+        return f"<Field {self.scheme} ({self.scheme.class_})>"
+
+    # Writing
+
+    def encrypt(self, value: Any, *, row: RowId) -> Sealed | bytearray | None:
+        """
+        Encrypt *value* for its row. None stays None: NULL is not encrypted.
+
+        Returns:
+            The ciphertext to store; for values of 64 KiB and more a bytearray, so that no
+            second copy is made.
+
+        Raises:
+            InvalidValue: the field's type cannot carry the value.
+            AlreadyEncrypted, MaskWritten: the value is a ciphertext, or a mask.
+        """
+        if value is None:
+            return None
+        acting = current()
+        decision = self._decided(acting, Right.ENCRYPT)
+        tenant = self._tenant(acting)
+        key = self._guard.resolver.to_encrypt(tenant.data)
+        text = row_text(row)
+        sealed = self._sealed(value, text, tenant, key)
+        self._record(Written, acting, tenant, decision, text, key.key_id)
+        return Sealed(sealed) if isinstance(sealed, bytes) else sealed
+
+    def prepare(self, value: Any, *, row: RowId) -> Stored:
+        """Encrypt *value* and make its index tokens, in one call: they never disagree."""
+        return self.prepare_many([(row, value)])[0]
+
+    def prepare_many(
+        self, items: Sequence[tuple[RowId, Any]], *, recorded: bool = True
+    ) -> list[Stored]:
+        """
+        `prepare` for many (row, value), none of them None, with one decision.
+
+        Args:
+            recorded: False where the caller records the writes in its own transaction, with
+                `written`.
+        """
+        acting = current()
+        decision = self._decided(acting, Right.ENCRYPT)
+        tenant = self._tenant(acting)
+        key = self._guard.resolver.to_encrypt(tenant.data)
+        keys = [
+            (index, self._index_key(tenant, index, self._guard.resolver.to_encrypt(tenant.index)))
+            for index in self.scheme.indexes
+        ]
+        stored = []
+        for row, value in items:
+            text = row_text(row)
+            sealed = self._sealed(value, text, tenant, key)
+            stored.append(
+                Stored(
+                    sealed,
+                    tuple(
+                        IndexToken(token(derived, index.normalised(value, self._codec), index.bits))
+                        for index, derived in keys
+                    ),
+                )
+            )
+            if recorded:
+                self._record(Written, acting, tenant, decision, text, key.key_id)
+        return stored
+
+    def written(self, rows: Sequence[RowId]) -> Written:
+        """Return the event of having encrypted this field in *rows*, for a caller that records it."""
+        acting = current()
+        decision = self._decided(acting, Right.ENCRYPT)
+        tenant = self._tenant(acting)
+        return Written(
+            **self._who(acting, tenant),
+            place=self._place,
+            outcome=decision.outcome,
+            rule=decision.rule,
+            rows=tuple(row_text(row) for row in rows),
+            count=len(rows),
+            key=self._guard.resolver.to_encrypt(tenant.data).key_id.hex(),
+        )
+
+    def encrypt_many(self, items: Iterable[tuple[RowId, Any]]) -> list[Sealed | bytearray | None]:
+        """`encrypt` for many (row, value)."""
+        return [self.encrypt(value, row=row) for row, value in items]
+
+    def encrypt_text(self, value: Any, *, row: RowId) -> str | None:
+        """`encrypt`, as canonical base64url text for a text column."""
+        sealed = self.encrypt(value, row=row)
+        return None if sealed is None else to_text(sealed)
+
+    def encrypt_json(self, value: Any, *, row: RowId) -> dict[str, Any] | None:
+        """`encrypt`, as the seven-member JSON form (``spec/field-format.md``)."""
+        sealed = self.encrypt(value, row=row)
+        return None if sealed is None else to_json(sealed)
+
+    # Reading
+
+    def decrypt(
+        self, sealed: bytes | bytearray | memoryview | str | Mapping[str, Any] | None, *, row: RowId
+    ) -> Any:
+        """
+        Look at a value: decide, decrypt, record. None stays None.
+
+        Args:
+            sealed: in its binary, text or JSON form.
+
+        Returns:
+            The value; or a `Mask`, for a reader to whom the policy gives one.
+
+        Raises:
+            AccessDenied: the policy gives this reader nothing.
+            Tampered: the value was altered, moved, or is of another field.
+            PlaintextFound: it is not a lacre value at all.
+        """
+        if sealed is None:
+            return None
+        acting = current()
+        decision = self._guard.policy.decide(acting, self.scheme.class_, Right.DECRYPT)
+        tenant = self._tenant(acting)
+        text = row_text(row)
+        if decision.outcome is Outcome.DENIED:
+            return self._denied(acting, tenant, decision, text)
+        key_id = b""
+        try:
+            raw = self._binary(sealed)
+            key_id = core.key_id_of(raw)
+            key = self._guard.resolver.to_decrypt(tenant.data, key_id)
+            value = self._decode(core.decrypt(key.material.reveal(), raw, tenant.place.at(text)))
+        except (Tampered, PlaintextFound, KeyUnavailable):
+            self._record(
+                Looked, acting, tenant, Decision(Outcome.FAILED, decision.rule), text, key_id
+            )
+            raise
+        self._record(Looked, acting, tenant, decision, text, key_id)
+        return value if decision.outcome is Outcome.ALLOWED else self._mask(value)
+
+    def decrypt_many(self, items: Iterable[tuple[RowId, Any]]) -> list[Any]:
+        """`decrypt` for many (row, sealed), after one query for the keys they name."""
+        items = list(items)
+        self.prefetch([sealed for _, sealed in items if sealed is not None])
+        return [self.decrypt(sealed, row=row) for row, sealed in items]
+
+    def prefetch(self, sealed: Iterable[Any]) -> None:
+        """Resolve the keys these values name, with one query. Values that name none are left alone."""
+        key_ids = set()
+        for value in sealed:
+            try:
+                key_ids.add(core.key_id_of(self._binary(value)))
+            except (Tampered, PlaintextFound):
+                continue  # its own look says so
+        if key_ids:
+            self._guard.resolver.prepare(self._tenant(current()).data, key_ids)
+
+    def recheck(
+        self, items: Sequence[tuple[RowId, Any]], index: BlindIndex, value: Any
+    ) -> list[bool]:
+        """
+        Tell which (row, sealed) really hold a value that *index* takes for *value*.
+
+        For hits of a truncated index. Needs the right to decrypt; hands no value out, so it
+        is part of the search and not a look.
+        """
+        acting = current()
+        self._decided(acting, Right.DECRYPT)
+        tenant = self._tenant(acting)
+        self.prefetch([sealed for _, sealed in items if sealed is not None])
+        wanted = index.normalised(value, self._codec)
+        held = []
+        for row, sealed in items:
+            if sealed is None:
+                held.append(False)
+                continue
+            raw = self._binary(sealed)
+            key = self._guard.resolver.to_decrypt(tenant.data, core.key_id_of(raw))
+            plain = self._decode(
+                core.decrypt(key.material.reveal(), raw, tenant.place.at(row_text(row)))
+            )
+            held.append(index.normalised(plain, self._codec) == wanted)
+        return held
+
+    # Searching
+
+    def search_tokens(self, value: Any, *, index: str | None = None) -> list[IndexToken]:
+        """
+        Return the tokens to look *value* up by: one for each index root still in use.
+
+        Raises:
+            AccessDenied: no role has the right to search.
+            InvalidValue: the index's normaliser takes no such value.
+        """
+        acting = current()
+        decision = self._guard.policy.decide(acting, self.scheme.class_, Right.SEARCH)
+        tenant = self._tenant(acting)
+        chosen = self.index(index)
+        event = Searched(
+            **self._who(acting, tenant),
+            place=self._place,
+            index=chosen.name,
+            outcome=decision.outcome,
+            rule=decision.rule,
+            count=1,
+        )
+        self._guard.recorder.record(event)
+        if decision.outcome is not Outcome.ALLOWED:
+            raise self._refusal(acting, "search", decision)
+        normalised = chosen.normalised(value, self._codec)
+        roots = self._guard.resolver.searchable(tenant.index)
+        return [
+            IndexToken(token(self._index_key(tenant, chosen, root), normalised, chosen.bits))
+            for root in roots
+        ]
+
+    def index(self, name: str | None = None) -> BlindIndex:
+        """Return the index of that name, or the only one."""
+        for index in self.scheme.indexes:
+            if name is None or index.name == name:
+                return index
+        raise _no_index(self.scheme, name)
+
+    # Inside
+
+    def _decided(self, acting: Acting, right: Right) -> Decision:
+        decision = self._guard.policy.decide(acting, self.scheme.class_, right)
+        if decision.outcome is not Outcome.ALLOWED:
+            tenant = self._tenant(acting)
+            self._record(
+                Looked if right is Right.DECRYPT else Written,
+                acting,
+                tenant,
+                Decision(Outcome.DENIED, decision.rule),
+                "",
+                b"",
+            )
+            raise self._refusal(acting, str(right), decision)
+        return decision
+
+    def _denied(self, acting: Acting, tenant: _Tenant, decision: Decision, row: str) -> Mask:
+        self._record(Looked, acting, tenant, decision, row, b"")
+        if self._guard.policy.class_(self.scheme.class_).denied == "mask":
+            return self._hidden(None)
+        raise self._refusal(acting, "decrypt", decision)
+
+    def _refusal(self, acting: Acting, verb: str, decision: Decision) -> AccessDenied:
+        roles = ", ".join(sorted(acting.roles)) or "no role"
+        return AccessDenied(
+            f"{acting.principal} ({roles}) may not {verb} {self.scheme} (class {self.scheme.class_}) for {acting.purpose}",
+            hint=f"the policy's rule: {decision.rule}",
+        )
+
+    def _record(
+        self,
+        event: type[Looked | Written],
+        acting: Acting,
+        tenant: _Tenant,
+        decision: Decision,
+        row: str,
+        key_id: bytes,
+    ) -> None:
+        guard = self._guard
+        guard.recorder.record_look(
+            Look(
+                event,
+                guard.clock(),
+                acting,
+                tenant.name,
+                self._place,
+                decision.outcome,
+                decision.rule,
+                row,
+                key_id,
+            )
+        )
+
+    def _who(self, acting: Acting, tenant: _Tenant) -> dict[str, Any]:
+        return {
+            "time": self._guard.clock(),
+            "principal": acting.principal,
+            "roles": tuple(sorted(acting.roles)),
+            "purpose": acting.purpose,
+            "tenant": tenant.name,
+        }
+
+    def _tenant(self, acting: Acting) -> _Tenant:
+        name = acting.tenant or self._guard.policy.tenant(acting)
+        tenant = self._tenants.get(name)
+        if tenant is None:
+            policy, scheme = self._guard.policy, self.scheme
+            place = FieldPlace(
+                column=scheme.column,
+                store=scheme.store,
+                table=scheme.table,
+                tenant=name,
+                type=self._codec.name,
+            )
+            data = ScopeHandle(policy.scope(KeyKind.DATA, scheme.class_, name))
+            index = ScopeHandle(policy.scope(KeyKind.INDEX, scheme.class_, name))
+            if len(self._tenants) >= _TENANTS:
+                self._tenants.clear()
+            tenant = self._tenants[name] = _Tenant(name, data, index, place)
+        return tenant
+
+    def _sealed(self, value: Any, row: str, tenant: _Tenant, key: UsableKey) -> bytes | bytearray:
+        if isinstance(value, Mask):
+            raise MaskWritten(
+                f"a mask was written to {self.scheme}",
+                hint="leave the field alone: it keeps the value the mask hides",
+            )
+        if isinstance(value, Sealed):
+            raise _already(self.scheme)
+        payload = self._encode(value)
+        if payload and payload[0] in b"\xc1w{":
+            self._refuse_encrypted(payload)
+        # The salt is drawn here, one call of the kernel's generator for each value: no pool that
+        # a fork or a resumed snapshot could share, and no argument that a caller could repeat.
+        return core.encrypt(
+            key.material.reveal(),
+            key.key_id,
+            tenant.place.at(row),
+            payload,
+            salt=os.urandom(24),
+            padded=self._padded,
+        )
+
+    def _refuse_encrypted(self, payload: bytes) -> None:
+        # Double encryption is refused only if the bytes name a key that the key store holds: a
+        # bytes field may hold anything, and text may begin with any letter.
+        candidates: list[bytes] = [bytes(payload)] if core.looks_encrypted(payload) else []
+        for parse in (from_text, from_json_text):
+            try:
+                candidates.append(bytes(parse(bytes(payload).decode())))
+            except (Tampered, UnicodeDecodeError):
+                continue
+        if any(self._guard.store.holds(core.key_id_of(candidate)) for candidate in candidates):
+            raise _already(self.scheme)
+
+    def _binary(self, sealed: Any) -> Any:
+        if isinstance(sealed, bytes | bytearray | memoryview):
+            if core.looks_encrypted(sealed):
+                return sealed
+            if bytes(sealed[:2]) == core.MAGIC_AND_SUITE:
+                raise Tampered
+        elif isinstance(sealed, str):
+            if sealed.startswith("wQ"):
+                return from_text(sealed)
+        elif isinstance(sealed, Mapping):
+            return from_json(sealed)
+        raise PlaintextFound(
+            f"{self.scheme} holds something that is not a lacre value",
+            hint="nothing was decrypted; `lacre protect` encrypts a column in place, and an `encrypted` column takes no plaintext",
+        )
+
+    def _index_key(self, tenant: _Tenant, index: BlindIndex, root: UsableKey) -> bytes:
+        held = tenant.index_keys.get(index.name)
+        if held is not None and held[0] is root:
+            return held[1]
+        scheme = self.scheme
+        derived = index_key(
+            root.material.reveal(),
+            store=scheme.store,
+            table=scheme.table,
+            column=scheme.column,
+            index=index.name,
+            kind=index.kind,
+            normaliser=index.normaliser,
+            part="",
+            bits=index.bits,
+            version=normaliser(index.normaliser).version,
+        )
+        tenant.index_keys[index.name] = (root, derived)
+        return derived
+
+
+def _already(scheme: Scheme) -> AlreadyEncrypted:
+    return AlreadyEncrypted(
+        f"the value given to {scheme} is encrypted already",
+        hint="pass the plaintext; a row's own ciphertext is moved by decrypting and encrypting it",
+    )
+
+
+def _no_index(scheme: Scheme, name: str | None) -> UnsupportedQuery:
+    wanted = f"no blind index {name!r}" if name else "no blind index"
+    return UnsupportedQuery(
+        f"{scheme} has {wanted}", hint='declare one: encrypted(..., index=BlindIndex("exact"))'
+    )

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A field's scheme: everything that is declared about one encrypted column. Names only, no keys.
+
+Validated when made; safe to print, to hash, and to appear in a SQL cache key or a migration.
+"""
+
+from dataclasses import dataclass
+
+from lacre.audit.events import Place
+from lacre.errors import ConfigurationError
+from lacre.fields.codecs import Codec, codec_for
+from lacre.fields.index import BlindIndex
+from lacre.fields.masks import mask as mask_named
+
+__all__ = ["Scheme"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheme:
+    """
+    One encrypted column.
+
+    *mask* overrides the class's; *padded* overrides the codec's (on where the length would
+    tell something). *class_*, *store*, *table* and *column* are logical names: they are bound
+    in every value, so renaming one means keeping its old name here.
+    """
+
+    class_: str
+    store: str
+    table: str
+    column: str
+    python_type: type
+    indexes: tuple[BlindIndex, ...] = ()
+    mask: str | None = None
+    padded: bool | None = None
+
+    def __post_init__(self) -> None:
+        for word, text in (
+            ("class", self.class_),
+            ("store", self.store),
+            ("table", self.table),
+            ("column", self.column),
+        ):
+            if not text:
+                raise ConfigurationError(f"a field names its {word}")
+        codec = self.codec
+        for index in self.indexes:
+            index.check(codec)
+        if len({index.name for index in self.indexes}) != len(self.indexes):
+            raise ConfigurationError(
+                f"two indexes of {self.table}.{self.column} have one name",
+                hint="name one of them: BlindIndex(..., name=...)",
+            )
+        if self.mask is not None:
+            mask_named(self.mask)
+
+    @property
+    def codec(self) -> Codec:
+        return codec_for(self.python_type)
+
+    @property
+    def place(self) -> Place:
+        return Place(self.store, self.table, self.column, self.class_)
+
+    def __str__(self) -> str:
+        return f"{self.table}.{self.column}"

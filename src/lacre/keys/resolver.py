@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The key resolver: from (scope, key id) to a usable key, by way of cache, key store, key service.
+
+Rule 1: the scope comes from the model and the acting. A row that differs from it in any part is
+        refused like a tampered value, before any unwrap, and never cached.
+Rule 2: a cached key expires at its own age or at its parent's expiry, whichever is earlier, so
+        nothing outlives the key-service answer it came from. Jitter only shortens.
+Rule 3: a denial is never answered from the cache, and nothing is used past its expiry.
+
+Does not choose KMS keys (the policy names them), mint or change rows (`lacre.keys.provisioning`).
+"""
+
+import os
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import final
+
+from lacre._core import field
+from lacre._core.canonical import canonical
+from lacre._core.derive import WRAP
+from lacre.errors import ConfigurationError, KeyDestroyed, KeyDisabled, KeyNotFound, Tampered
+from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
+from lacre.keys.ports import KeyReader, KeyService
+from lacre.sensitive import KeyMaterial
+
+__all__ = ["CacheLimits", "Resolver", "ScopeHandle", "UsableKey", "service_of", "unwrap_row"]
+
+_ACTIVE = b"active"  # in the place of a key id: the key that encrypts now
+_REVISIONS = 100_000  # revisions remembered at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheLimits:
+    """How long and how many keys are held. *age* in seconds is the longest a revoked process keeps reading."""
+
+    age: float = 300.0
+    entries: int = 1000
+
+
+@final
+class UsableKey:
+    """An authenticated, unwrapped key, until *expires* on the resolver's clock."""
+
+    __slots__ = ("expires", "key_id", "material", "version")
+
+    def __init__(self, key_id: bytes, material: KeyMaterial, expires: float, version: int) -> None:
+        self.key_id = key_id
+        self.material = material
+        self.expires = expires
+        self.version = version
+
+    def __repr__(self) -> str:
+        return f"<UsableKey {self.key_id.hex()}>"
+
+
+@final
+class ScopeHandle:
+    """A scope, with its identity as bytes: what the hot path hashes instead of seven strings."""
+
+    __slots__ = ("scope", "token")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        subject = {} if scope.subject is None else {"subject": scope.subject}
+        self.token = canonical(scope.pairs() | subject)
+
+
+class Resolver:
+    """
+    Resolves keys for every field of one application.
+
+    Args:
+        store: where wrapped keys are.
+        services: a key service for each URI scheme (``local``).
+        kms_key: names the KMS key of a branch key or index root, from the policy.
+        limits: of the cache.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: KeyReader,
+        services: Mapping[str, KeyService],
+        kms_key: Callable[[Scope], str],
+        limits: CacheLimits,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._services = services
+        self._kms_key = kms_key
+        self._limits = limits
+        self._clock = clock
+        self._jitter = random.Random()  # noqa: S311 - spreads refreshes; nothing rests on it being unguessable
+        self._reset()
+        weak = weakref.WeakMethod(self._reset)
+        # A child of fork starts cold: locks may be held by threads that do not exist there.
+        os.register_at_fork(after_in_child=lambda: (method := weak()) and method())
+
+    def _reset(self) -> None:
+        self._entries: dict[tuple[bytes, bytes], UsableKey] = {}
+        self._revisions: dict[bytes, int] = {}
+        self._listed: dict[bytes, tuple[float, list[KeyRow]]] = {}
+        self._pending: dict[tuple[bytes, bytes], Future[UsableKey]] = {}
+        self._lock = threading.Lock()
+
+    def forget(self) -> None:
+        """Drop every cached key. Revisions seen are kept."""
+        with self._lock:
+            self._entries.clear()
+            self._listed.clear()
+
+    def to_encrypt(self, handle: ScopeHandle) -> UsableKey:
+        """
+        Return the key that encrypts (or indexes, or wraps) in this scope now.
+
+        Raises:
+            KeyNotFound: nothing was provisioned in this scope.
+            KeyDisabled: the highest version that is not pending is not active.
+            KeyServiceDenied, KeyServiceUnreachable, Tampered, ConfigurationError
+        """
+        entry = self._entries.get((handle.token, _ACTIVE))
+        if entry is not None and entry.expires > self._clock():
+            return entry
+        return self._once((handle.token, _ACTIVE), lambda: self._load_active(handle.scope))
+
+    def to_decrypt(self, handle: ScopeHandle, key_id: bytes) -> UsableKey:
+        """
+        Return the key *key_id*, which a value of this scope names.
+
+        Raises:
+            Tampered: no such key in this scope.
+            KeyDisabled, KeyDestroyed, KeyServiceDenied, KeyServiceUnreachable, ConfigurationError
+        """
+        entry = self._entries.get((handle.token, key_id))
+        if entry is not None and entry.expires > self._clock():
+            return entry
+        return self._once((handle.token, key_id), lambda: self._load(handle.scope, key_id))
+
+    def prepare(self, handle: ScopeHandle, key_ids: Collection[bytes]) -> None:
+        """Resolve those of *key_ids* that are of this scope with one query; leave out the others."""
+        now = self._clock()
+        wanted = {
+            key_id
+            for key_id in key_ids
+            if (entry := self._entries.get((handle.token, key_id))) is None or entry.expires <= now
+        }
+        for row in self._store.find(handle.scope, wanted) if wanted else ():
+            try:
+                self._once(
+                    (handle.token, row.key_id), lambda row=row: self._open(handle.scope, row)
+                )  # type: ignore[misc]
+            except (KeyDisabled, KeyDestroyed, Tampered):
+                continue  # the look that needs it says so, once, in its own place
+
+    def searchable(self, handle: ScopeHandle) -> list[UsableKey]:
+        """Return every index root that tokens may have been made under, the active one first."""
+        active = self.to_encrypt(handle)
+        older = [row for row in self._versions(handle) if row.state is KeyState.DECRYPT_ONLY]
+        return [active, *(self.to_decrypt(handle, row.key_id) for row in older)]
+
+    def _versions(self, handle: ScopeHandle) -> list[KeyRow]:
+        # Which versions exist changes only with a rotation: held as long as the active key is.
+        now = self._clock()
+        held = self._listed.get(handle.token)
+        if held is None or held[0] <= now:
+            held = (now + self._limits.age, list(self._store.versions(handle.scope)))
+            self._listed.pop(handle.token, None)
+            while len(self._listed) >= self._limits.entries:
+                del self._listed[next(iter(self._listed))]
+            self._listed[handle.token] = held
+        return held[1]
+
+    def _once(self, key: tuple[bytes, bytes], load: Callable[[], UsableKey]) -> UsableKey:
+        # Single flight: of a thousand threads that need one expired key, one asks and all wait.
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is not None and entry.expires > self._clock():
+                return entry
+            future = self._pending.get(key)
+            mine = future is None
+            if future is None:
+                future = self._pending[key] = Future()
+        if not mine:
+            return future.result()
+        try:
+            entry = load()
+        except BaseException as error:
+            with self._lock:
+                self._pending.pop(key, None)
+            future.set_exception(error)
+            # Whoever waits raises it; nobody waiting is no reason to report it twice.
+            raise
+        with self._lock:
+            self._keep(key, entry)
+            self._pending.pop(key, None)
+        future.set_result(entry)
+        return entry
+
+    def _keep(self, key: tuple[bytes, bytes], entry: UsableKey) -> None:
+        self._entries.pop(key, None)
+        while len(self._entries) >= self._limits.entries:
+            del self._entries[next(iter(self._entries))]
+        self._entries[key] = entry
+
+    def _load_active(self, scope: Scope) -> UsableKey:
+        rows = self._store.versions(scope)
+        # Pending rows are ignored: anyone who may insert can add one, and it says nothing yet.
+        row = next((row for row in rows if row.state is not KeyState.PENDING), None)
+        if row is None:
+            raise KeyNotFound(
+                f"there is no {scope}",
+                hint=f"lacre keys create --tenant {scope.tenant} --class {scope.class_}",
+            )
+        if row.state is not KeyState.ACTIVE:
+            raise _not_usable(row, "encrypt")
+        return self._open(scope, row)
+
+    def _load(self, scope: Scope, key_id: bytes) -> UsableKey:
+        rows = self._store.find(scope, [key_id])
+        if not rows:
+            raise Tampered
+        return self._open(scope, rows[0])
+
+    def _open(self, scope: Scope, row: KeyRow) -> UsableKey:
+        if row.scope != scope:
+            raise Tampered
+        if row.state not in (KeyState.ACTIVE, KeyState.DECRYPT_ONLY):
+            raise _not_usable(row, "decrypt")
+        now = self._clock()
+        expires = now + self._limits.age * (1 - 0.1 * self._jitter.random())
+        parent: UsableKey | None = None
+        if not row.under_kms:
+            # Only a branch key of the same app, environment, service, tenant and class is a parent.
+            try:
+                parent_id = bytes.fromhex(row.parent)
+            except ValueError:
+                raise Tampered from None
+            parent = self.to_decrypt(ScopeHandle(scope.of_kind(KeyKind.BRANCH)), parent_id)
+            expires = min(expires, parent.expires)
+        material = unwrap_row(
+            row,
+            services=self._services,
+            kms_key=self._kms_key,
+            parent=parent.material if parent else None,
+        )
+        # The row is authentic from here on; its mutable columns are so only with their MAC.
+        if row.trusted_state(material.reveal()) is not row.state:
+            raise KeyDisabled(
+                f"the state of key {row.key_id.hex()} is not authentic",
+                hint="somebody edited the key store; restore it, then look at the audit log",
+            )
+        self._check_revision(row)
+        return UsableKey(row.key_id, material, expires, row.version)
+
+    def _check_revision(self, row: KeyRow) -> None:
+        seen = self._revisions.get(row.key_id, 0)
+        if row.revision < seen:
+            raise KeyDisabled(
+                f"the key store went back in time: key {row.key_id.hex()}",
+                hint="somebody restored an older key store; look at the audit log before going on",
+            )
+        while len(self._revisions) >= _REVISIONS:
+            del self._revisions[next(iter(self._revisions))]
+        self._revisions[row.key_id] = row.revision
+
+
+def unwrap_row(
+    row: KeyRow,
+    *,
+    services: Mapping[str, KeyService],
+    kms_key: Callable[[Scope], str],
+    parent: KeyMaterial | None,
+) -> KeyMaterial:
+    """
+    Return the key that *row* holds, which authenticates every immutable column of it.
+
+    Args:
+        parent: the unwrapped parent, for a row under a key of the key store.
+
+    Raises:
+        Tampered: the row was edited or swapped.
+        ConfigurationError: it is under another KMS key than the policy names.
+        KeyDestroyed, KeyServiceDenied, KeyServiceUnreachable
+    """
+    if row.wrapped is None:
+        raise _not_usable(row, "decrypt")
+    if row.under_kms:
+        pinned = kms_key(row.scope)
+        # The row's own word never chooses a KMS key: it only has to agree with the policy.
+        if row.parent != pinned:
+            raise ConfigurationError(
+                f"the {row.scope} is wrapped by another KMS key than the policy names ({pinned})",
+                hint="name the old KMS key again, or move the key with `lacre keys rotate --kind kms`",
+            )
+        return service_of(services, pinned).unwrap(pinned, row.wrapped, row.wrap_context())
+    if parent is None or field.key_id_of(row.wrapped).hex() != row.parent:
+        raise Tampered
+    material = field.decrypt(parent.reveal(), row.wrapped, row.immutable(), label=WRAP)
+    if len(material) != 32:
+        raise Tampered
+    return KeyMaterial(material)
+
+
+def service_of(services: Mapping[str, KeyService], kms_key: str) -> KeyService:
+    scheme = kms_key.partition("://")[0]
+    try:
+        return services[scheme]
+    except KeyError:
+        raise ConfigurationError(
+            f"no key service answers to {scheme}://", hint="this release speaks local://"
+        ) from None
+
+
+def _not_usable(row: KeyRow, wanted: str) -> KeyDisabled | KeyDestroyed:
+    if row.state is KeyState.DESTROYED or row.wrapped is None:
+        return KeyDestroyed(
+            f"the {row.scope}, version {row.version}, was destroyed",
+            hint="what it protected cannot be read again",
+        )
+    hint = {
+        KeyState.DECRYPT_ONLY: "make a new version: lacre keys rotate",
+        KeyState.PENDING: "activate it: lacre keys create finishes what it began",
+        KeyState.COMPROMISED: "rotate, then re-encrypt what it protected",
+    }.get(row.state, "lacre keys enable brings it back")
+    return KeyDisabled(
+        f"the {row.scope}, version {row.version}, is {row.state} and does not {wanted}", hint=hint
+    )

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Read `lacre.toml`, lay the environment over it, and say what is wrong with either.
+
+Only what differs between two deployments of one service may come from the environment
+(`OVERLAY`); classes, rights and signers never, because a policy is a file under review. Does not
+open the key store or the keystore.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lacre.errors import ConfigurationError
+from lacre.policy.model import PolicyFile
+
+__all__ = ["OVERLAY", "load_policy", "parse_policy"]
+
+_PREFIX = "LACRE_"
+
+# Variables under the prefix that are not settings: the first names the file itself.
+_OTHERS = frozenset({"LACRE_CONFIG"})
+
+OVERLAY: Mapping[str, tuple[str, ...]] = {
+    _PREFIX + "__".join(part.upper() for part in path): path
+    for path in (
+        ("env",),
+        ("service",),
+        ("default_tenant",),
+        ("key_store", "url"),
+        ("local", "directory"),
+        ("local", "identity"),
+        ("cache", "age"),
+        ("cache", "entries"),
+        ("audit", "path"),
+        ("audit", "buffer"),
+    )
+}
+
+
+def load_policy(path: Path, environ: Mapping[str, str]) -> PolicyFile:
+    """
+    Return the policy in the file at *path*, with the overlay of *environ*.
+
+    Raises:
+        ConfigurationError: names the file, the setting and what it should be.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"there is no {path}",
+            hint="run `lacre init` here, or name the file: LACRE_CONFIG or --config",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read ({type(error).__name__})") from None
+    return parse_policy(text, environ, name=str(path))
+
+
+def parse_policy(text: str, environ: Mapping[str, str], *, name: str = "lacre.toml") -> PolicyFile:
+    """Return the policy in *text*; *name* is what errors call it."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{name} is not TOML: {error}") from None
+    for variable, value in environ.items():
+        if variable.startswith(_PREFIX) and variable not in _OTHERS:
+            _overlay(tables, variable, value)
+    try:
+        return PolicyFile.model_validate(tables)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise ConfigurationError(
+            f"{name}: {where}: {_sentence(first)}{more}",
+            hint="docs/reference/lacre-toml.md lists every setting",
+        ) from None
+
+
+def _overlay(tables: dict[str, Any], variable: str, value: str) -> None:
+    path = OVERLAY.get(variable)
+    if path is None:
+        raise ConfigurationError(
+            f"the environment variable {variable} is no setting of lacre",
+            hint="settings that may come from the environment: " + ", ".join(sorted(OVERLAY)),
+        )
+    table = tables
+    for part in path[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            return  # the file is wrong there, and validation says so
+    table[path[-1]] = value
+
+
+def _sentence(error: Any) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return {
+        "extra_forbidden": "there is no such setting",
+        "missing": "is required",
+    }.get(error["type"], message[:1].lower() + message[1:])

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What `lacre.toml` may say: its tables, their types and defaults.
+
+``docs/reference/lacre-toml.md`` is the page for people. Does not read files or the environment
+(`lacre.policy.loading`) and does not decide (`lacre.policy.decisions`).
+"""
+
+import re
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from lacre.fields.masks import mask as mask_named
+
+__all__ = [
+    "AuditSettings",
+    "CacheSettings",
+    "ClassPolicy",
+    "KeyStoreSettings",
+    "LocalSettings",
+    "PolicyFile",
+    "Right",
+    "StoreSettings",
+]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+_KMS_KEY = re.compile(r"local://[a-z0-9][a-z0-9_.-]{0,62}")
+
+
+class Right(StrEnum):
+    """What a role may do with a class."""
+
+    ENCRYPT = "encrypt"
+    DECRYPT = "decrypt"
+    MASK = "mask"
+    SEARCH = "search"
+
+
+def _a_name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError(
+            "a name is 1 to 63 of a-z, 0-9, dot, dash and underscore, and begins with a letter or digit"
+        )
+    return text
+
+
+def _a_kms_key(text: str) -> str:
+    if not _KMS_KEY.fullmatch(text):
+        raise ValueError(
+            'a KMS key is named by its URI, for example "local://pii-fields"; this release speaks local://'
+        )
+    return text
+
+
+def _a_mask(text: str) -> str:
+    mask_named(text)
+    return text
+
+
+Name = Annotated[str, AfterValidator(_a_name)]
+KmsKey = Annotated[str, AfterValidator(_a_kms_key)]
+MaskName = Annotated[str, AfterValidator(_a_mask)]
+
+
+class _Table(BaseModel):
+    # A key nobody knows is a typing error, and a typing error in a policy must not be silent.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class KeyStoreSettings(_Table):
+    """`[key_store]`: where wrapped keys are kept. Apart from the data."""
+
+    url: str
+
+
+class LocalSettings(_Table):
+    """`[local]`: the local keystore. *signers* are the operators' public identities."""
+
+    directory: str
+    identity: str
+    signers: tuple[str, ...] = Field(min_length=1)
+
+
+class StoreSettings(_Table):
+    """`[stores.NAME]`: a logical database. Its name is bound in every value it holds."""
+
+
+class ClassPolicy(_Table):
+    """`[classes.NAME]`: the KMS keys of a class, its mask, and which role has which rights."""
+
+    fields: KmsKey
+    index: KmsKey | None = None
+    mask: MaskName = "hidden"
+    denied: Literal["error", "mask"] = "error"
+    rights: dict[Name, frozenset[Right]] = Field(default_factory=dict)
+
+
+class CacheSettings(_Table):
+    """`[cache]`: of unwrapped keys. *age* in seconds is the longest a revoked process keeps reading."""
+
+    age: float = Field(default=300.0, ge=1, le=3600)
+    entries: int = Field(default=1000, ge=1, le=1_000_000)
+
+
+class AuditSettings(_Table):
+    """`[audit]`: the evidence. *path* is a file of JSON lines; *buffer* bounds what SIGKILL can lose."""
+
+    path: str
+    mode: Literal["bounded"] = "bounded"
+    buffer: int = Field(default=10_000, ge=1, le=1_000_000)
+
+
+class PolicyFile(_Table):
+    """The whole file."""
+
+    app: Name
+    env: Name
+    service: Name
+    default_tenant: str | None = Field(default=None, min_length=1, max_length=255)
+    purposes: frozenset[str] | None = None
+    key_store: KeyStoreSettings
+    local: LocalSettings
+    stores: dict[Name, StoreSettings] = Field(default_factory=lambda: {"main": StoreSettings()})
+    classes: dict[Name, ClassPolicy] = Field(min_length=1)
+    cache: CacheSettings = CacheSettings()
+    audit: AuditSettings

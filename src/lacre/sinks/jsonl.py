@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Events as JSON lines in a file.
+
+One line per event, ASCII only (so no line can be broken by what a value holds), appended with
+one `write` and flushed to disk. Several processes may append to one file. Does not sign, chain
+or rotate, and does not join a caller's transaction: a write event is on disk just before its
+transaction commits, and stays there if the commit fails.
+"""
+
+import datetime as dt
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lacre.audit.events import Event
+
+__all__ = ["JsonLinesSink"]
+
+
+class JsonLinesSink:
+    """Append events to the file at *path*, which is made readable for its owner only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, events: Sequence[Event], connection: Any = None) -> None:  # noqa: ARG002
+        """Append *events* and flush them to disk. Raises OSError where that fails."""
+        data = b"".join(_line(event) for event in events)
+        # O_APPEND: the kernel places each write at the end, so lines of two processes do not mix.
+        descriptor = os.open(
+            self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _line(event: Event) -> bytes:
+    when = dt.datetime.fromtimestamp(event.time, dt.UTC).isoformat(timespec="microseconds")
+    record = {
+        "time": when.replace("+00:00", "Z"),
+        "action": event.action,
+        "principal": event.principal,
+        "roles": list(event.roles),
+        "purpose": event.purpose,
+        "tenant": event.tenant,
+        **event.details(),
+    }
+    return json.dumps(record, separators=(",", ":")).encode() + b"\n"

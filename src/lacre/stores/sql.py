@@ -1,0 +1,442 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The key store in SQL: rows of wrapped keys, column states, highest manifests seen.
+
+Implements the ports of `lacre.keys.ports`, `lacre.fields.column_state` and the local keystore's
+serial memory on SQLite, with SQLAlchemy Core. Authenticates nothing: it returns what is stored,
+and whoever asked checks it. Give it a database (or file) of its own, apart from the data.
+"""
+
+import os
+import secrets
+import weakref
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+
+from lacre.errors import ConfigurationError, KeyNotFound, MisuseError
+from lacre.fields.column_state import ColumnState, ColumnStateRow
+from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
+from lacre.keys.seen import SeenSerial
+from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META, STEPS, VERSION
+
+__all__ = ["SQLKeyStore"]
+
+
+class SQLKeyStore:
+    """
+    The key store at *url*, an SQLAlchemy URL.
+
+    Opening it reads nothing. Every method but `upgrade` needs the schema of this release and
+    raises `ConfigurationError` with the command that makes it otherwise.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._url = sa.make_url(url)
+        except sa.exc.ArgumentError:
+            raise ConfigurationError(
+                "the key store's URL cannot be read",
+                hint='for example url = "sqlite:///lacre/keys.db"',
+            ) from None
+        if self._url.get_backend_name() != "sqlite":
+            raise ConfigurationError(
+                "the key store runs on SQLite in this release",
+                hint='for example url = "sqlite:///lacre/keys.db"',
+            )
+        if self._url.database in (None, "", ":memory:"):
+            raise ConfigurationError(
+                "the key store needs a file of its own",
+                hint="keys kept in memory are lost with the process, and the data with them",
+            )
+        self._path = Path(str(self._url.database))
+        self._engine = sa.create_engine(self._url)
+        self._writer = self._engine.execution_options(lacre_writes=True)
+        sa.event.listen(self._engine, "connect", _on_connect)
+        sa.event.listen(self._engine, "begin", _on_begin)
+        self._id: str | None = None
+        weak = weakref.WeakMethod(self._after_fork)
+        os.register_at_fork(after_in_child=lambda: (method := weak()) and method())
+
+    def _after_fork(self) -> None:
+        # A child must not speak over its parent's connections, nor close them.
+        self._engine.dispose(close=False)
+
+    # Schema
+
+    def version(self) -> int:
+        """Return the schema version of the store; 0 where there is none."""
+        if not self._path.exists():
+            return 0
+        with self._engine.connect() as connection:
+            if not sa.inspect(connection).has_table(META.name):
+                return 0
+            found = connection.execute(
+                sa.select(META.c.value).where(META.c.name == "schema")
+            ).scalar()
+        return int(found or 0)
+
+    def upgrade(self, *, to: int = VERSION) -> tuple[int, int]:
+        """
+        Bring the schema to version *to* in one transaction; return the versions before and after.
+
+        Safe while other processes use the store, and when run twice at once.
+        """
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._path.exists():
+            self._path.touch(mode=0o600)
+        with _translated(), self._writer.begin() as connection:
+            exists = sa.inspect(connection).has_table(META.name)
+            before = (
+                int(
+                    connection.execute(
+                        sa.select(META.c.value).where(META.c.name == "schema")
+                    ).scalar()
+                    or 0
+                )
+                if exists
+                else 0
+            )
+            for step in STEPS[before:to]:
+                for statement in step:
+                    connection.execute(statement)
+            if before == 0 and to > 0:
+                connection.execute(
+                    META.insert(),
+                    [
+                        {"name": "keystore", "value": secrets.token_hex(16)},
+                        {"name": "schema", "value": str(to)},
+                    ],
+                )
+            elif before < to:
+                connection.execute(
+                    META.update().where(META.c.name == "schema").values(value=str(to))
+                )
+        return before, max(before, to)
+
+    @property
+    def keystore_id(self) -> str:
+        """The random id of this key store, 32 hex digits, bound in every row it holds."""
+        if self._id is None:
+            with self._reading() as connection:
+                self._id = str(
+                    connection.execute(
+                        sa.select(META.c.value).where(META.c.name == "keystore")
+                    ).scalar_one()
+                )
+        return self._id
+
+    # Rows of keys
+
+    def find(self, scope: Scope, key_ids: Collection[bytes]) -> Sequence[KeyRow]:
+        """Return the rows with these ids whose columns equal *scope*; others are left out."""
+        rows: list[KeyRow] = []
+        ids = list(key_ids)
+        with self._reading() as connection:
+            for start in range(0, len(ids), 500):
+                query = sa.select(KEY).where(
+                    KEY.c.key_id.in_(ids[start : start + 500]), *_in_scope(scope)
+                )
+                rows += [_key_row(found) for found in connection.execute(query).mappings()]
+        return rows
+
+    def versions(self, scope: Scope) -> Sequence[KeyRow]:
+        """Return every version of the scope, highest first."""
+        with self._reading() as connection:
+            query = sa.select(KEY).where(*_in_scope(scope)).order_by(KEY.c.version.desc())
+            return [_key_row(found) for found in connection.execute(query).mappings()]
+
+    def holds(self, key_id: bytes) -> bool:
+        """Whether any row has this id."""
+        with self._reading() as connection:
+            return (
+                connection.execute(sa.select(sa.literal(1)).where(KEY.c.key_id == key_id)).first()
+                is not None
+            )
+
+    def rows(self) -> Sequence[KeyRow]:
+        """Return every row, by tenant, class, kind and version: for listings."""
+        with self._reading() as connection:
+            order = (KEY.c.tenant, KEY.c["class"], KEY.c.kind, KEY.c.version)
+            return [
+                _key_row(found)
+                for found in connection.execute(sa.select(KEY).order_by(*order)).mappings()
+            ]
+
+    def row(self, key_id: bytes) -> KeyRow:
+        """
+        Return the row with this id.
+
+        Raises:
+            KeyNotFound
+        """
+        with self._reading() as connection:
+            found = (
+                connection.execute(sa.select(KEY).where(KEY.c.key_id == key_id)).mappings().first()
+            )
+        if found is None:
+            raise KeyNotFound(
+                f"the key store holds no key {key_id.hex()}",
+                hint="`lacre keys list` shows every key",
+            )
+        return _key_row(found)
+
+    def change(
+        self, *, add: Sequence[KeyRow] = (), replace: Sequence[tuple[KeyRow, KeyRow]] = ()
+    ) -> None:
+        """Insert *add* and replace each (old, new), all or nothing; see `KeyWriter.change`."""
+        conflict = MisuseError(
+            "another process changed these keys at the same moment; nothing was done",
+            hint="look at `lacre keys list`, then try again",
+        )
+        try:
+            with self._writing() as connection:
+                # Replacements first: the row that stops being active makes room for the next.
+                for old, new in replace:
+                    same = [
+                        KEY.c.key_id == old.key_id,
+                        KEY.c.state == str(old.state),
+                        KEY.c.revision == old.revision,
+                        KEY.c.wrapped.is_not_distinct_from(old.wrapped),
+                    ]
+                    if (
+                        connection.execute(
+                            KEY.update().where(*same).values(_key_columns(new))
+                        ).rowcount
+                        != 1
+                    ):
+                        raise conflict
+                if add:
+                    connection.execute(KEY.insert(), [_key_columns(row) for row in add])
+        except IntegrityError:
+            raise conflict from None
+
+    # Column states
+
+    def get(self, store: str, table: str, column: str) -> ColumnStateRow | None:
+        """Return the column's state row, or None: a column nobody ever moved."""
+        place = [
+            COLUMN_STATE.c.store == store,
+            COLUMN_STATE.c.table == table,
+            COLUMN_STATE.c.column == column,
+        ]
+        with self._reading() as connection:
+            found = connection.execute(sa.select(COLUMN_STATE).where(*place)).mappings().first()
+        return _column_state(found) if found is not None else None
+
+    def put(self, row: ColumnStateRow) -> None:
+        """
+        Write the state row, which must be exactly one revision on.
+
+        Raises:
+            MisuseError: another process moved the column first.
+        """
+        place = [
+            COLUMN_STATE.c.store == row.store,
+            COLUMN_STATE.c.table == row.table,
+            COLUMN_STATE.c.column == row.column,
+        ]
+        values = {
+            "store": row.store, "table": row.table, "column": row.column, "class": row.class_, "state": str(row.state), "revision": row.revision,
+            "changed": row.changed, "keystore": row.keystore, "signer": row.signer, "signature": row.signature,
+        }  # fmt: skip
+        conflict = MisuseError(
+            "another process moved this column at the same moment",
+            hint="run the command again: it looks at the present state",
+        )
+        try:
+            with self._writing() as connection:
+                if row.revision == 1:
+                    connection.execute(COLUMN_STATE.insert(), values)
+                elif (
+                    connection.execute(
+                        COLUMN_STATE.update()
+                        .where(*place, COLUMN_STATE.c.revision == row.revision - 1)
+                        .values(values)
+                    ).rowcount
+                    != 1
+                ):
+                    raise conflict
+        except IntegrityError:
+            raise conflict from None
+
+    # Highest manifest seen
+
+    def recall(self, kms_key: str) -> SeenSerial | None:
+        """Return the highest manifest seen of the KMS key, or None."""
+        with self._reading() as connection:
+            found = (
+                connection.execute(
+                    sa.select(KEYSTORE_SEEN).where(KEYSTORE_SEEN.c.kms_key == kms_key)
+                )
+                .mappings()
+                .first()
+            )
+        return SeenSerial(**found) if found is not None else None
+
+    def remember(self, seen: SeenSerial) -> None:
+        """Keep *seen*, unless a higher serial was kept meanwhile."""
+        values = {
+            "kms_key": seen.kms_key,
+            "serial": seen.serial,
+            "hash": seen.hash,
+            "version_id": seen.version_id,
+            "mac": seen.mac,
+        }
+        with self._writing() as connection:
+            held = connection.execute(
+                sa.select(KEYSTORE_SEEN.c.serial).where(KEYSTORE_SEEN.c.kms_key == seen.kms_key)
+            ).scalar()
+            if held is None:
+                connection.execute(KEYSTORE_SEEN.insert(), values)
+            elif held < seen.serial:
+                connection.execute(
+                    KEYSTORE_SEEN.update()
+                    .where(KEYSTORE_SEEN.c.kms_key == seen.kms_key)
+                    .values(values)
+                )
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        self._check_version()
+        with _translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        self._check_version()
+        with _translated(), self._writer.begin() as connection:
+            yield connection
+
+    def _check_version(self) -> None:
+        if getattr(self, "_current", False):
+            return
+        version = self.version()
+        if version == 0:
+            raise ConfigurationError(
+                f"there is no key store at {self._path}",
+                hint="run `lacre db upgrade`, or `lacre init` for a first one",
+            )
+        if version < VERSION:
+            raise ConfigurationError(
+                f"the key store's schema is version {version}, this release needs {VERSION}",
+                hint="run `lacre db upgrade`",
+            )
+        if version > VERSION:
+            raise ConfigurationError(
+                f"the key store's schema is version {version}, this release knows {VERSION}",
+                hint="upgrade lacre",
+            )
+        self._current = True
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    # SQLAlchemy's own message would carry the statement's parameters.
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except OperationalError as error:
+        raise ConfigurationError(
+            "the key store does not answer", hint=f"SQLite says: {error.orig}"
+        ) from None
+    except SQLAlchemyError as error:
+        raise ConfigurationError(
+            f"the key store failed ({type(error).__name__})",
+            hint="check the database the key store's url names",
+        ) from None
+
+
+def _on_connect(connection: Any, _record: Any) -> None:
+    # SQLAlchemy's documented way to real transactions on SQLite: the driver begins none itself.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    # A destroyed key leaves no copy in a freed page.
+    cursor.execute("PRAGMA secure_delete = ON")
+    cursor.execute("PRAGMA busy_timeout = 5000")
+    cursor.close()
+
+
+def _on_begin(connection: sa.Connection) -> None:
+    # A writer takes its lock at once: two that read first and then wrote would deadlock.
+    connection.exec_driver_sql(
+        "BEGIN IMMEDIATE" if connection.get_execution_options().get("lacre_writes") else "BEGIN"
+    )
+
+
+def _in_scope(scope: Scope) -> list[sa.ColumnElement[bool]]:
+    columns: dict[str, str] = scope.pairs() | {"subject": scope.subject or ""}
+    return [KEY.c[name] == value for name, value in columns.items()]
+
+
+def _key_columns(row: KeyRow) -> dict[str, Any]:
+    return row.scope.pairs() | {
+        "key_id": row.key_id,
+        "subject": row.scope.subject or "",
+        "version": row.version,
+        "parent": row.parent,
+        "suite": row.suite,
+        "created": row.created,
+        "keystore": row.keystore,
+        "wrapped": row.wrapped,
+        "state": str(row.state),
+        "revision": row.revision,
+        "changed": row.changed,
+        "mac": row.mac,
+    }
+
+
+def _or_none(convert: Callable[[Any], Any], value: Any) -> Any:
+    return None if value is None else convert(value)
+
+
+def _key_row(found: sa.RowMapping) -> KeyRow:
+    try:
+        scope = Scope(
+            kind=KeyKind(found["kind"]),
+            app=found["app"],
+            env=found["env"],
+            service=found["service"],
+            tenant=found["tenant"],
+            class_=found["class"],
+            subject=found["subject"] or None,
+        )
+        return KeyRow(
+            key_id=bytes(found["key_id"]),
+            scope=scope,
+            version=int(found["version"]),
+            parent=found["parent"],
+            suite=int(found["suite"]),
+            created=found["created"],
+            keystore=found["keystore"],
+            wrapped=_or_none(bytes, found["wrapped"]),
+            state=KeyState(found["state"]),
+            revision=int(found["revision"]),
+            changed=found["changed"],
+            mac=_or_none(bytes, found["mac"]),
+        )
+    except (ValueError, TypeError):
+        raise ConfigurationError(
+            "the key store holds a row that no release writes",
+            hint="restore the key store from a backup",
+        ) from None
+
+
+def _column_state(found: sa.RowMapping) -> ColumnStateRow:
+    return ColumnStateRow(
+        store=found["store"],
+        table=found["table"],
+        column=found["column"],
+        class_=found["class"],
+        state=ColumnState(found["state"]),
+        revision=int(found["revision"]),
+        changed=found["changed"],
+        keystore=found["keystore"],
+        signer=found["signer"],
+        signature=bytes(found["signature"]),
+    )
