@@ -1,0 +1,94 @@
+# Each target sets up what it needs, from hashed files, in an environment of its own inside the
+# checkout. Only `make test` may ask for root, and only where Go is missing.
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Nothing is read from a user's own site-packages or start-up files.
+export PYTHONNOUSERSITE := 1
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+DEMO := .venv-demo/bin/python
+TEST := .venv-test/bin/python
+SOURCES := $(shell find src -name '*.py' 2>/dev/null) pyproject.toml $(wildcard README.md)
+
+.PHONY: help demo test test-long bench lint clean constraints
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' Makefile | awk -F: '{ printf "make %-12s %s\n", $$1, $$2 }'
+
+demo: .venv-demo/.stamp  ## the main job from end to end, on a database made for it; no root, no server
+	@$(DEMO) -m lacre.cli demo
+
+lint: .venv-test/.stamp  ## ruff, mypy and the floors
+	$(TEST) -m ruff check .
+	$(TEST) -m ruff format --check .
+	$(TEST) -m mypy
+	.venv-test/bin/lint-imports
+
+# Go keeps its cache in the checkout: HOME may be unset, or not ours to write to.
+PYTEST = PATH="$$(scripts/find-go --install):$$PATH" \
+	GOTOOLCHAIN=local GOFLAGS=-mod=mod GOPROXY=off GOCACHE="$(CURDIR)/.cache/go" GOPATH="$(CURDIR)/.cache/gopath" \
+	LACRE_BARE_PYTHON="$(CURDIR)/.venv-bare/bin/python" \
+	$(TEST) -m pytest -n 2
+
+test: .venv-test/.stamp .venv-bare/.stamp lint  ## every check and test; where Go is missing it is installed, which takes root
+	@scripts/find-go --install >/dev/null
+	$(PYTEST) -m "not long"
+
+test-long: .venv-test/.stamp .venv-bare/.stamp  ## the tests that take minutes
+	@scripts/find-go --install >/dev/null
+	$(PYTEST) -m long
+
+bench: .venv-demo/.stamp .venv-peers/.stamp  ## figures, beside peers measured in the same run
+	$(DEMO) benchmarks/field.py --peers .venv-peers/bin/python
+
+clean:  ## remove the environments and everything that was made
+	rm -rf .venv-* .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Environments. The stamp is written last: one that was interrupted is made anew.
+
+.venv-demo/.stamp: constraints/demo.txt constraints/build.txt pyproject.toml scripts/make-environment
+	@scripts/make-environment .venv-demo constraints/build.txt constraints/demo.txt
+	@$(DEMO) -m pip install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.venv-test/.stamp: constraints/test.txt constraints/build.txt pyproject.toml scripts/make-environment
+	@scripts/make-environment .venv-test constraints/build.txt constraints/test.txt
+	@$(TEST) -m pip install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# What `pip install lacre` gives, without extras: the built wheel, and what it requires.
+.venv-bare/.made: constraints/bare.txt scripts/make-environment
+	@scripts/make-environment .venv-bare constraints/bare.txt
+	@touch $@
+
+.venv-bare/.stamp: .venv-bare/.made .venv-test/.stamp $(SOURCES)
+	@rm -rf build/wheel
+	@$(TEST) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir build/wheel .
+	@.venv-bare/bin/python -m pip install --quiet --no-index --no-deps --force-reinstall build/wheel/lacre-*.whl
+	@touch $@
+
+.venv-peers/.stamp: constraints/peers.txt scripts/make-environment
+	@scripts/make-environment .venv-peers constraints/peers.txt
+	@touch $@
+
+# Pins, with the hashes of every wheel. `make constraints UPGRADE=--upgrade` moves them to what is newest.
+
+.venv-lock/.stamp: constraints/lock.txt scripts/make-environment
+	@scripts/make-environment .venv-lock constraints/lock.txt
+	@touch $@
+
+PINS = .venv-lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make constraints" $(UPGRADE)
+
+constraints: .venv-lock/.stamp  ## resolve the hashed pins anew from pyproject.toml
+	$(PINS) -o constraints/test.txt --extra cli --group dev pyproject.toml
+	$(PINS) -o constraints/demo.txt -c constraints/test.txt --extra cli pyproject.toml
+	$(PINS) -o constraints/bare.txt -c constraints/test.txt pyproject.toml
+	$(PINS) -o constraints/build.txt -c constraints/test.txt --group build
+	$(PINS) -o constraints/peers.txt --group peers
+	$(PINS) -o constraints/lock.txt --group lock
