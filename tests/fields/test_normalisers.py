@@ -312,7 +312,7 @@ def test_a_missing_package_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, missing, None)
 
     with pytest.raises(ConfigurationError) as refused:
-        normaliser(name)
+        normaliser.__wrapped__(name)
 
     assert refused.value.hint == "pip install 'lacre[search]'"
 

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
 from typing import Literal
@@ -47,6 +48,7 @@ class Normaliser:
         return f"{self.name}/{self.version}"
 
 
+@lru_cache(maxsize=256)  # asked for with every value that is indexed
 def normaliser(name: str) -> Normaliser:
     """
     Return the normaliser called *name*.
