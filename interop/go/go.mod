@@ -1,0 +1,3 @@
+module lacre-interop
+
+go 1.19
