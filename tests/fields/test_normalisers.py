@@ -113,6 +113,7 @@ def test_the_page_has_every_normaliser() -> None:
         ("phone", "+39 06 6988 3712", "+390669883712"),
         ("phone:AR", "011 15-3456-7890", "+5491134567890"),
         ("phone", "+120012301", None),
+        ("phone", "+386005514397", None),  # read again, its second zero would be a trunk prefix
         ("digits", "", None),
         ("digits", " - ", None),
         ("digits", "x² 1", None),
@@ -145,6 +146,7 @@ def test_published_examples(name: str, value: str, normal: str | None) -> None:
         "a b@c.d",
         "a\u200b@b.c",
         "a\n@b.c",
+        "a\u2028b@c.d",
         '"a b"@c.d',
         "a@[127.0.0.1]",
         "a" * 65 + "@b.c",
@@ -172,6 +174,15 @@ def test_email_folds_neither_dots_nor_tags() -> None:
         )
         == 3
     )
+
+
+def test_email_is_folded_until_nothing_changes() -> None:
+    """Case folding that leaves a text outside its normal form is followed by another round."""
+    norm = normaliser("email").normalise
+    once = norm("\u1f9f\u0340@example.org")
+
+    assert once == "\u1f27\u1f76@example.org"
+    assert norm(once) == once
 
 
 def test_email_domain_has_one_spelling() -> None:
