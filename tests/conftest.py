@@ -1,0 +1,41 @@
+"""What every test may ask for: a lacre that `lacre init` made, and the application it describes."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lacre import Lacre
+from lacre.cli.initialise import initialise
+
+
+@pytest.fixture(scope="session")
+def _made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("lacre")
+    initialise(directory, env="test")
+    return directory
+
+
+@pytest.fixture
+def home(_made_once: Path, tmp_path: Path) -> Path:
+    """A directory with a `lacre.toml` of env `test`, a local keystore and the first keys, of its own."""
+    directory = tmp_path / "home"
+    shutil.copytree(_made_once, directory)
+    return directory
+
+
+@pytest.fixture
+def lacre(home: Path) -> Iterator[Lacre]:
+    """The application in `home`, as its service identity."""
+    with Lacre.load(home / "lacre.toml", environ={}) as application:
+        yield application
+
+
+@pytest.fixture
+def operator(home: Path) -> Iterator[Lacre]:
+    """The application in `home`, as its operator."""
+    with Lacre.load(
+        home / "lacre.toml", environ={}, identity="lacre/identities/operator.key"
+    ) as application:
+        yield application
