@@ -8,10 +8,10 @@ OpenBao it hands the root key to the process, so a process that was once a recip
 `service` is what an application uses, `administration` what its operator does.
 """
 
+from lacre.keys.seen import SeenSerial, SerialMemory
 from lacre.kms.local.administration import KeystoreAdministration, new_keystore_id
 from lacre.kms.local.identity import Identity, PublicIdentity
 from lacre.kms.local.manifest import Manifest, Recipient, Version
-from lacre.kms.local.memory import SeenSerial, SerialMemory
 from lacre.kms.local.service import LocalKeyService
 
 __all__ = [

@@ -18,6 +18,7 @@ from typing import final
 
 from lacre.errors import ConfigurationError, KeyServiceDenied, MisuseError
 from lacre.keys.hierarchy import KeyState
+from lacre.keys.seen import SerialMemory
 from lacre.kms.local.files import locked, read_shared, stamp_of, write_shared
 from lacre.kms.local.identity import Identity, PublicIdentity
 from lacre.kms.local.manifest import (
@@ -33,7 +34,7 @@ from lacre.kms.local.manifest import (
     sign,
     verify,
 )
-from lacre.kms.local.memory import SerialMemory, refuse_rollback
+from lacre.kms.local.memory import refuse_rollback
 from lacre.kms.local.service import SCHEME
 from lacre.sensitive import KeyMaterial
 
@@ -91,9 +92,10 @@ class KeystoreAdministration:
 
     def manifest(self, name: str) -> Manifest:
         """Return the manifest of a key, verified. Opens nothing."""
+        # Fetched before the file, which may be replaced in between: see service.py.
+        remembered = self._memory.recall(SCHEME + name) if self._memory is not None else None
         data, _ = read_shared(self._path(name), limit=LIMIT)
         manifest = verify(data, key=name, keystore=self._keystore_id, signers=self._signers)
-        remembered = self._memory.recall(SCHEME + name) if self._memory is not None else None
         if remembered is not None:
             refuse_rollback(manifest, serial=remembered.serial, digest=remembered.hash)
         return manifest

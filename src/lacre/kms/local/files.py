@@ -16,6 +16,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from lacre.errors import ConfigurationError, KeyNotFound, MisuseError
 
@@ -52,10 +53,7 @@ def read_private(path: Path) -> bytes:
             raise ConfigurationError(f"there is no file {path}") from None
         except OSError as error:
             raise _refused(path, error) from None
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise ConfigurationError(f"{path} is not a regular file")
+        with _regular(descriptor, path) as (file, found):
             _only_ours(path, found, "600")
             data = file.read(_PRIVATE_LIMIT + 1)
     if len(data) > _PRIVATE_LIMIT:
@@ -91,11 +89,8 @@ def read_shared(path: Path, *, limit: int) -> tuple[bytes, Stamp]:
         ConfigurationError: it cannot be read.
     """
     try:
-        with os.fdopen(os.open(path, _READ), "rb") as file:
-            # Stamp and content are of one open file; a later rename shows as another stamp.
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise ConfigurationError(f"{path} is not a regular file")
+        # Stamp and content are of one open file; a later rename shows as another stamp.
+        with _regular(os.open(path, _READ), path) as (file, found):
             return file.read(limit + 1), _stamp(found)
     except FileNotFoundError:
         raise _missing(path) from None
@@ -200,6 +195,19 @@ def _folder(path: Path, flags: int) -> Iterator[int]:
         yield folder
     finally:
         os.close(folder)
+
+
+@contextmanager
+def _regular(descriptor: int, path: Path) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    # Owns the descriptor. Looked at after it is open, so that nobody swaps it in between.
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigurationError(f"{path} is not a regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            yield file, found
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -50,7 +50,7 @@ _SIGNED = b"lacre/1/keystore"  # labels of exactly 16 bytes, as every label
 _SHARE = b"lacre/1/keyshare"
 _SEALED = 32 + 32 + 16  # HPKE's encapsulated key, the root key, the tag
 _LARGEST = 2**53 - 1  # what every JSON reader keeps exactly
-_KEY_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+_KEY_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
 _MANIFEST = frozenset(
@@ -156,7 +156,7 @@ def check_key_name(name: str) -> str:
     """
     if not _KEY_NAME.fullmatch(name):
         raise ConfigurationError(
-            "the name of a local key is 1 to 63 lower-case letters, digits, '_' or '-'",
+            "the name of a local key is 1 to 63 lower-case letters, digits, '.', '_' or '-'",
             hint='for example "local://pii-fields"',
         )
     return name

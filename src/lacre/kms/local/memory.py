@@ -2,60 +2,21 @@
 """
 What a reader remembers of a manifest, so that an older one is refused.
 
-Implements ``spec/local-keystore.md``, section "Rollback". Does not store: `SerialMemory` is a port, and
-the key store implements it. Whoever can put back an old manifest *and* an old memory, or remove
+Implements ``spec/local-keystore.md``, section "Rollback". Does not store: see the port
+`lacre.keys.seen.SerialMemory`, which the key store implements. Whoever can put back an old manifest *and* an old memory, or remove
 the memory, is not detected here.
 """
 
 import hmac
-from dataclasses import dataclass
-from typing import Protocol
 
 from lacre._core.canonical import canonical
 from lacre._core.derive import STATE, expand
 from lacre.errors import Tampered
+from lacre.keys.seen import SeenSerial
 from lacre.kms.local.manifest import Manifest, Version
 from lacre.sensitive import KeyMaterial
 
-__all__ = ["SeenSerial", "SerialMemory", "refuse_forged", "refuse_rollback", "seen"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeenSerial:
-    """
-    The highest manifest of one KMS key that was seen.
-
-    Args:
-        kms_key: its URI.
-        hash: SHA-256 of its line 1, 64 hex digits.
-        version_id: the version whose root key made the MAC, 32 hex digits.
-    """
-
-    kms_key: str
-    serial: int
-    hash: str
-    version_id: str
-    mac: bytes
-
-
-class SerialMemory(Protocol):
-    """Remembers, across processes, the highest manifest of each KMS key that was seen."""
-
-    def recall(self, kms_key: str) -> SeenSerial | None:
-        """
-        Return what is remembered, or None if this KMS key was never seen.
-
-        An implementation that can tell that the key *was* used (rows are wrapped under it) raises
-        instead of returning None: somebody removed the memory.
-
-        Raises:
-            Tampered
-        """
-        ...
-
-    def remember(self, seen: SeenSerial) -> None:
-        """Keep *seen*, unless what is kept has a higher serial."""
-        ...
+__all__ = ["refuse_forged", "refuse_rollback", "seen"]
 
 
 def refuse_rollback(manifest: Manifest, *, serial: int, digest: str) -> None:

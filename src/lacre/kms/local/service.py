@@ -27,6 +27,7 @@ from lacre.errors import (
     Tampered,
 )
 from lacre.keys.hierarchy import USABLE, KeyState
+from lacre.keys.seen import SeenSerial, SerialMemory
 from lacre.kms.local.files import Stamp, read_shared, stamp_of
 from lacre.kms.local.identity import Identity, PublicIdentity
 from lacre.kms.local.manifest import (
@@ -38,7 +39,7 @@ from lacre.kms.local.manifest import (
     open_version,
     verify,
 )
-from lacre.kms.local.memory import SeenSerial, SerialMemory, refuse_forged, refuse_rollback, seen
+from lacre.kms.local.memory import refuse_forged, refuse_rollback, seen
 from lacre.sensitive import KeyMaterial
 
 __all__ = ["SCHEME", "LocalKeyService"]
@@ -148,13 +149,21 @@ class LocalKeyService:
         return opened
 
     def _read(self, kms_key: str, name: str, path: Path) -> _Opened:
-        # The order is the specification's: no step is taken before those above it.
+        # What is remembered is fetched before the file: an operator who changes the key meanwhile
+        # makes the file newer than the memory, never the memory newer than the file.
+        remembered = self._memory.recall(kms_key)
+        history = self._seen.setdefault(name, {})
+        highest = max(tuple(history), default=0)
+        # From here the order is the specification's: no step is taken before those above it.
         data, stamp = read_shared(path, limit=LIMIT)
         manifest = verify(data, key=name, keystore=self._keystore_id, signers=self._signers)
-        remembered = self._memory.recall(kms_key)
         if remembered is not None:
             refuse_rollback(manifest, serial=remembered.serial, digest=remembered.hash)
-        self._refuse_older_than_this_process_saw(name, manifest)
+        if highest:
+            refuse_rollback(manifest, serial=highest, digest=history[highest])
+        # `setdefault` is atomic: of two threads with two files of one serial, one is refused.
+        if history.setdefault(manifest.serial, manifest.digest) != manifest.digest:
+            raise Tampered
         living = [
             version for version in manifest.versions if version.state is not KeyState.DESTROYED
         ]
@@ -173,15 +182,6 @@ class LocalKeyService:
             manifest=manifest,
             roots={key_id: root for key_id, root in opened.items() if key_id in usable},
         )
-
-    def _refuse_older_than_this_process_saw(self, name: str, manifest: Manifest) -> None:
-        history = self._seen.setdefault(name, {})
-        highest = max(tuple(history), default=0)
-        if highest:
-            refuse_rollback(manifest, serial=highest, digest=history[highest])
-        # `setdefault` is atomic: of two threads with two files of one serial, one is refused.
-        if history.setdefault(manifest.serial, manifest.digest) != manifest.digest:
-            raise Tampered
 
     def _authenticate(
         self, remembered: SeenSerial | None, manifest: Manifest, opened: Mapping[bytes, KeyMaterial]
@@ -210,13 +210,13 @@ class LocalKeyService:
         manifest: Manifest,
         opened: Mapping[bytes, KeyMaterial],
     ) -> None:
+        if remembered is not None and remembered.serial == manifest.serial:
+            return
         # Under the newest version that is ours, so that destroying an old one costs no memory.
         version = next((version for version in manifest.versions if version.id in opened), None)
         if version is None:
             return
-        now = seen(kms_key, manifest, version, opened[version.id])
-        if now != remembered:
-            self._memory.remember(now)
+        self._memory.remember(seen(kms_key, manifest, version, opened[version.id]))
 
     def _root(self, opened: _Opened, kms_key: str, version: Version) -> KeyMaterial:
         root = opened.roots.get(version.id)
