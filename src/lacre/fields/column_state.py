@@ -14,7 +14,16 @@ from typing import Protocol
 from lacre._core.canonical import canonical
 from lacre.errors import MisuseError, Tampered
 
-__all__ = ["ColumnState", "ColumnStateRow", "ColumnStates", "Signer", "Verifier", "move", "state_of", "verify"]
+__all__ = [
+    "ColumnState",
+    "ColumnStateRow",
+    "ColumnStates",
+    "Signer",
+    "Verifier",
+    "move",
+    "state_of",
+    "verify",
+]
 
 # 16 bytes like every label, so that no other signed message of lacre begins with it.
 _LABEL = b"lacre/1/column".ljust(16, b"\0")
@@ -76,12 +85,12 @@ class Signer(Protocol):
 
 
 class Verifier(Protocol):
-    """The public side of an identity. Anything but a true result is a refusal."""
+    """The public side of an identity. `verify` raises `Tampered`, or the signature is right."""
 
     @property
     def fingerprint(self) -> str: ...
 
-    def verify(self, message: bytes, signature: bytes, /) -> bool: ...
+    def verify(self, message: bytes, signature: bytes, /) -> None: ...
 
 
 class ColumnStates(Protocol):
@@ -107,8 +116,9 @@ def verify(row: ColumnStateRow, signers: Mapping[str, Verifier]) -> ColumnStateR
         Tampered: unknown signer, or another content than was signed.
     """
     signer = signers.get(row.signer)
-    if signer is None or signer.fingerprint != row.signer or not signer.verify(row.signed_bytes(), row.signature):
+    if signer is None or signer.fingerprint != row.signer:
         raise Tampered
+    signer.verify(row.signed_bytes(), row.signature)
     return row
 
 
@@ -133,7 +143,13 @@ def state_of(
     if row is None:
         return ColumnState.ENCRYPTED
     verify(row, signers)
-    if (row.store, row.table, row.column, row.class_, row.keystore) != (store, table, column, class_, keystore):
+    if (row.store, row.table, row.column, row.class_, row.keystore) != (
+        store,
+        table,
+        column,
+        class_,
+        keystore,
+    ):
         raise Tampered
     return row.state
 

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a row's columns become: ciphertext and tokens on the way in, the stored values on the way back.
+
+Implements ``spec/protect-sqlite.md``, section "Values". Does no SQL. Whoever runs a job supplies
+the field that encrypts, as a `ProtectedField`, and is acting while it runs.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from lacre.errors import InvalidValue, Tampered
+from lacre.jobs.plan import PlannedColumn
+from lacre.jobs.sqlite_values import Stored
+
+__all__ = ["Conversion", "Decrypting", "Encrypting", "Made", "ProtectedField"]
+
+
+class Made(Protocol):
+    """A ciphertext and one token for each declared index, made together."""
+
+    @property
+    def value(self) -> bytes | bytearray: ...
+
+    @property
+    def tokens(self) -> tuple[bytes, ...]: ...
+
+
+class ProtectedField(Protocol):
+    """What encrypts and decrypts one column. Rows are named by their row id's text; no value is None."""
+
+    def prepare_many(self, items: Sequence[tuple[str, Any]], /) -> Sequence[Made]: ...
+
+    def decrypt_many(self, items: Sequence[tuple[str, bytes]], /) -> Sequence[object]: ...
+
+
+Rows = Sequence[tuple[str, Sequence[Stored]]]
+
+
+class Conversion(Protocol):
+    """*sources* are read, *targets* are made of them; both in the order of the sequences."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+
+    def convert(self, rows: Rows) -> list[list[Stored]]: ...
+
+    def check(self, rows: Rows, made: Sequence[Sequence[Stored]]) -> None:
+        """
+        Do it the other way round and compare.
+
+        Raises:
+            Tampered: they are not two forms of the same values; its note names rows.
+        """
+        ...
+
+
+class Encrypting:
+    """Plaintext to ciphertext and token."""
+
+    def __init__(
+        self, columns: Sequence[PlannedColumn], fields: Mapping[str, ProtectedField]
+    ) -> None:
+        self._columns = [(column, fields[column.name], column.written()) for column in columns]
+        self.sources = tuple(column.name for column in columns)
+        self.targets = tuple(
+            name
+            for column in columns
+            for name in (
+                [column.companion, column.bidx] if column.normaliser else [column.companion]
+            )
+        )
+
+    def convert(self, rows: Rows) -> list[list[Stored]]:
+        made: list[list[Stored]] = [[] for _ in rows]
+        for at, (column, field, _) in enumerate(self._columns):
+            filled = [row for row, (_, values) in enumerate(rows) if values[at] is not None]
+            prepared = field.prepare_many(self._loaded(rows, at, filled))
+            by_row = dict(zip(filled, prepared, strict=True))
+            for row, targets in enumerate(made):
+                stored = by_row.get(row)
+                targets.append(bytes(stored.value) if stored is not None else None)
+                if column.normaliser:
+                    targets.append(bytes(stored.tokens[0]) if stored is not None else None)
+        return made
+
+    def check(self, rows: Rows, made: Sequence[Sequence[Stored]]) -> None:
+        place = 0
+        for at, (column, field, form) in enumerate(self._columns):
+            ciphertexts = [targets[place] for targets in made]
+            _same_nulls(rows, at, ciphertexts)
+            filled = [row for row, (_, values) in enumerate(rows) if values[at] is not None]
+            opened = field.decrypt_many(
+                [(rows[row][0], _as_bytes(ciphertexts[row])) for row in filled]
+            )
+            for row, value in zip(filled, opened, strict=True):
+                if not _identical(form.write(value), rows[row][1][at]):
+                    raise _differs(column, rows[row][0])
+            place += 1
+            if column.normaliser:
+                again = field.prepare_many(self._loaded(rows, at, filled))
+                tokens = {
+                    row: bytes(stored.tokens[0]) for row, stored in zip(filled, again, strict=True)
+                }
+                for row, targets in enumerate(made):
+                    if tokens.get(row) != targets[place]:
+                        raise _differs(column, rows[row][0])
+                place += 1
+
+    def _loaded(self, rows: Rows, at: int, filled: Sequence[int]) -> list[tuple[str, Any]]:
+        column, _, form = self._columns[at]
+        items = []
+        for row in filled:
+            name, values = rows[row]
+            try:
+                items.append((name, form.load(values[at])))
+            except InvalidValue as error:
+                raise InvalidValue(
+                    f"{column.name} of row {name}: {error}",
+                    hint="a program wrote this value after the plan was made: correct it, then run the same command again",
+                ) from None
+        return items
+
+
+class Decrypting:
+    """Ciphertext to the value as it is to be stored."""
+
+    def __init__(
+        self, columns: Sequence[PlannedColumn], fields: Mapping[str, ProtectedField]
+    ) -> None:
+        self._columns = [(column, fields[column.name], column.written()) for column in columns]
+        self.sources = tuple(column.name for column in columns)
+        self.targets = tuple(column.companion for column in columns)
+
+    def convert(self, rows: Rows) -> list[list[Stored]]:
+        made: list[list[Stored]] = [[] for _ in rows]
+        for at, (_, field, form) in enumerate(self._columns):
+            filled = [row for row, (_, values) in enumerate(rows) if values[at] is not None]
+            opened = field.decrypt_many(
+                [(rows[row][0], _as_bytes(rows[row][1][at])) for row in filled]
+            )
+            by_row = {row: form.write(value) for row, value in zip(filled, opened, strict=True)}
+            for row, targets in enumerate(made):
+                targets.append(by_row.get(row))
+        return made
+
+    def check(self, rows: Rows, made: Sequence[Sequence[Stored]]) -> None:
+        again = self.convert(rows)
+        for (name, _), expected, found in zip(rows, again, made, strict=True):
+            for (column, _, _), one, other in zip(self._columns, expected, found, strict=True):
+                if not _identical(one, other):
+                    raise _differs(column, name)
+
+
+def _identical(one: Stored, other: Stored) -> bool:
+    return type(one) is type(other) and one == other
+
+
+def _as_bytes(stored: Stored) -> bytes:
+    if not isinstance(stored, bytes):
+        raise Tampered
+    return stored
+
+
+def _same_nulls(rows: Rows, at: int, ciphertexts: Sequence[Stored]) -> None:
+    for (name, values), ciphertext in zip(rows, ciphertexts, strict=True):
+        if (values[at] is None) != (ciphertext is None):
+            error = Tampered()
+            error.add_note(f"row {name}")
+            raise error
+
+
+def _differs(column: PlannedColumn, row: str) -> Tampered:
+    error = Tampered()
+    error.add_note(f"{column.name} of row {row}: its two forms are not the same value")
+    return error

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+`lacre protect` on SQLite: encrypt columns of a table in place, while it is in use.
+
+Implements ``spec/protect-sqlite.md``. The same call goes on where a killed one stopped. Does not
+make fields, keys or identities, does not print, and does not reach copies of the file: `REMAINS`
+in `lacre.jobs.residue` says where plaintext may be left.
+
+Whoever calls is acting (`acting_as`) as the operator: this job holds the keys of every class it
+encrypts for, so it runs under a principal of its own, whose looks and writes the fields record.
+"""
+
+import datetime as dt
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lacre.errors import ConfigurationError, MisuseError
+from lacre.fields.column_state import ColumnState, ColumnStates, Signer, move
+from lacre.jobs.conversion import Encrypting, ProtectedField
+from lacre.jobs.ledger import Job, jobs_of, next_id, open_ledger, write
+from lacre.jobs.passes import Pace, Worker
+from lacre.jobs.plan import ColumnRequest, Plan, PlannedColumn, plan
+from lacre.jobs.sqlite_database import RID, Catalogue, RowKey, opened, row_key
+from lacre.jobs.sqlite_schema import quoted
+from lacre.jobs.sqlite_structure import protected_sql
+from lacre.jobs.switch import (
+    add_companions,
+    clean,
+    no_duplicates,
+    own_programs,
+    rebuild,
+    refusing,
+    transaction,
+)
+
+__all__ = ["Authority", "Report", "protect"]
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """Where column states are kept, who signs them, and for which key store."""
+
+    states: ColumnStates
+    signer: Signer
+    keystore: str
+    now: Callable[[], dt.datetime] = field(default=_now, repr=False)
+
+    def move(self, job: Job, to: ColumnState) -> None:
+        """Bring every column of *job* to state *to*; those that are there stay as they are."""
+        changed = self.now().astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for column in job.columns:
+            move(
+                self.states,
+                self.signer,
+                keystore=self.keystore,
+                store=job.store,
+                table=job.table,
+                column=column.name,
+                class_=column.class_,
+                to=to,
+                changed=changed,
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a finished job did. *resumed*: a job that was under way was brought to its end."""
+
+    table: str
+    columns: tuple[str, ...]
+    rows: int
+    lost_races: int
+    resumed: bool
+
+
+def protect(
+    path: Path,
+    table: str,
+    columns: Sequence[ColumnRequest],
+    *,
+    fields: Callable[[PlannedColumn], ProtectedField],
+    authority: Authority,
+    store: str = "main",
+    pace: Pace | None = None,
+    connect: Callable[[Path], sqlite3.Connection] = opened,
+) -> Report:
+    """
+    Encrypt *columns* of *table* in place; return when no plaintext is left in the file.
+
+    Args:
+        fields: makes the field of a planned column: its Python type, its index unique or not.
+
+    Raises:
+        ConfigurationError: the plan refuses; its reasons are in the message.
+        MisuseError: another job is under way on this table.
+        InvalidValue, DuplicateValue: a value written since the plan; the row is named.
+        Tampered: what was encrypted does not open as what was there.
+    """
+    pace = pace or Pace()
+    connection = connect(path)
+    try:
+        with refusing(table):
+            job, resumed = _begun(connection, path, table, columns, store, authority, connect)
+            return _finished(connection, job, fields, authority, pace, resumed=resumed)
+    finally:
+        connection.close()
+
+
+def _begun(
+    connection: sqlite3.Connection,
+    path: Path,
+    table: str,
+    columns: Sequence[ColumnRequest],
+    store: str,
+    authority: Authority,
+    connect: Callable[[Path], sqlite3.Connection],
+) -> tuple[Job, bool]:
+    """The job under way, if it is this one; else a new one, prepared."""
+    for job in jobs_of(connection, table):
+        if job.phase != "done" or job.direction != "protect":
+            if job.direction != "protect" or not job.asked(store, columns):
+                raise MisuseError(
+                    f"another job is under way on {table}: {job}",
+                    hint="finish that one first, by running it again",
+                )
+            return job, True
+        if job.asked(store, columns):
+            return job, True
+        _not_yet(job, columns)
+    decided = plan(path, table, columns, store=store, connect=connect)
+    if decided.refusals:
+        raise ConfigurationError(
+            f"{decided.table} cannot be protected: "
+            + "; ".join(refusal.reason for refusal in decided.refusals),
+            hint="; ".join(dict.fromkeys(refusal.hint for refusal in decided.refusals)),
+        )
+    for column in decided.columns:
+        present = authority.states.get(store, decided.table, column.name)
+        if present is not None and present.state is ColumnState.ENCRYPTED:
+            raise ConfigurationError(
+                f"the key store says that {decided.table}.{column.name} is encrypted, and this database holds it in the clear",
+                hint="this may be an old copy of the database: restore the present one, or use another --store name",
+            )
+    with transaction(connection):
+        return _prepared(connection, decided), False
+
+
+def _not_yet(job: Job, columns: Sequence[ColumnRequest]) -> None:
+    done = [
+        column.name
+        for column in job.columns
+        if any(column.name.casefold() == asked.name.casefold() for asked in columns)
+    ]
+    if done:
+        raise MisuseError(
+            f"already protected: {', '.join(done)} of {job.table}",
+            hint=f"the command that did it: {job}",
+        )
+
+
+def _prepared(connection: sqlite3.Connection, decided: Plan) -> Job:
+    catalogue = Catalogue(connection, decided.table)
+    if tuple(catalogue.objects()) != decided.definitions:
+        raise MisuseError(
+            f"somebody changed the definition of {decided.table} while it was being read",
+            hint="run the same command again",
+        )
+    open_ledger(connection)
+    names = {column.name: column.normaliser for column in decided.columns}
+    key = row_key(catalogue, list(names))
+    original = tuple(catalogue.objects())
+    new_sql = protected_sql(catalogue, names, decided.structure.drop, row_id=key.added)
+    targets = [
+        name
+        for column in decided.columns
+        for name in ([column.companion, column.bidx] if column.normaliser else [column.companion])
+    ]
+    add_companions(catalogue, list(names), targets, key, decided.structure.narrowed)
+    job = Job(
+        job_id=next_id(connection),
+        table=decided.table,
+        direction="protect",
+        phase="fill",
+        store=decided.store,
+        columns=decided.columns,
+        key=key,
+        indexes=_indexes(decided, key, original),
+        new_sql=new_sql,
+        original=original,
+        prepared=tuple(Catalogue(connection, decided.table).objects()),
+        final=(),
+    )
+    write(connection, job)
+    return job
+
+
+def _indexes(
+    decided: Plan, key: RowKey, original: tuple[tuple[str, str, str], ...]
+) -> tuple[str, ...]:
+    replaced = {change.name: change.sql for change in decided.structure.indexes}
+    kept = [sql for kind, name, sql in original if kind == "index" and name not in replaced]
+    made = [sql for sql in replaced.values() if sql is not None]
+    if key.added:
+        made.append(
+            f"CREATE UNIQUE INDEX {quoted(f'{decided.table}_{RID}')} ON {quoted(decided.table)} ({RID})"
+        )
+    return (*kept, *made)
+
+
+def _finished(
+    connection: sqlite3.Connection,
+    job: Job,
+    fields: Callable[[PlannedColumn], ProtectedField],
+    authority: Authority,
+    pace: Pace,
+    *,
+    resumed: bool,
+) -> Report:
+    lost = 0
+    if job.phase == "fill":
+        authority.move(job, ColumnState.DUAL)
+        worker = Worker(
+            connection,
+            job,
+            Encrypting(job.columns, {column.name: fields(column) for column in job.columns}),
+            pace,
+        )
+        worker.fill()
+        worker.verify()
+        no_duplicates(connection, job)
+        job = _switched(connection, job, worker)
+        lost = worker.lost_races
+    if job.phase == "clean":
+        # Only now: the state says what is true of the table, and it is true since the commit.
+        authority.move(job, ColumnState.ENCRYPTED)
+        clean(connection)
+        with transaction(connection):
+            finished = job.stepped(phase="done")
+            write(connection, finished, was=("protect", "clean"))
+    (rows,) = connection.execute(f"SELECT count(*) FROM {quoted(job.table)}").fetchone()  # noqa: S608 - names are quoted
+    return Report(
+        table=job.table,
+        columns=tuple(column.name for column in job.columns),
+        rows=rows,
+        lost_races=lost,
+        resumed=resumed,
+    )
+
+
+def _switched(connection: sqlite3.Connection, job: Job, worker: Worker) -> Job:
+    connection.execute("PRAGMA legacy_alter_table=ON")
+    # EXCLUSIVE: no reader of a rollback-journal database can make the commit wait.
+    with transaction(connection, "EXCLUSIVE"):
+        worker.catch_up()
+        no_duplicates(connection, job)
+        values = {column.name: column.companion for column in job.columns}
+        final = rebuild(
+            connection,
+            job,
+            new_sql=job.new_sql,
+            values=values,
+            programs=own_programs(job.original, "trigger"),
+            indexes=job.indexes,
+        )
+        switched = job.stepped(phase="clean", final=final)
+        write(connection, switched, was=("protect", "fill"))
+    return switched

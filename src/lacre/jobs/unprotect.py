@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+`lacre unprotect` on SQLite: the way back, to the table exactly as `protect` found it.
+
+Implements ``spec/protect-sqlite.md``, section "The way back". Every row comes back with the
+storage class and text that `protect` read, or with what was written since; the table, its
+indexes and triggers with the definitions they had. Does not undo changes that others made to the
+definitions since: it refuses and names them.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lacre.errors import MisuseError
+from lacre.fields.column_state import ColumnState
+from lacre.jobs.conversion import Decrypting, ProtectedField
+from lacre.jobs.ledger import Job, jobs_of, remove, write
+from lacre.jobs.passes import Pace, Worker
+from lacre.jobs.plan import ColumnRequest, PlannedColumn
+from lacre.jobs.protect import Authority, Report
+from lacre.jobs.sqlite_database import Catalogue, RowKey, opened
+from lacre.jobs.sqlite_schema import narrowed_trigger, quoted
+from lacre.jobs.switch import (
+    add_companions,
+    clean,
+    own_programs,
+    rebuild,
+    refusing,
+    table_sql,
+    transaction,
+)
+
+__all__ = ["unprotect"]
+
+
+def unprotect(
+    path: Path,
+    table: str,
+    columns: Sequence[ColumnRequest],
+    *,
+    fields: Callable[[PlannedColumn], ProtectedField],
+    authority: Authority,
+    store: str = "main",
+    pace: Pace | None = None,
+    connect: Callable[[Path], sqlite3.Connection] = opened,
+) -> Report:
+    """
+    Decrypt *columns* of *table* in place. The arguments are those that `protect` was given.
+
+    Raises:
+        MisuseError: these columns were not protected by these arguments, a later `protect` has
+            to be undone first, or the table's definition was changed since.
+        Tampered, KeyUnavailable: a value does not open; nothing was switched over.
+    """
+    pace = pace or Pace()
+    connection = connect(path)
+    try:
+        with refusing(table):
+            job = _found(connection, table, columns, store)
+            resumed = job.direction == "unprotect"
+            if not resumed:
+                with transaction(connection):
+                    job = _prepared(connection, job)
+            return _finished(connection, job, fields, authority, pace, resumed=resumed)
+    finally:
+        connection.close()
+
+
+def _found(
+    connection: sqlite3.Connection, table: str, columns: Sequence[ColumnRequest], store: str
+) -> Job:
+    jobs = jobs_of(connection, table)
+    for job in jobs:
+        if job.direction == "unprotect" and job.asked(store, columns):
+            return job
+        if job.direction == "unprotect" or job.phase != "done":
+            raise MisuseError(
+                f"another job is under way on {table}: {job}",
+                hint="finish that one first, by running it again",
+            )
+    if not jobs:
+        raise MisuseError(f"no column of {table} is protected", hint="there is nothing to undo")
+    last = jobs[-1]
+    if not last.asked(store, columns):
+        raise MisuseError(
+            f"the last job on {table} was: {last}",
+            hint="give unprotect the same arguments; later jobs are undone before earlier ones",
+        )
+    return last
+
+
+def _prepared(connection: sqlite3.Connection, job: Job) -> Job:
+    catalogue = Catalogue(connection, job.table)
+    present = catalogue.objects()
+    if present != list(job.final):
+        changed = sorted({f"{kind} {name}" for kind, name, _ in set(present) ^ set(job.final)})
+        raise MisuseError(
+            f"the definitions are no longer what protect made: {', '.join(changed)}",
+            hint="undo these changes; they can be made again on the unprotected table",
+        )
+    triggers = [
+        (name, sql, narrowed_trigger(sql, catalogue.names))
+        for kind, name, sql in present
+        if kind == "trigger"
+    ]
+    names = [column.name for column in job.columns]
+    # The row id exists by now, whoever added it.
+    key = RowKey(columns=job.key.columns, added=False)
+    add_companions(
+        catalogue,
+        names,
+        [column.companion for column in job.columns],
+        key,
+        [(name, new) for name, sql, new in triggers if new != sql],
+    )
+    prepared = job.stepped(
+        direction="unprotect",
+        phase="fill",
+        prepared=tuple(Catalogue(connection, job.table).objects()),
+        done=0,
+    )
+    write(connection, prepared, was=("protect", "done"))
+    return prepared
+
+
+def _finished(
+    connection: sqlite3.Connection,
+    job: Job,
+    fields: Callable[[PlannedColumn], ProtectedField],
+    authority: Authority,
+    pace: Pace,
+    *,
+    resumed: bool,
+) -> Report:
+    lost = 0
+    if job.phase == "fill":
+        named = job.stepped(key=RowKey(columns=job.key.columns, added=False))
+        worker = Worker(
+            connection,
+            named,
+            Decrypting(job.columns, {column.name: fields(column) for column in job.columns}),
+            pace,
+        )
+        worker.fill()
+        worker.verify()
+        job = _switched(connection, job, worker)
+        lost = worker.lost_races
+    authority.move(job, ColumnState.PLAINTEXT)
+    clean(connection)
+    with transaction(connection):
+        remove(connection, job)
+    (rows,) = connection.execute(f"SELECT count(*) FROM {quoted(job.table)}").fetchone()  # noqa: S608 - names are quoted
+    return Report(
+        table=job.table,
+        columns=tuple(column.name for column in job.columns),
+        rows=rows,
+        lost_races=lost,
+        resumed=resumed,
+    )
+
+
+def _switched(connection: sqlite3.Connection, job: Job, worker: Worker) -> Job:
+    connection.execute("PRAGMA legacy_alter_table=ON")
+    with transaction(connection, "EXCLUSIVE"):
+        worker.catch_up()
+        final = rebuild(
+            connection,
+            job,
+            new_sql=table_sql(job.original, job.table),
+            values={column.name: column.companion for column in job.columns},
+            programs=own_programs(job.original, "trigger"),
+            indexes=[sql for _, _, sql in own_programs(job.original, "index")],
+        )
+        switched = job.stepped(phase="clean", final=final)
+        write(connection, switched, was=("unprotect", "fill"))
+    return switched

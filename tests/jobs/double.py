@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A field with a fixed key: real encryption and tokens, no policy, no key store. And the rest of
+what a job is given: column states in memory, and a signer.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from lacre._core import field
+from lacre._core.blind import index_key, token
+from lacre._core.canonical import FieldPlace
+from lacre.errors import MisuseError
+from lacre.fields.codecs import codec_for
+from lacre.fields.column_state import ColumnState, ColumnStateRow
+from lacre.fields.index import BlindIndex
+from lacre.jobs.plan import PlannedColumn
+from lacre.jobs.protect import Authority
+
+KEY, KEY_ID, ROOT = bytes(range(32)), bytes(range(16)), bytes(range(32, 64))
+
+
+@dataclass(frozen=True)
+class Stored:
+    value: bytes | bytearray
+    tokens: tuple[bytes, ...]
+
+
+class FixedKeyField:
+    def __init__(self, table: str, column: PlannedColumn) -> None:
+        self._codec = codec_for(column.python_type)
+        self._place = FieldPlace(
+            column=column.name, store="main", table=table, tenant="default", type=self._codec.name
+        )
+        self._index = (
+            BlindIndex(column.normaliser, unique=column.unique) if column.normaliser else None
+        )
+        self._index_key = index_key(
+            ROOT,
+            store="main",
+            table=table,
+            column=column.name,
+            index="i",
+            kind="exact",
+            normaliser="n",
+            part="",
+            bits=96,
+            version=1,
+        )
+
+    def prepare_many(self, items):
+        made = []
+        for row, value in items:
+            sealed = field.encrypt(
+                KEY,
+                KEY_ID,
+                self._place.at(row),
+                self._codec.encode(value),
+                salt=os.urandom(24),
+                padded=self._codec.padded,
+            )
+            tokens = (
+                (
+                    token(
+                        self._index_key,
+                        self._index.normalised(value, self._codec),
+                        self._index.bits,
+                    ),
+                )
+                if self._index
+                else ()
+            )
+            made.append(Stored(sealed, tokens))
+        return made
+
+    def decrypt_many(self, items):
+        return [
+            self._codec.decode(field.decrypt(KEY, sealed, self._place.at(row)))
+            for row, sealed in items
+        ]
+
+
+def fields(table: str):
+    return lambda column: FixedKeyField(table, column)
+
+
+class FileStates:
+    """Column states in a text file: they outlive a killed process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get(self, store, table, column):
+        rows = [
+            row
+            for row in self.all()
+            if (row.store, row.table, row.column) == (store, table, column)
+        ]
+        return rows[-1] if rows else None
+
+    def put(self, row):
+        present = self.get(row.store, row.table, row.column)
+        if row.revision != (present.revision if present else 0) + 1:
+            raise MisuseError("somebody else wrote in between")
+        written = asdict(row) | {"signature": row.signature.hex()}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(written) + "\n")
+
+    def all(self):
+        if not self._path.exists():
+            return []
+        lines = self._path.read_text(encoding="utf-8").splitlines()
+        # A killed process may leave half a line, which was never written.
+        rows = [json.loads(line) for line in lines if line.endswith("}")]
+        return [
+            ColumnStateRow(
+                **(
+                    row
+                    | {
+                        "state": ColumnState(row["state"]),
+                        "signature": bytes.fromhex(row["signature"]),
+                    }
+                )
+            )
+            for row in rows
+        ]
+
+
+class FixedSigner:
+    def __init__(self) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+        self.fingerprint = sha256(self._key.public_key().public_bytes_raw()).hexdigest()[:32]
+
+    def sign(self, message):
+        return self._key.sign(message)
+
+    def verify(self, message, signature):
+        self._key.public_key().verify(signature, message)
+
+
+def authority(path: Path) -> Authority:
+    return Authority(states=FileStates(path), signer=FixedSigner(), keystore="store-1")
