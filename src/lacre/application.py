@@ -107,8 +107,8 @@ class Lacre:
         Raises:
             ConfigurationError: says what is wrong, and what to do.
         """
-        from lacre.kms.local import Identity, LocalKeyService, PublicIdentity  # noqa: PLC0415
-        from lacre.sinks.jsonl import JsonLinesSink  # noqa: PLC0415
+        from lacre.kms.local import Identity, LocalKeyService, PublicIdentity
+        from lacre.sinks.jsonl import JsonLinesSink
 
         path = Path(path)
         policy = Policy(load_policy(path, os.environ if environ is None else environ))
@@ -215,7 +215,7 @@ class Lacre:
             ConfigurationError: SQLAlchemy is not installed.
         """
         try:
-            from lacre.sqlalchemy.session import bind  # noqa: PLC0415
+            from lacre.sqlalchemy.session import bind
         except ModuleNotFoundError as error:
             raise missing("sqlalchemy", error) from None
         return bind(factory, self)
@@ -256,7 +256,7 @@ class Lacre:
 def open_key_store(url: str, base: Path) -> "SQLKeyStore":
     """Return the SQL key store at *url*; the path of an SQLite file is relative to *base*."""
     try:
-        from lacre.stores.sql import SQLKeyStore  # noqa: PLC0415
+        from lacre.stores.sql import SQLKeyStore
     except ModuleNotFoundError as error:
         raise missing("sqlalchemy", error) from None
     prefix = "sqlite:///"

@@ -36,6 +36,7 @@ from lacre.fields.masks import mask as mask_named
 from lacre.fields.normalisers import normaliser
 from lacre.fields.rows import RowId, row_text
 from lacre.fields.scheme import Scheme
+from lacre.fields.stored import IndexToken, Sealed, Stored
 from lacre.keys.hierarchy import KeyKind
 from lacre.keys.ports import KeyReader
 from lacre.keys.resolver import Resolver, ScopeHandle, UsableKey
@@ -43,7 +44,7 @@ from lacre.policy.decisions import Decision, Policy
 from lacre.policy.model import Right
 from lacre.sensitive import Mask
 
-__all__ = ["Field", "Guard", "Sealed", "Stored"]
+__all__ = ["Field", "Guard"]
 
 _TENANTS = 1000  # tenants whose derived facts a field keeps at most
 
@@ -57,36 +58,6 @@ class Guard:
     recorder: Recorder
     store: KeyReader
     clock: Callable[[], float] = time.time
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What is stored of one value: the ciphertext and one token per index, made together."""
-
-    value: bytes | bytearray
-    tokens: tuple[bytes, ...]
-
-
-class Sealed(bytes):
-    """A ciphertext that does not print. Equal to its bytes."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"<sealed, {len(self)} bytes>"
-
-    __str__ = __repr__
-
-
-class IndexToken(bytes):
-    """A blind-index token that does not print: it would tell equal values apart in a log."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"<index token, {len(self)} bytes>"
-
-    __str__ = __repr__
 
 
 @final

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A field whose values are held by objects: what an ORM needs besides `Field`.
+
+Looks are decided and recorded as everywhere. `opens` and `holds` decrypt without handing anything
+out: they answer a question of the unit of work, not of a principal, so they are no looks.
+"""
+
+from typing import Any
+
+from lacre._core import field as core
+from lacre._core.blind import token
+from lacre.audit.events import Looked, Outcome
+from lacre.context import current
+from lacre.errors import InvalidValue, KeyUnavailable, Tampered
+from lacre.fields.field import Field
+from lacre.fields.rows import RowId, row_text
+from lacre.fields.stored import IndexToken
+from lacre.policy.model import Right
+
+__all__ = ["HeldField"]
+
+
+class HeldField(Field):
+    """One encrypted column of a mapped class."""
+
+    def look_at_pending(self, value: Any) -> Any:
+        """Look at a value that was assigned and not encrypted yet: decided and recorded like any other."""
+        acting = current()
+        decision = self._guard.policy.decide(acting, self.scheme.class_, Right.DECRYPT)
+        tenant = self._tenant(acting)
+        if decision.outcome is Outcome.DENIED:
+            return self._denied(acting, tenant, decision, "")
+        self._record(Looked, acting, tenant, decision, "", b"")
+        return value if decision.outcome is Outcome.ALLOWED else self._mask(value)
+
+    def look_at_stored(self, raw: Any, *, row: RowId) -> Any:
+        """`decrypt`, of what a binary column holds: text in it is plaintext, whatever it looks like."""
+        return self.decrypt(
+            raw if isinstance(raw, bytes | bytearray | memoryview) else memoryview(b""), row=row
+        )
+
+    def take_out(self, raw: Any, *, row: RowId) -> Any:
+        """
+        Return the value, to be encrypted anew for another row id. Recorded as a look.
+
+        Raises:
+            AccessDenied: the principal may not decrypt, so it cannot move the row either.
+        """
+        self._decided(current(), Right.DECRYPT)
+        return self.decrypt(raw, row=row)
+
+    def opens(self, raw: Any, *, row: RowId) -> bool:
+        """Whether *raw* is a value of this field and *row*. Hands nothing out."""
+        try:
+            self._plain(raw, row)
+        except Tampered:
+            return False
+        return True
+
+    def holds(self, raw: Any, value: Any, *, row: RowId) -> bool:
+        """
+        Whether *raw* is *value*, encrypted. False too where the principal may not decrypt.
+
+        Assigning the value that is there already must not encrypt it anew, and must not answer
+        the question what is there.
+        """
+        acting = current()
+        if (
+            self._guard.policy.decide(acting, self.scheme.class_, Right.DECRYPT).outcome
+            is not Outcome.ALLOWED
+        ):
+            return False
+        try:
+            return self._plain(raw, row) == bytes(self._encode(value))
+        except (Tampered, InvalidValue, KeyUnavailable):
+            return False
+
+    def tokens_of_older_roots(self, value: Any) -> list[IndexToken]:
+        """Return the tokens that rows written before the last rotation of the index root have."""
+        tenant = self._tenant(current())
+        index = self.index()
+        roots = self._guard.resolver.searchable(tenant.index)[1:]
+        normalised = index.normalised(value, self._codec) if roots else b""
+        return [
+            IndexToken(token(self._index_key(tenant, index, root), normalised, index.bits))
+            for root in roots
+        ]
+
+    def _plain(self, raw: Any, row: RowId) -> bytes:
+        tenant = self._tenant(current())
+        key = self._guard.resolver.to_decrypt(tenant.data, core.key_id_of(raw))
+        return core.decrypt(key.material.reveal(), raw, tenant.place.at(row_text(row)))

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Encrypted columns for SQLAlchemy models.
+
+::
+
+    class Customer(Base):
+        __tablename__ = "customers"
+        id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+        email: Mapped[str] = encrypted("pii", index=BlindIndex("email", unique=True))
+        address: Mapped[str | None] = encrypted("pii")
+
+    Session = lacre.sqlalchemy(sessionmaker(engine))
+
+A value is encrypted when its object is flushed, bound to its row, and decrypted when somebody
+looks at the attribute; each look is decided by the policy and recorded. Loading decrypts
+nothing. ``==``, ``!=``, ``in_`` and ``is_(None)`` ask the blind index; whatever else SQL cannot
+do with ciphertext raises `UnsupportedQuery` before anything is sent.
+
+Does not work on `AsyncSession` or with bulk inserts in this release: both refuse.
+"""
+
+from lacre.fields.index import BlindIndex
+from lacre.sqlalchemy.column import encrypted, row_id
+from lacre.sqlalchemy.types import EncryptedType, IndexType
+
+__all__ = ["BlindIndex", "EncryptedType", "IndexType", "encrypted", "row_id"]

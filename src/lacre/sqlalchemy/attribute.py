@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The attribute of an encrypted column: what assigning and looking do.
+
+Rule 1: every look is decided and recorded, also the second one, also of a value just assigned.
+Rule 2: no plaintext stays on an object once it is flushed, so no principal finds another's.
+
+Leans on private names of SQLAlchemy, each pinned by a test: `ColumnProperty.instrument_class`,
+`InstrumentedAttribute`, `ClassManager.instrument_attribute`.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.orm import Mapper
+from sqlalchemy.orm.attributes import InstrumentedAttribute, instance_state, manager_of_class
+from sqlalchemy.orm.properties import ColumnProperty
+
+from lacre.context import current
+from lacre.errors import ActingError, ConfigurationError, MaskWritten
+from lacre.fields.scheme import Scheme
+from lacre.sensitive import Mask
+from lacre.sqlalchemy.binding import binding_of
+from lacre.sqlalchemy.declared import Declared, row_of_identity
+from lacre.sqlalchemy.searching import SealedComparator
+from lacre.sqlalchemy.types import SealedValue
+from lacre.sqlalchemy.writing import before_insert, before_update
+
+__all__ = ["SealedAttribute", "SealedProperty"]
+
+
+class SealedProperty(ColumnProperty[Any]):
+    """The mapper property of one encrypted column."""
+
+    inherit_cache = True
+
+    def __init__(
+        self,
+        column: sa.Column[Any],
+        *,
+        declared: Declared,
+        python_type: type,
+        index_column: sa.Column[Any] | None,
+    ) -> None:
+        super().__init__(column, comparator_factory=SealedComparator)
+        self.declared = declared
+        self.python_type = python_type
+        self.index_column = index_column
+
+    @property
+    def scheme(self) -> Scheme:
+        """What was declared, with the table it ended up in: the column's own, also under joined inheritance."""
+        column: Any = self.columns[0]
+        declared = self.declared
+        return Scheme(
+            class_=declared.class_,
+            store=declared.store,
+            table=column.table.name,
+            column=column.name,
+            python_type=self.python_type,
+            indexes=() if declared.index is None else (declared.index,),
+            mask=declared.mask,
+            padded=declared.padded,
+        )
+
+    def instrument_class(self, mapper: Mapper[Any]) -> None:
+        attribute = SealedAttribute(
+            mapper.class_,
+            self.key,
+            comparator=self.comparator_factory(self, mapper),
+            parententity=mapper,
+        )
+        manager_of_class(mapper.class_).instrument_attribute(self.key, attribute)
+        for name, listener in (("before_insert", before_insert), ("before_update", before_update)):
+            if not event.contains(mapper, name, listener):
+                event.listen(mapper, name, listener)
+
+    def post_instrument_class(self, mapper: Mapper[Any]) -> None:
+        super().post_instrument_class(mapper)
+        event.listen(getattr(mapper.class_, self.key), "set", _on_set, retval=True)
+
+
+class SealedAttribute(InstrumentedAttribute[Any]):
+    """The descriptor: reading it on an object is a look."""
+
+    __slots__ = ()
+
+    inherit_cache = True
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        held = super().__get__(instance, owner)
+        if not isinstance(held, SealedValue):
+            return held
+        return _look(self, instance, held)
+
+
+def _look(attribute: SealedAttribute, instance: Any, held: SealedValue) -> Any:
+    prop: SealedProperty = attribute.property  # type: ignore[assignment]
+    field = binding_of(instance, held).field(prop)
+    if held.has_pending:
+        return field.look_at_pending(held.pending)
+    state = instance_state(instance)
+    return field.look_at_stored(held.raw, row=row_of_identity(state.mapper, state))
+
+
+def _on_set(target: Any, value: Any, old: Any, initiator: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, Mask):
+        raise MaskWritten(
+            f"a mask was assigned to {type(target).__name__}.{initiator.key}",
+            hint="leave the attribute alone: it keeps the value the mask hides",
+        )
+    if isinstance(value, SealedValue):
+        # `merge` hands the state of one object to another of the same identity. The flush
+        # checks that it opens in its new place.
+        return (
+            old
+            if value == old
+            else SealedValue(value.raw, pending=value.pending, has_pending=value.has_pending)
+        )
+    if isinstance(old, SealedValue) and _is_unchanged(target, initiator.key, value, old):
+        return old
+    return SealedValue(pending=value, has_pending=True)
+
+
+def _is_unchanged(target: Any, key: str, value: Any, old: SealedValue) -> bool:
+    # Assigning the value that is there already is no change: nothing is re-encrypted. Only for
+    # a principal who may decrypt; for others the assignment must not answer that question.
+    if old.has_pending:
+        return False
+    state = instance_state(target)
+    try:
+        current()
+        field = binding_of(target, old).field(state.mapper.attrs[key])
+        return bool(field.holds(old.raw, value, row=row_of_identity(state.mapper, state)))
+    except (ActingError, ConfigurationError):
+        return False  # nobody to decide on yet: the flush encrypts, as somebody

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+`encrypted(...)`: what a model declares, and the columns that follow from it.
+
+Does not encrypt (`lacre.sqlalchemy.writing`), decrypt (`lacre.sqlalchemy.attribute`) or search
+(`lacre.sqlalchemy.searching`).
+"""
+
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.orm import MappedColumn, mapped_column
+
+from lacre.errors import ConfigurationError
+from lacre.fields.index import BlindIndex
+from lacre.sqlalchemy.attribute import SealedProperty
+from lacre.sqlalchemy.declared import ROW_ID, Declared
+from lacre.sqlalchemy.types import EncryptedType, IndexType
+
+__all__ = ["encrypted", "row_id"]
+
+
+def encrypted(
+    class_: str,
+    type_: Any = None,
+    *,
+    index: BlindIndex | None = None,
+    mask: str | None = None,
+    padded: bool | None = None,
+    default: Any = None,
+    nullable: bool | None = None,
+    store: str = "main",
+) -> Any:
+    """
+    Declare an encrypted column. Stands where `mapped_column` would.
+
+    Args:
+        class_: the class of `lacre.toml` whose keys and rights apply.
+        type_: the SQLAlchemy type of the value, where the annotation does not give it (JSON, say).
+        index: makes the column searchable by equality, in a second column ``NAME_bidx``.
+        mask: what a reader with the right `mask` sees; the class's by default.
+        padded: hide the exact length; by default wherever it would tell something.
+        default: a value or a callable without arguments, for objects that assign none.
+        nullable: as the annotation says, by default. NULL is not encrypted.
+        store: the logical name of the database, of `[stores.NAME]`.
+    """
+    options: dict[str, Any] = {} if nullable is None else {"nullable": nullable}
+    column = EncryptedColumn(*(() if type_ is None else (type_,)), **options)
+    column.declared = Declared(
+        class_=class_, index=index, mask=mask, padded=padded, default=default, store=store
+    )
+    return column
+
+
+def row_id() -> Any:
+    """
+    Declare the column that identifies a row for its encrypted values: ``lacre_rid: Mapped[UUID] = row_id()``.
+
+    For tables whose primary key can be reused (SQLite rowids) or is not known before the INSERT.
+    Random, unique, never changed.
+    """
+    return mapped_column(sa.Uuid(), default=uuid4, unique=True, nullable=False, info={ROW_ID: True})
+
+
+class EncryptedColumn(MappedColumn[Any]):
+    """What `encrypted` returns: a mapped column whose type, index column and property are ours."""
+
+    inherit_cache = True
+
+    declared: Declared
+
+    def _copy(self, **kw: Any) -> Any:
+        # Mixins copy their columns. 2.1 has _copy_as below this, 2.0 has not: this is the one
+        # both call.
+        copy = super()._copy(**kw)
+        copy.declared = self.declared
+        return copy
+
+    def declarative_scan(self, *args: Any, **kw: Any) -> None:
+        # SQLAlchemy resolves the annotation to the value's own type and to nullable; what the
+        # database holds is our type around it.
+        super().declarative_scan(*args, **kw)
+        if isinstance(self.column.type, EncryptedType):
+            return
+        self._python_type = _python_type(self.column)
+        self.column.type = EncryptedType(self.declared.class_)
+        self._index_column: sa.Column[Any] | None = None
+        if self.declared.index is not None:
+            size = (self.declared.index.bits + 7) // 8
+            unique = self.declared.index.unique
+            self._index_column = sa.Column(
+                f"{self.column.name}_bidx",
+                IndexType(size),
+                unique=unique or None,
+                index=not unique or None,
+                nullable=self.column.nullable,
+            )
+        self._property = SealedProperty(
+            self.column,
+            declared=self.declared,
+            python_type=self._python_type,
+            index_column=self._index_column,
+        )
+
+    @property
+    def columns_to_assign(self) -> list[tuple[sa.Column[Any], int]]:
+        columns = list(super().columns_to_assign)
+        if self._index_column is not None:
+            columns.append((self._index_column, columns[0][1]))
+        return columns
+
+    @property
+    def mapper_property_to_assign(self) -> Any:
+        # Read twice by declarative; it must be one object.
+        return self._property
+
+
+def _python_type(column: sa.Column[Any]) -> type:
+    inner = column.type
+    if isinstance(inner, sa.types.NullType):
+        raise ConfigurationError(
+            f"the type of {column.name} is not known",
+            hint='annotate it (Mapped[str]) or name it: encrypted("pii", String())',
+        )
+    if isinstance(inner, sa.Enum) and inner.enum_class is not None:
+        return inner.enum_class
+    if isinstance(inner, sa.JSON):
+        return dict
+    try:
+        found: type = inner.python_type
+    except NotImplementedError:
+        raise ConfigurationError(
+            f"{column.name}: values of {type(inner).__name__} have no Python type",
+            hint="name a type of which they have one",
+        ) from None
+    return found

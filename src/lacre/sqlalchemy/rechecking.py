@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Re-checking the hits of a short blind index, before the statement proper runs.
+
+A first query reads the candidates' ids and ciphertexts under the very conditions asked; those
+whose plaintext really matches become a condition of the statement. So counts, limits and
+joins are right, and no false hit ever leaves. It needs the right to decrypt.
+
+Works for conditions joined by AND. Under OR or NOT a false hit cannot be taken out, so that is
+refused.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import ORMExecuteState
+from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
+
+from lacre.errors import UnsupportedQuery
+from lacre.sqlalchemy.declared import row_id_column
+from lacre.sqlalchemy.searching import Term
+
+__all__ = ["rechecked"]
+
+_CANDIDATES = 10_000  # candidates opened for one statement at most
+
+
+def rechecked(state: ORMExecuteState, binding: Any) -> Any | None:
+    """
+    Return the statement with its short-index conditions re-checked; None where it has none.
+
+    Raises:
+        UnsupportedQuery: a condition stands where its hits cannot be re-checked, or has too many.
+    """
+    statement: Any = state.statement
+    short = [
+        element
+        for element in visitors.iterate(statement)
+        if isinstance(element, Term) and not element.asked[0].prop.declared.index.exact
+    ]
+    if not short:
+        return None
+    if not isinstance(statement, sa.Select):
+        raise _refusal(short[0], "in an UPDATE, a DELETE or a set operation")
+    conditions = {id(found): found for found in _joined_by_and(statement.whereclause)}
+    wanted = [
+        term
+        for term in short
+        if any(
+            isinstance(found, BinaryExpression) and found.right is term
+            for found in conditions.values()
+        )
+    ]
+    if len(wanted) != len(short):
+        raise _refusal(
+            next(term for term in short if term not in wanted), "under OR, NOT or in a subquery"
+        )
+    for term in wanted:
+        statement = statement.where(_matching(state, binding, statement, term))
+    return statement
+
+
+def _joined_by_and(clause: Any) -> list[Any]:
+    if isinstance(clause, BooleanClauseList) and clause.operator is operators.and_:
+        return [found for part in clause.clauses for found in _joined_by_and(part)]
+    if isinstance(clause, sa.sql.elements.Grouping):
+        return _joined_by_and(clause.element)
+    return [clause]
+
+
+def _matching(state: ORMExecuteState, binding: Any, statement: Any, term: Term) -> Any:
+    comparator, values = term.asked
+    prop, mapper = comparator.prop, comparator._parentmapper  # noqa: SLF001 - pinned by a test
+    named = row_id_column(mapper)
+    keys = [
+        comparator.mapped(column, mapper.get_property_by_column(column).key)
+        for column in mapper.primary_key
+    ]
+    row = [
+        comparator.mapped(column, mapper.get_property_by_column(column).key)
+        for column in ([named] if named is not None else mapper.primary_key)
+    ]
+    ciphertext = comparator.mapped(prop.columns[0], prop.key)
+    query = (
+        statement.with_only_columns(*keys, *row, ciphertext, maintain_column_froms=True)
+        .order_by(None)
+        .group_by(None)
+        .limit(None)
+        .offset(None)
+        .distinct()
+    )
+    found = (
+        state.session.connection(bind_arguments=state.bind_arguments)
+        .execute(query.limit(_CANDIDATES + 1), state.parameters or {})
+        .all()
+    )
+    if len(found) > _CANDIDATES:
+        raise UnsupportedQuery(
+            f"more than {_CANDIDATES} rows are candidates for {prop}",
+            hint="narrow the query, or declare the index with bits=96",
+        )
+    items = [
+        (
+            tuple(hit[len(keys) : -1]) if len(row) > 1 else hit[len(keys)],
+            hit[-1].raw if hit[-1] is not None else None,
+        )
+        for hit in found
+    ]
+    field = binding.field(prop)
+    kept = set()
+    for value in values:
+        kept |= {
+            n for n, held in enumerate(field.recheck(items, prop.declared.index, value)) if held
+        }
+    ids = [tuple(found[n][: len(keys)]) for n in sorted(kept)]
+    if len(keys) == 1:
+        return keys[0].in_([only for (only,) in ids])
+    return sa.tuple_(*keys).in_(ids)
+
+
+def _refusal(term: Term, where: str) -> UnsupportedQuery:
+    prop = term.asked[0].prop
+    return UnsupportedQuery(
+        f"{prop} has an index of {prop.declared.index.bits} bits, whose hits cannot be re-checked {where}",
+        hint="join the condition with AND in a SELECT, or declare the index with bits=96",
+    )

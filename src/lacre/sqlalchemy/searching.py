@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Asking an encrypted column: ``==``, ``!=``, ``in_`` and ``is_(None)`` by way of its blind index.
+
+A condition carries the value to the moment of execution, where the session's application makes
+its token (late, because only then is it known who asks): nothing that can be printed of a
+statement shows the value. Short tokens collide by design; their hits are re-checked on the
+plaintext before the statement proper runs (`lacre.sqlalchemy.rechecking`).
+
+Leans on private names of SQLAlchemy, each pinned by a test:
+`ColumnProperty.Comparator._memoized_method___clause_element__`, `_orm_annotate_column`.
+"""
+
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm.properties import ColumnProperty
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BindParameter, ColumnElement
+
+from lacre.errors import LacreError, MisuseError, UnsupportedQuery
+from lacre.sqlalchemy.types import unwrapped
+
+__all__ = ["NotInSQL", "SealedComparator", "Term", "asking"]
+
+# The binding of the session whose statement is running.
+asking: ContextVar[Any] = ContextVar("lacre_asking", default=None)
+
+
+class Term(BindParameter[Any]):
+    """The tokens of one or several values, made when the statement runs."""
+
+    inherit_cache = True
+
+    # The comparator that was asked, and the values. In attributes, not in the statement: they are part
+    # of no cache key and of no repr.
+    asked: tuple[Any, tuple[Any, ...]]
+
+
+class SealedComparator(ColumnProperty.Comparator[Any]):
+    """What ``Model.attribute`` can do in a query."""
+
+    def _memoized_method___clause_element__(self) -> Any:
+        return NotInSQL(self.prop)
+
+    def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
+        if op in (operators.is_, operators.is_not) or (
+            op in (operators.eq, operators.ne) and other[0] is None
+        ):
+            if other[0] is not None and not isinstance(other[0], sa.sql.elements.Null):
+                raise self._unsupported("compared with is_ to anything but None")
+            return op(self.mapped(self.prop.columns[0], self.prop.key), None)  # type: ignore[no-any-return]
+        if op in (operators.eq, operators.ne):
+            return self._asked((other[0],), negated=op is operators.ne)
+        if op in (operators.in_op, operators.not_in_op):
+            if (
+                isinstance(other[0], str | bytes)
+                or not isinstance(other[0], Iterable)
+                or isinstance(other[0], sa.ClauseElement)
+            ):
+                raise self._unsupported("compared with in_ to anything but a list of values")
+            return self._asked(tuple(other[0]), negated=op is operators.not_in_op)
+        raise self._unsupported(f"used with {getattr(op, '__name__', op)}")
+
+    def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> ColumnElement[Any]:
+        raise self._unsupported(f"used with {getattr(op, '__name__', op)}")
+
+    def mapped(self, column: Any, key: str) -> Any:
+        return self.adapter(column, key) if self.adapter else self._orm_annotate_column(column)
+
+    def _asked(self, values: tuple[Any, ...], *, negated: bool) -> ColumnElement[Any]:
+        index = self.prop.declared.index
+        if index is None:
+            raise self._unsupported(
+                "searched without an index",
+                hint='declare one: encrypted(..., index=BlindIndex("exact"))',
+            )
+        if any(
+            value is None
+            or isinstance(value, sa.ClauseElement)
+            or hasattr(value, "__clause_element__")
+            for value in values
+        ):
+            raise self._unsupported("compared to NULL in a list, or to another column or subquery")
+        if negated and not index.exact:
+            raise self._unsupported(
+                f"asked for inequality by an index of {index.bits} bits",
+                hint="short tokens collide, so rows would be missing: declare bits=96",
+            )
+        term = Term(
+            None,
+            callable_=lambda: _tokens(self.prop, values),
+            expanding=True,
+            type_=self.prop.index_column.type,
+            unique=True,
+        )
+        term.asked = (self, values)
+        column = self.mapped(
+            self.prop.index_column,
+            self._parentmapper.get_property_by_column(self.prop.index_column).key,
+        )
+        return column.not_in(term) if negated else column.in_(term)  # type: ignore[no-any-return]
+
+    def _unsupported(self, what: str, *, hint: str = "") -> UnsupportedQuery:
+        return UnsupportedQuery(
+            f"{self.prop} is encrypted and cannot be {what}",
+            hint=hint
+            or "the database sees ciphertext: ==, !=, in_ and is_(None) work by way of a blind index; for the rest load the objects and compare there",
+        )
+
+
+class NotInSQL(ColumnElement[Any]):
+    """An encrypted column where SQL would have to read it. Compiles to an error."""
+
+    __visit_name__ = "lacre_not_in_sql"
+    inherit_cache = False
+    type = sa.types.NULLTYPE
+
+    def __init__(self, prop: Any) -> None:
+        self.prop = prop
+
+    @property
+    def _from_objects(self) -> list[Any]:
+        return [self.prop.columns[0].table]
+
+
+@compiles(NotInSQL)
+def _refuse(element: Any, compiler: Any, **_: Any) -> str:
+    raise unwrapped(
+        UnsupportedQuery(
+            f"{element.prop} is encrypted: the database cannot select, order, group or compute by it",
+            hint="select the whole object and look at its attribute; order in the application",
+        )
+    )
+
+
+def _tokens(prop: Any, values: tuple[Any, ...]) -> list[bytes]:
+    binding = asking.get()
+    if binding is None:
+        raise unwrapped(
+            MisuseError(
+                "a condition on an encrypted column runs only in a session of lacre",
+                hint="Session = lacre.sqlalchemy(sessionmaker(engine))",
+            )
+        )
+    field = binding.field(prop)
+    try:
+        return [token for value in values for token in field.search_tokens(value)]
+    except LacreError as error:
+        raise unwrapped(error) from None

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The two column types: of ciphertext, and of blind-index tokens. Both are binary in the database.
+
+Rule 1: a type holds the *name* of a class, never a key: its repr, its cache key and what Alembic
+        writes of it are free of secrets.
+Rule 2: a type does no I/O and no cryptography. Ciphertext goes in and comes out.
+Rule 3: nothing but ciphertext is ever bound: plaintext that got this far is refused, unsent.
+"""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import DontWrapMixin
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from lacre.errors import LacreError, MisuseError, UnsupportedQuery
+from lacre.fields.stored import IndexToken, Sealed
+
+__all__ = ["EncryptedType", "IndexType", "SealedValue", "unwrapped"]
+
+
+@final
+class SealedValue:
+    """
+    The state of one encrypted attribute on one object: what the ORM holds instead of the value.
+
+    *raw* is what the database holds, or will; *pending* is a plaintext that was assigned and is
+    not flushed yet. One of the two is set. *binding* is remembered when the object leaves its
+    session, so that it can still be looked at.
+    """
+
+    __slots__ = ("binding", "has_pending", "pending", "raw")
+
+    def __init__(self, raw: Any = None, *, pending: Any = None, has_pending: bool = False) -> None:
+        self.raw = raw
+        self.pending = pending
+        self.has_pending = has_pending
+        self.binding: Any = None
+
+    def sealed(self, raw: bytes | bytearray) -> None:
+        """Become ciphertext: the plaintext is not kept."""
+        self.raw = raw
+        self.pending = None
+        self.has_pending = False
+
+    def __repr__(self) -> str:
+        return (
+            "<encrypted, not flushed yet>"
+            if self.has_pending
+            else f"<sealed, {len(self.raw)} bytes>"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, SealedValue) or self.has_pending or other.has_pending:
+            return False
+        return bool(self.raw == other.raw)
+
+    __hash__ = object.__hash__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.has_pending:
+            raise MisuseError(
+                "an object with an encrypted value that was not flushed does not pickle or copy",
+                hint="flush it first",
+            )
+        return SealedValue, (bytes(self.raw),)
+
+
+class _Binary(sa.LargeBinary):
+    """LargeBinary without its conversion: a text found in the column must be seen as such."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        return None
+
+
+class EncryptedType(TypeDecorator[SealedValue]):
+    """
+    The type of an encrypted column: values of class *class_*, in field format 1.
+
+    In Core it reads as `SealedValue`, which does not print; only the ORM, which knows the row,
+    opens one.
+    """
+
+    impl = _Binary
+    cache_ok = True
+
+    def __init__(self, class_: str) -> None:
+        super().__init__()
+        self.class_ = class_
+
+    def __repr__(self) -> str:
+        return f"EncryptedType({self.class_!r})"
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, SealedValue) and not value.has_pending:
+            return Sealed(value.raw)
+        raise unwrapped(
+            UnsupportedQuery(
+                f"a value for an encrypted column (class {self.class_}) reached the database without being encrypted; it was not sent",
+                hint="assign it to the attribute of an object and flush: bulk statements and Core do not know the row a value is bound to",
+            )
+        )
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return None if value is None else SealedValue(value)
+
+    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
+        return self
+
+
+class IndexType(TypeDecorator[bytes]):
+    """The type of a blind-index column: tokens of *size* bytes, which do not print."""
+
+    impl = _Binary
+    cache_ok = True
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def __repr__(self) -> str:
+        return f"IndexType({self.size})"
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        if value is None or isinstance(value, IndexToken):
+            return value
+        raise unwrapped(
+            UnsupportedQuery(
+                "a blind index is written and asked by way of its encrypted attribute only"
+            )
+        )
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return None if value is None else IndexToken(value)
+
+
+def unwrapped(error: LacreError) -> LacreError:
+    """Return *error*, marked so that SQLAlchemy does not wrap it together with the statement's parameters."""
+    marked = type(
+        type(error).__name__,
+        (type(error), DontWrapMixin),
+        {"__module__": type(error).__module__, "__init__": lambda self: None},
+    )()
+    marked.args = error.args
+    marked.hint = error.hint
+    return marked  # type: ignore[no-any-return]
