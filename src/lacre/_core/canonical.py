@@ -66,7 +66,7 @@ class FieldPlace:
         size = len(text)
         if not 0 < size <= 0xFFFF:
             raise MisuseError("a row id is 1 to 65535 bytes of text")
-        return b"%b%b%b%b" % (self._before, size.to_bytes(2, "big"), text, self._after)
+        return b"".join((self._before, size.to_bytes(2, "big"), text, self._after))
 
 
 def row_text(*parts: UUID | int | str) -> str:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from lacre._core.derive import FIELD, expand
+from lacre._core.derive import FIELD, PreparedKey, expand
 from lacre._core.padding import pad, padded_length, unpad
 from lacre.errors import InvalidValue, MisuseError, Tampered
 
@@ -69,7 +69,7 @@ class Header:
 
 
 def encrypt(
-    key: bytes,
+    key: bytes | PreparedKey,
     key_id: bytes,
     context: bytes,
     plaintext: bytes,
@@ -117,7 +117,11 @@ def encrypt(
 
 
 def decrypt(
-    key: bytes, value: bytes | bytearray | memoryview, context: bytes, *, label: bytes = FIELD
+    key: bytes | PreparedKey,
+    value: bytes | bytearray | memoryview,
+    context: bytes,
+    *,
+    label: bytes = FIELD,
 ) -> bytes:
     """
     Return the plaintext of *value*, found in the place that *context* names.
@@ -141,7 +145,10 @@ def decrypt(
     plaintext: bytes | None = None
     if hmac.compare_digest(derived[32:], head[43:]):
         try:
-            plaintext = AESGCM(derived[:32]).decrypt(_NONCE, memoryview(value)[75:], None)
+            # A view for large values, so that there is no second copy; of a small one the copy
+            # is cheaper.
+            body = memoryview(value)[75:] if len(value) >= _IN_PLACE else value[75:]
+            plaintext = AESGCM(derived[:32]).decrypt(_NONCE, body, None)
             if flags:
                 plaintext = unpad(plaintext)
         except InvalidTag:
