@@ -25,7 +25,7 @@ EVERYBODY = (OPERATOR.public, APP.public, BILLING.public, STRANGER.public)
 
 
 class Memory:
-    """A `SerialMemory` of one process. *written* counts."""
+    """A `SerialMemory` of one process. *written* counts the calls."""
 
     def __init__(self) -> None:
         self.rows: dict[str, SeenSerial] = {}
@@ -35,10 +35,10 @@ class Memory:
         return self.rows.get(kms_key)
 
     def remember(self, seen: SeenSerial) -> None:
+        self.written += 1
         held = self.rows.get(seen.kms_key)
         if held is None or held.serial < seen.serial:
             self.rows[seen.kms_key] = seen
-            self.written += 1
 
 
 def counting() -> Callable[[int], bytes]:

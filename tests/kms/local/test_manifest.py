@@ -224,16 +224,35 @@ def test_malformed_manifests_are_refused_though_signed(
 
 
 def test_the_size_is_bounded() -> None:
-    """A file past the limit is refused before anything in it is looked at."""
+    """A file past the limit is neither read nor written, well formed as it may be."""
+
+    def of(count: int) -> Manifest:
+        share = ONCE.newest.recipients[0]
+        shares = tuple(dataclasses.replace(share, id=f"{number:032x}") for number in range(count))
+        version = dataclasses.replace(ONCE.newest, recipients=shares)
+        return dataclasses.replace(ONCE, versions=(version,))
+
+    assert read(signed(of(5000).line())) == of(5000)
+    assert len(of(6000).line()) > LIMIT
     with pytest.raises(Tampered):
-        read(signed(dump("x" * LIMIT)))
-    recipients = tuple(
-        dataclasses.replace(small().versions[0].recipients[0], id=f"{number:032x}")
-        for number in range(8000)
-    )
-    version = dataclasses.replace(small().versions[0], recipients=recipients)
+        read(signed(of(6000).line()))
     with pytest.raises(MisuseError, match="1 MiB"):
-        sign(dataclasses.replace(small(), versions=(version,)), OPERATOR)
+        sign(of(6000), OPERATOR)
+
+
+def test_no_two_versions_share_an_id() -> None:
+    """A key id names one version: a manifest with two of one id is refused."""
+
+    def with_id(key_id: str) -> Callable[[dict[str, Any]], object]:
+        def change(members: dict[str, Any]) -> None:
+            older = first(members) | {"state": "decrypt_only", "id": key_id}
+            members["versions"] = [first(members) | {"version": 2}, older]
+
+        return change
+
+    assert len(read(altered(with_id("11" * 16))).versions) == 2
+    with pytest.raises(Tampered):
+        read(altered(with_id(ONCE.newest.id.hex())))
 
 
 def test_nothing_is_signed_that_would_be_refused() -> None:

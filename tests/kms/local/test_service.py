@@ -338,6 +338,7 @@ def test_a_revoked_recipient_is_denied_at_once(keystore: Keystore) -> None:
             attempt()
     assert app.unwrap(KEY, old, CONTEXT)
     assert new[3:19] != old[3:19]
+    assert billing._opened == {}, "what it had opened is let go"
 
 
 def test_a_rotated_key_still_unwraps_old_ones(keystore: Keystore) -> None:

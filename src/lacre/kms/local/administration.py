@@ -2,7 +2,7 @@
 """
 The operator's side of the local keystore: creates keys, changes who may open them, rotates them.
 
-Implements ``spec/local-keystore.md``, section "Changes". Does not re-wrap what a version wraps, and
+Implements ``spec/local-keystore.md``, section 10. Does not re-wrap what a version wraps, and
 cannot take a root key back from an identity that ever opened it: after `remove_recipient` the
 wrapped keys have to be rotated or re-wrapped, and copies of an older file still hold its shares.
 

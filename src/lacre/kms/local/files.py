@@ -2,7 +2,7 @@
 """
 The files of the local keystore: private ones (identities) and shared ones (manifests).
 
-Implements ``spec/local-keystore.md``, section "Files". Does not know what is in them. POSIX only.
+Implements ``spec/local-keystore.md``, section 5. Does not know what is in them. POSIX only.
 
 Every write goes to a new file beside the old one, is synced, renamed over it, and the directory
 is synced: after a crash there is the old file or the new one.

@@ -2,7 +2,7 @@
 """
 Identities: who may open a key of the local keystore, and who may sign for it.
 
-Implements ``spec/local-keystore.md``, sections "Identity" and "Identity file". An identity has two
+Implements ``spec/local-keystore.md``, sections 3 and 4. An identity has two
 keys, one per use: X25519 to receive, Ed25519 to sign. Does not say whom to trust: that is in
 ``lacre.toml``. Never reads a passphrase from an environment variable.
 """

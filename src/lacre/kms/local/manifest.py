@@ -2,7 +2,7 @@
 """
 Keystore file 1: one KMS key, its versions, and who may open them, signed by an operator.
 
-Implements ``spec/local-keystore.md``, sections "Manifest" and "Reading". Does no I/O, keeps no
+Implements ``spec/local-keystore.md``, sections 6 and 7. Does no I/O, keeps no
 memory of serials and decides nothing about states: see service.py.
 
 Rule 1: not one byte is interpreted before a trusted signer's signature over it is verified.

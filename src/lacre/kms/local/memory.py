@@ -2,7 +2,7 @@
 """
 What a reader remembers of a manifest, so that an older one is refused.
 
-Implements ``spec/local-keystore.md``, section "Rollback". Does not store: see the port
+Implements ``spec/local-keystore.md``, section 9. Does not store: see the port
 `lacre.keys.seen.SerialMemory`, which the key store implements. Whoever can put back an old manifest *and* an old memory, or remove
 the memory, is not detected here.
 """

@@ -2,7 +2,7 @@
 """
 The local keystore as a key service: mints and unwraps keys under ``local://`` KMS keys.
 
-Implements ``spec/local-keystore.md``, sections "Wrapping" and "Reading". Does not change the
+Implements ``spec/local-keystore.md``, sections 7 and 8. Does not change the
 keystore: see administration.py. The root keys it opened stay in memory for as long as their file
 is unchanged; a changed or removed file takes effect at the next call.
 

@@ -2,7 +2,7 @@
 """
 Text with one spelling: canonical JSON and canonical base64url.
 
-Implements ``spec/local-keystore.md``, section "Text". Raises only `ValueError`, which never quotes the
+Implements ``spec/local-keystore.md``, section 2. Raises only `ValueError`, which never quotes the
 text; whoever calls knows what a wrong spelling means there.
 """
 
