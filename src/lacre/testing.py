@@ -119,7 +119,7 @@ class CapturedEvents:
         self.failing: OSError | None = None
         self.gate: Callable[[], object] | None = None
 
-    def append(self, events: Sequence[Event], connection: Any = None) -> None:  # noqa: ARG002
+    def append(self, events: Sequence[Event], connection: Any = None) -> None:
         """Keep *events*."""
         if self.gate is not None:
             self.gate()

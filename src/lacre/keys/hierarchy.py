@@ -18,6 +18,7 @@ from enum import StrEnum
 from lacre._core.canonical import canonical
 from lacre._core.derive import STATE, expand
 from lacre.errors import MisuseError
+from lacre.sensitive import KeyMaterial
 
 __all__ = ["KeyKind", "KeyRow", "KeyState", "Scope", "state_mac"]
 
@@ -28,6 +29,11 @@ class KeyKind(StrEnum):
     BRANCH = "branch"  # only wraps
     DATA = "data"  # only encrypts values
     INDEX = "index"  # only derives index keys
+
+    @property
+    def under_kms(self) -> bool:
+        """Whether a KMS key wraps keys of this kind; otherwise a branch key does."""
+        return self is not KeyKind.DATA
 
 
 class KeyState(StrEnum):
@@ -115,10 +121,6 @@ class KeyRow:
     changed: str
     mac: bytes | None
 
-    @property
-    def under_kms(self) -> bool:
-        return "://" in self.parent
-
     def immutable(self) -> bytes:
         """The canonical bytes of every column that never changes: `R` of the specification."""
         pairs = self.scope.pairs() | {
@@ -146,7 +148,9 @@ class KeyRow:
             "lacre-row": urlsafe_b64encode(digest).rstrip(b"=").decode(),
         }
 
-    def stepped(self, state: KeyState, *, changed: str, material: bytes | None = None) -> "KeyRow":
+    def stepped(
+        self, state: KeyState, *, changed: str, material: KeyMaterial | None = None
+    ) -> "KeyRow":
         """
         Return this row one step on, in *state*.
 
@@ -168,7 +172,7 @@ class KeyRow:
             return replace(row, wrapped=None)
         return row.sealed(material) if state in USABLE else row
 
-    def sealed(self, material: bytes | None) -> "KeyRow":
+    def sealed(self, material: KeyMaterial | None) -> "KeyRow":
         """Return this row with the MAC of its mutable columns."""
         if material is None:
             raise MisuseError(
@@ -176,7 +180,7 @@ class KeyRow:
             )
         return replace(self, mac=state_mac(material, self))
 
-    def trusted_state(self, material: bytes) -> KeyState:
+    def trusted_state(self, material: KeyMaterial) -> KeyState:
         """Return the state, or `disabled` where a usable state lacks its right MAC."""
         if self.state not in USABLE:
             return self.state
@@ -185,12 +189,12 @@ class KeyRow:
         return self.state
 
 
-def state_mac(material: bytes, row: KeyRow) -> bytes:
-    """Return the MAC of the row's mutable columns, under the key itself (32 bytes)."""
+def state_mac(material: KeyMaterial, row: KeyRow) -> bytes:
+    """Return the MAC of the row's mutable columns, under the key itself."""
     pairs = {
         "changed": row.changed,
         "key": row.key_id.hex(),
         "revision": str(row.revision),
         "state": str(row.state),
     }
-    return expand(material, STATE, canonical(pairs), 32)
+    return expand(material.reveal(), STATE, canonical(pairs), 32)

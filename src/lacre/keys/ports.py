@@ -45,6 +45,11 @@ class KeyService(Protocol):
 class KeyReader(Protocol):
     """Reads rows of wrapped keys. Returns what is stored; authenticates nothing."""
 
+    @property
+    def keystore_id(self) -> str:
+        """The key store's own id, bound in every row it holds."""
+        ...
+
     def find(self, scope: Scope, key_ids: Collection[bytes]) -> Sequence[KeyRow]:
         """Return the rows with these ids whose columns equal *scope*; others are left out."""
         ...

@@ -18,8 +18,8 @@ from lacre._core.derive import WRAP
 from lacre.audit.events import KeyChanged
 from lacre.audit.recorder import Recorder
 from lacre.context import current
-from lacre.errors import KeyNotFound, MisuseError
-from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
+from lacre.errors import KeyDisabled, KeyNotFound, Tampered
+from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.ports import KeyReader, KeyService, KeyWriter
 from lacre.keys.resolver import service_of, unwrap_row
 from lacre.sensitive import KeyMaterial
@@ -31,11 +31,6 @@ _SUITE = 1
 
 class KeyTable(KeyReader, KeyWriter, Protocol):
     """A key store as provisioning needs it."""
-
-    @property
-    def keystore_id(self) -> str:
-        """The key store's own id, bound in every row."""
-        ...
 
     def row(self, key_id: bytes) -> KeyRow:
         """Return the row with this id, or raise `KeyNotFound`."""
@@ -80,32 +75,34 @@ class Provisioner:
         Make a new active version of the scope's key; the old one decrypts on.
 
         A new branch key re-wraps the data keys below it (local work, no data row is touched).
-        A new index root makes tokens of new writes; look-ups ask under both versions.
+        A new index root makes tokens of new writes; look-ups ask under both versions. Where the
+        highest version is no longer active (disabled, compromised) it stays as it is.
 
         Raises:
             KeyNotFound: there is nothing to rotate.
+            KeyDisabled: the active row was not made active by anyone who holds the key.
         """
         versions = self.store.versions(scope)
+        if all(row.state is KeyState.PENDING for row in versions):
+            raise _nothing(scope)
         active = next((row for row in versions if row.state is KeyState.ACTIVE), None)
-        if active is None:
-            raise KeyNotFound(
-                f"there is no active {scope}",
-                hint=f"lacre keys create --tenant {scope.tenant} --class {scope.class_}",
-            )
         make = self._generate if scope.kind is KeyKind.DATA else self._mint
         fresh, material = make(scope, versions[0].version + 1)
-        old = active.stepped(
-            KeyState.DECRYPT_ONLY, changed=self.now(), material=self._unwrap(active).reveal()
-        )
-        activated = fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material.reveal())
-        replaced = [(active, old)]
+        activated = fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material)
+        replaced = []
+        if active is not None:
+            old = active.stepped(
+                KeyState.DECRYPT_ONLY, changed=self.now(), material=self._trusted(active)
+            )
+            replaced = [(active, old)]
+        told = [activated, *(old for _, old in replaced)]
         if scope.kind is KeyKind.BRANCH:
             replaced += [
                 (row, self._rewrapped(row, activated, material))
                 for row in self.store.versions(scope.of_kind(KeyKind.DATA))
                 if row.wrapped
             ]
-        self._change([activated, old], add=[activated], replace=replaced)
+        self._change(told, add=[activated], replace=replaced)
         return activated
 
     def step(self, key_id: bytes, state: KeyState) -> KeyRow:
@@ -119,8 +116,7 @@ class Provisioner:
             KeyNotFound, MisuseError: no such key; a step that is not allowed.
         """
         row = self.store.row(key_id)
-        usable = state in (KeyState.ACTIVE, KeyState.DECRYPT_ONLY)
-        material = self._unwrap(row).reveal() if usable and row.wrapped is not None else None
+        material = self._trusted(row) if state in USABLE and row.wrapped is not None else None
         moved = row.stepped(state, changed=self.now(), material=material)
         self._change([moved], replace=[(row, moved)])
         return moved
@@ -128,9 +124,7 @@ class Provisioner:
     def enable(self, key_id: bytes) -> KeyRow:
         """Bring a disabled key back: active if it is the highest version that is not pending, else decrypt-only."""
         row = self.store.row(key_id)
-        highest = next(
-            found for found in self.store.versions(row.scope) if found.state is not KeyState.PENDING
-        )
+        highest = _settled(self.store.versions(row.scope)) or row
         return self.step(
             key_id, KeyState.ACTIVE if highest.key_id == key_id else KeyState.DECRYPT_ONLY
         )
@@ -139,15 +133,15 @@ class Provisioner:
         self, scope: Scope, make: Callable[[Scope, int], tuple[KeyRow, KeyMaterial]]
     ) -> list[KeyRow]:
         versions = self.store.versions(scope)
-        if not versions:
-            fresh, material = make(scope, 1)
-            self.store.change(add=[fresh])
-        elif versions[0].state is KeyState.PENDING:
-            fresh = versions[0]
+        if _settled(versions) is not None:
+            return []
+        if versions:
+            fresh = versions[-1]
             material = self._unwrap(fresh)
         else:
-            return []
-        active = fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material.reveal())
+            fresh, material = make(scope, 1)
+            self.store.change(add=[fresh])
+        active = fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material)
         self._change([active], replace=[(fresh, active)])
         return [active]
 
@@ -179,22 +173,17 @@ class Provisioner:
         return row, self._unwrap(row)
 
     def _generate(self, scope: Scope, version: int) -> tuple[KeyRow, KeyMaterial]:
-        branch = next(
-            (
-                row
-                for row in self.store.versions(scope.of_kind(KeyKind.BRANCH))
-                if row.state is KeyState.ACTIVE
-            ),
-            None,
-        )
+        branch = _settled(self.store.versions(scope.of_kind(KeyKind.BRANCH)))
         if branch is None:
-            raise KeyNotFound(
-                f"there is no active {scope.of_kind(KeyKind.BRANCH)}",
-                hint=f"lacre keys create --tenant {scope.tenant} --class {scope.class_}",
+            raise _nothing(scope.of_kind(KeyKind.BRANCH))
+        if branch.state is not KeyState.ACTIVE:
+            raise KeyDisabled(
+                f"the {branch.scope}, version {branch.version}, is {branch.state} and wraps no new key",
+                hint="rotate the branch key first",
             )
         material = KeyMaterial(self.entropy(32))
         row = self._row(scope, version, branch.key_id.hex())
-        return self._wrapped(row, branch, self._unwrap(branch), material), material
+        return self._wrapped(row, branch, self._trusted(branch), material), material
 
     def _wrapped(
         self, row: KeyRow, parent: KeyRow, parent_material: KeyMaterial, material: KeyMaterial
@@ -210,16 +199,27 @@ class Provisioner:
             replace(row, parent=parent.key_id.hex()), parent, parent_material, self._unwrap(row)
         )
 
+    def _trusted(self, row: KeyRow) -> KeyMaterial:
+        # Before a state is built upon: otherwise a state somebody wrote into the key store would
+        # get a right MAC with the next step, or a stolen key become the parent of new ones.
+        material = self._unwrap(row)
+        if row.trusted_state(material) is not row.state:
+            raise KeyDisabled(
+                f"the state of key {row.key_id.hex()} is not authentic",
+                hint="somebody edited the key store; restore it, then look at the audit log",
+            )
+        return material
+
     def _unwrap(self, row: KeyRow) -> KeyMaterial:
+        if row.keystore != self.store.keystore_id:
+            raise Tampered
         parent = None
-        if not row.under_kms:
-            parent_row = self.store.row(bytes.fromhex(row.parent))
-            if parent_row.scope != row.scope.of_kind(KeyKind.BRANCH):
-                raise MisuseError(
-                    "the key's parent is of another scope",
-                    hint="the key store was edited; restore it",
-                )
-            parent = self._unwrap(parent_row)
+        if not row.scope.kind.under_kms:
+            branches = self.store.versions(row.scope.of_kind(KeyKind.BRANCH))
+            found = next((held for held in branches if held.key_id.hex() == row.parent), None)
+            if found is None:
+                raise Tampered
+            parent = self._unwrap(found)
         return unwrap_row(row, services=self.services, kms_key=self.kms_key, parent=parent)
 
     def _change(
@@ -248,3 +248,15 @@ class Provisioner:
         ]
         self.recorder.write(events)
         self.store.change(add=add, replace=replace)
+
+
+def _settled(versions: Sequence[KeyRow]) -> KeyRow | None:
+    # The highest version that is not pending. Anyone who may insert can add a pending row.
+    return next((row for row in versions if row.state is not KeyState.PENDING), None)
+
+
+def _nothing(scope: Scope) -> KeyNotFound:
+    return KeyNotFound(
+        f"there is no {scope}",
+        hint=f"lacre keys create --tenant {scope.tenant} --class {scope.class_}",
+    )

@@ -25,7 +25,7 @@ from lacre._core import field
 from lacre._core.canonical import canonical
 from lacre._core.derive import WRAP
 from lacre.errors import ConfigurationError, KeyDestroyed, KeyDisabled, KeyNotFound, Tampered
-from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
+from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.ports import KeyReader, KeyService
 from lacre.sensitive import KeyMaterial
 
@@ -98,6 +98,7 @@ class Resolver:
         self._limits = limits
         self._clock = clock
         self._jitter = random.Random()  # noqa: S311 - spreads refreshes; nothing rests on it being unguessable
+        self._revisions: dict[bytes, int] = {}
         self._reset()
         weak = weakref.WeakMethod(self._reset)
         # A child of fork starts cold: locks may be held by threads that do not exist there.
@@ -105,7 +106,6 @@ class Resolver:
 
     def _reset(self) -> None:
         self._entries: dict[tuple[bytes, bytes], UsableKey] = {}
-        self._revisions: dict[bytes, int] = {}
         self._listed: dict[bytes, tuple[float, list[KeyRow]]] = {}
         self._pending: dict[tuple[bytes, bytes], Future[UsableKey]] = {}
         self._lock = threading.Lock()
@@ -154,16 +154,28 @@ class Resolver:
         for row in self._store.find(handle.scope, wanted) if wanted else ():
             try:
                 self._once(
-                    (handle.token, row.key_id), lambda row=row: self._open(handle.scope, row)
-                )  # type: ignore[misc]
+                    (handle.token, row.key_id),
+                    lambda row=row: self._open(handle.scope, row, now),  # type: ignore[misc]
+                )
             except (KeyDisabled, KeyDestroyed, Tampered):
                 continue  # the look that needs it says so, once, in its own place
 
     def searchable(self, handle: ScopeHandle) -> list[UsableKey]:
-        """Return every index root that tokens may have been made under, the active one first."""
+        """
+        Return every index root that tokens may have been made under, the active one first.
+
+        Raises:
+            KeyDisabled: a version is disabled or compromised. Without it the answer would leave
+                out rows and say nothing, so there is none until it is enabled or destroyed.
+        """
         active = self.to_encrypt(handle)
-        older = [row for row in self._versions(handle) if row.state is KeyState.DECRYPT_ONLY]
-        return [active, *(self.to_decrypt(handle, row.key_id) for row in older)]
+        others = [
+            row.key_id
+            for row in self._versions(handle)
+            if row.key_id != active.key_id
+            and row.state not in (KeyState.PENDING, KeyState.DESTROYED)
+        ]
+        return [active, *(self.to_decrypt(handle, key_id) for key_id in others)]
 
     def _versions(self, handle: ScopeHandle) -> list[KeyRow]:
         # Which versions exist changes only with a rotation: held as long as the active key is.
@@ -210,6 +222,7 @@ class Resolver:
         self._entries[key] = entry
 
     def _load_active(self, scope: Scope) -> UsableKey:
+        asked = self._clock()
         rows = self._store.versions(scope)
         # Pending rows are ignored: anyone who may insert can add one, and it says nothing yet.
         row = next((row for row in rows if row.state is not KeyState.PENDING), None)
@@ -219,24 +232,32 @@ class Resolver:
                 hint=f"lacre keys create --tenant {scope.tenant} --class {scope.class_}",
             )
         if row.state is not KeyState.ACTIVE:
+            self._saw(row)
             raise _not_usable(row, "encrypt")
-        return self._open(scope, row)
+        return self._open(scope, row, asked)
 
     def _load(self, scope: Scope, key_id: bytes) -> UsableKey:
+        asked = self._clock()
         rows = self._store.find(scope, [key_id])
         if not rows:
             raise Tampered
-        return self._open(scope, rows[0])
+        return self._open(scope, rows[0], asked)
 
-    def _open(self, scope: Scope, row: KeyRow) -> UsableKey:
-        if row.scope != scope:
+    def _open(self, scope: Scope, row: KeyRow, asked: float) -> UsableKey:
+        if row.scope != scope or row.keystore != self._store.keystore_id:
             raise Tampered
-        if row.state not in (KeyState.ACTIVE, KeyState.DECRYPT_ONLY):
+        if row.revision < self._revisions.get(row.key_id, 0):
+            raise KeyDisabled(
+                f"the key store went back in time: key {row.key_id.hex()}",
+                hint="somebody restored an older key store; look at the audit log before going on",
+            )
+        if row.state not in USABLE:
+            self._saw(row)
             raise _not_usable(row, "decrypt")
-        now = self._clock()
-        expires = now + self._limits.age * (1 - 0.1 * self._jitter.random())
+        # The age counts from before the row was read: what was true then is used no longer.
+        expires = asked + self._limits.age * (1 - 0.1 * self._jitter.random())
         parent: UsableKey | None = None
-        if not row.under_kms:
+        if not scope.kind.under_kms:
             # Only a branch key of the same app, environment, service, tenant and class is a parent.
             try:
                 parent_id = bytes.fromhex(row.parent)
@@ -251,24 +272,22 @@ class Resolver:
             parent=parent.material if parent else None,
         )
         # The row is authentic from here on; its mutable columns are so only with their MAC.
-        if row.trusted_state(material.reveal()) is not row.state:
+        if row.trusted_state(material) is not row.state:
             raise KeyDisabled(
                 f"the state of key {row.key_id.hex()} is not authentic",
                 hint="somebody edited the key store; restore it, then look at the audit log",
             )
-        self._check_revision(row)
+        self._saw(row)
         return UsableKey(row.key_id, material, expires, row.version)
 
-    def _check_revision(self, row: KeyRow) -> None:
-        seen = self._revisions.get(row.key_id, 0)
-        if row.revision < seen:
-            raise KeyDisabled(
-                f"the key store went back in time: key {row.key_id.hex()}",
-                hint="somebody restored an older key store; look at the audit log before going on",
-            )
-        while len(self._revisions) >= _REVISIONS:
-            del self._revisions[next(iter(self._revisions))]
-        self._revisions[row.key_id] = row.revision
+    def _saw(self, row: KeyRow) -> None:
+        # A disabled row counts as seen although nothing authenticates it: whoever can write it
+        # can only make this process use the key less.
+        with self._lock:
+            seen = self._revisions.pop(row.key_id, 0)
+            while len(self._revisions) >= _REVISIONS:
+                del self._revisions[next(iter(self._revisions))]
+            self._revisions[row.key_id] = max(seen, row.revision)
 
 
 def unwrap_row(
@@ -291,7 +310,9 @@ def unwrap_row(
     """
     if row.wrapped is None:
         raise _not_usable(row, "decrypt")
-    if row.under_kms:
+    # The kind says what wraps it, never the row: otherwise whoever holds a branch key could
+    # plant an index root of their own making, and a branch key its own parent.
+    if row.scope.kind.under_kms:
         pinned = kms_key(row.scope)
         # The row's own word never chooses a KMS key: it only has to agree with the policy.
         if row.parent != pinned:

@@ -26,7 +26,7 @@ class JsonLinesSink:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def append(self, events: Sequence[Event], connection: Any = None) -> None:  # noqa: ARG002
+    def append(self, events: Sequence[Event], connection: Any = None) -> None:
         """Append *events* and flush them to disk. Raises OSError where that fails."""
         data = b"".join(_line(event) for event in events)
         # O_APPEND: the kernel places each write at the end, so lines of two processes do not mix.

@@ -10,7 +10,7 @@ and whoever asked checks it. Give it a database (or file) of its own, apart from
 import os
 import secrets
 import weakref
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ class SQLKeyStore:
                 hint="keys kept in memory are lost with the process, and the data with them",
             )
         self._path = Path(str(self._url.database))
-        self._engine = sa.create_engine(self._url)
+        # hide_parameters: neither an error nor a log of statements carries what is in a row.
+        self._engine = sa.create_engine(self._url, hide_parameters=True)
         self._writer = self._engine.execution_options(lacre_writes=True)
         sa.event.listen(self._engine, "connect", _on_connect)
         sa.event.listen(self._engine, "begin", _on_begin)
@@ -66,19 +67,18 @@ class SQLKeyStore:
         # A child must not speak over its parent's connections, nor close them.
         self._engine.dispose(close=False)
 
+    def close(self) -> None:
+        """Close every connection. The next use opens new ones."""
+        self._engine.dispose()
+
     # Schema
 
     def version(self) -> int:
         """Return the schema version of the store; 0 where there is none."""
         if not self._path.exists():
             return 0
-        with self._engine.connect() as connection:
-            if not sa.inspect(connection).has_table(META.name):
-                return 0
-            found = connection.execute(
-                sa.select(META.c.value).where(META.c.name == "schema")
-            ).scalar()
-        return int(found or 0)
+        with _translated(), self._engine.connect() as connection:
+            return _version(connection)
 
     def upgrade(self, *, to: int = VERSION) -> tuple[int, int]:
         """
@@ -90,17 +90,7 @@ class SQLKeyStore:
         if not self._path.exists():
             self._path.touch(mode=0o600)
         with _translated(), self._writer.begin() as connection:
-            exists = sa.inspect(connection).has_table(META.name)
-            before = (
-                int(
-                    connection.execute(
-                        sa.select(META.c.value).where(META.c.name == "schema")
-                    ).scalar()
-                    or 0
-                )
-                if exists
-                else 0
-            )
+            before = _version(connection)
             for step in STEPS[before:to]:
                 for statement in step:
                     connection.execute(statement)
@@ -369,6 +359,18 @@ def _on_begin(connection: sa.Connection) -> None:
     )
 
 
+def _version(connection: sa.Connection) -> int:
+    if not sa.inspect(connection).has_table(META.name):
+        return 0
+    found = connection.execute(sa.select(META.c.value).where(META.c.name == "schema")).scalar()
+    if not str(found).isascii() or not str(found).isdecimal():
+        raise ConfigurationError(
+            "the key store does not say which schema it has",
+            hint="restore the key store from a backup",
+        )
+    return int(str(found))
+
+
 def _in_scope(scope: Scope) -> list[sa.ColumnElement[bool]]:
     columns: dict[str, str] = scope.pairs() | {"subject": scope.subject or ""}
     return [KEY.c[name] == value for name, value in columns.items()]
@@ -391,12 +393,22 @@ def _key_columns(row: KeyRow) -> dict[str, Any]:
     }
 
 
-def _or_none(convert: Callable[[Any], Any], value: Any) -> Any:
-    return None if value is None else convert(value)
+# What SQLite lets anyone store in a column, whatever its declared type: the rest of lacre relies
+# on text being text and of a length that a canonical map takes.
+_TEXTS = ("kind", "app", "env", "service", "tenant", "class", "subject", "parent", "created", "keystore", "state", "changed")  # fmt: skip
+_INTEGERS = ("version", "suite", "revision")
+_LONGEST = 1024
 
 
 def _key_row(found: sa.RowMapping) -> KeyRow:
     try:
+        if (
+            any(type(found[name]) is not str or len(found[name]) > _LONGEST for name in _TEXTS)
+            or any(type(found[name]) is not int for name in _INTEGERS)
+            or not all(isinstance(found[name], bytes | None) for name in ("wrapped", "mac"))
+            or not isinstance(found["key_id"], bytes)
+        ):
+            raise TypeError
         scope = Scope(
             kind=KeyKind(found["kind"]),
             app=found["app"],
@@ -407,18 +419,18 @@ def _key_row(found: sa.RowMapping) -> KeyRow:
             subject=found["subject"] or None,
         )
         return KeyRow(
-            key_id=bytes(found["key_id"]),
+            key_id=found["key_id"],
             scope=scope,
-            version=int(found["version"]),
+            version=found["version"],
             parent=found["parent"],
-            suite=int(found["suite"]),
+            suite=found["suite"],
             created=found["created"],
             keystore=found["keystore"],
-            wrapped=_or_none(bytes, found["wrapped"]),
+            wrapped=found["wrapped"],
             state=KeyState(found["state"]),
-            revision=int(found["revision"]),
+            revision=found["revision"],
             changed=found["changed"],
-            mac=_or_none(bytes, found["mac"]),
+            mac=found["mac"],
         )
     except (ValueError, TypeError):
         raise ConfigurationError(

@@ -1,0 +1,143 @@
+"""A small key store with real keys, its parts within reach of a test."""
+
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lacre._core import field
+from lacre._core.derive import WRAP
+from lacre.audit.recorder import Recorder
+from lacre.context import acting_as
+from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
+from lacre.keys.provisioning import Provisioner
+from lacre.keys.resolver import CacheLimits, Resolver, ScopeHandle, unwrap_row
+from lacre.sensitive import KeyMaterial
+from lacre.stores.sql import SQLKeyStore
+from lacre.testing import CapturedEvents, FrozenClock, MemoryKeyService
+
+
+def kms_key(scope: Scope) -> str:
+    """One KMS key for each class and use."""
+    return f"local://{scope.class_}-{'index' if scope.kind is KeyKind.INDEX else 'fields'}"
+
+
+def scope(
+    kind: str = "data", *, tenant: str = "default", class_: str = "pii", **more: Any
+) -> Scope:
+    """A scope of the one application."""
+    names = {"app": "app", "env": "test", "service": "svc"} | more
+    return Scope(kind=KeyKind(kind), tenant=tenant, class_=class_, **names)
+
+
+@dataclass
+class Parts:
+    """Key store, key service, provisioner and resolver of one application."""
+
+    path: Path
+    store: SQLKeyStore
+    service: MemoryKeyService
+    sink: CapturedEvents
+    recorder: Recorder
+    clock: FrozenClock
+
+    @classmethod
+    def at(cls, path: Path) -> "Parts":
+        """Make them, with an empty key store."""
+        store = SQLKeyStore(f"sqlite:///{path}")
+        store.upgrade()
+        sink = CapturedEvents()
+        return cls(path, store, MemoryKeyService(), sink, Recorder(sink), FrozenClock())
+
+    def copied(self, path: Path) -> "Parts":
+        """The same keys in a file of their own; the key service's root keys are shared."""
+        service = MemoryKeyService()
+        service._roots = self.service._roots
+        sink = CapturedEvents()
+        shutil.copy(self.path, path)
+        store = SQLKeyStore(f"sqlite:///{path}")
+        return Parts(path, store, service, sink, Recorder(sink), FrozenClock())
+
+    @property
+    def provisioner(self) -> Provisioner:
+        return Provisioner(
+            store=self.store,
+            services={"local": self.service},
+            kms_key=kms_key,
+            recorder=self.recorder,
+        )
+
+    def resolver(self, **limits: Any) -> Resolver:
+        """A cold resolver."""
+        return Resolver(
+            store=self.store,
+            services={"local": self.service},
+            kms_key=kms_key,
+            limits=CacheLimits(**limits),
+            clock=self.clock,
+        )
+
+    def create(self, *, tenant: str = "default", class_: str = "pii") -> list[KeyRow]:
+        """Provision a tenant's class: branch, data, index."""
+        with acting_as("operator", purpose="test"):
+            return self.provisioner.create(scope(tenant=tenant, class_=class_), indexed=True)
+
+    def rotate(self, kind: str, **where: str) -> KeyRow:
+        with acting_as("operator", purpose="test"):
+            return self.provisioner.rotate(scope(kind, **where))
+
+    def step(self, row: KeyRow, state: KeyState) -> KeyRow:
+        with acting_as("operator", purpose="test"):
+            return self.provisioner.step(row.key_id, state)
+
+    def row(self, kind: str = "data", **where: str) -> KeyRow:
+        """The highest version."""
+        return self.store.versions(scope(kind, **where))[0]
+
+    def material(self, row: KeyRow) -> KeyMaterial:
+        """The key a row holds, as an honest process would unwrap it."""
+        parent = None
+        if row.scope.kind is KeyKind.DATA:
+            parent = self.material(self.store.row(bytes.fromhex(row.parent)))
+        return unwrap_row(row, services={"local": self.service}, kms_key=kms_key, parent=parent)
+
+    def sql(self, statement: str, *values: Any) -> Sequence[Any]:
+        """What somebody with a SQL prompt and no keys does."""
+        connection = sqlite3.connect(self.path)
+        connection.execute("PRAGMA synchronous = OFF")
+        try:
+            with connection:
+                return connection.execute(statement, values).fetchall()
+        finally:
+            connection.close()
+
+    def edit(self, row: KeyRow, column: str, value: Any) -> None:
+        assert self.sql(
+            f'UPDATE OR REPLACE lacre_key SET "{column}" = ? WHERE key_id = ? RETURNING 1',
+            value,
+            row.key_id,
+        )
+
+    def insert(self, row: KeyRow) -> None:
+        """Insert a row as it is."""
+        self.store.change(add=[row])
+
+
+def planted(row: KeyRow, parent: bytes, key: KeyMaterial, under: KeyMaterial) -> bytes:
+    """*key* wrapped under *under*, as whoever holds a branch key can wrap."""
+    wrapped = field.encrypt(
+        under.reveal(),
+        parent,
+        row.immutable(),
+        key.reveal(),
+        salt=bytes(24),
+        padded=False,
+        label=WRAP,
+    )
+    return bytes(wrapped)
+
+
+def handle(kind: str = "data", **where: Any) -> ScopeHandle:
+    return ScopeHandle(scope(kind, **where))

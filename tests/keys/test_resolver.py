@@ -1,0 +1,617 @@
+"""The resolver gives a key to the scope that owns it, for as long as it may, and to nobody else."""
+
+import os
+import sqlite3
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lacre.errors import (
+    ConfigurationError,
+    KeyDestroyed,
+    KeyDisabled,
+    KeyNotFound,
+    KeyServiceDenied,
+    KeyServiceUnreachable,
+    KeyUnavailable,
+    LacreError,
+    Tampered,
+)
+from lacre.keys.hierarchy import KeyKind, KeyState
+from lacre.sensitive import KeyMaterial
+from tests.keys.parts import Parts, handle, kms_key, planted, scope
+
+
+def test_a_scope_that_was_never_provisioned_is_an_error_that_names_it(keys: Parts) -> None:
+    """An unknown tenant is KeyNotFound, with its name and the command that makes it."""
+    with pytest.raises(KeyNotFound, match="'nowhere'") as caught:
+        keys.resolver().to_encrypt(handle(tenant="nowhere"))
+
+    assert caught.value.hint == "lacre keys create --tenant nowhere --class pii"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"tenant": "t2"},
+        {"class_": "banking"},
+        {"app": "other"},
+        {"env": "prod"},
+        {"service": "other"},
+        {"subject": "s1"},
+    ],
+)
+def test_a_key_of_another_scope_is_refused_before_any_unwrap(
+    keys: Parts, other: dict[str, str]
+) -> None:
+    """One part of the scope different: Tampered, no call of the key service, nothing cached."""
+    key_id = keys.row().key_id
+    resolver = keys.resolver()
+
+    with pytest.raises(Tampered):
+        resolver.to_decrypt(handle(**other), key_id)
+    resolver.prepare(handle(**other), [key_id])
+
+    assert keys.service.unwrapped == []
+    with pytest.raises(Tampered):
+        resolver.to_decrypt(handle(**other), key_id)
+
+
+def test_keys_of_one_kind_never_serve_another(keys: Parts) -> None:
+    """A branch key or index root named by a value is refused like an unknown key."""
+    resolver = keys.resolver()
+
+    for wanted in KeyKind:
+        for held in KeyKind:
+            if held is not wanted:
+                with pytest.raises(Tampered):
+                    resolver.to_decrypt(handle(str(wanted)), keys.row(str(held)).key_id)
+    assert keys.service.unwrapped == []
+
+
+def test_prefetch_leaves_other_scopes_keys_alone(keys: Parts) -> None:
+    """A result set that names another tenant's key does not bring that key into this process."""
+    keys.create(tenant="t2", class_="pii")
+    mine, theirs = keys.row().key_id, keys.row(tenant="t2").key_id
+    keys.service.unwrapped.clear()
+    resolver = keys.resolver()
+
+    resolver.prepare(handle(), {mine, theirs, os.urandom(16)})
+    calls = len(keys.service.unwrapped)
+    resolver.to_decrypt(handle(), mine)
+
+    assert calls == len(keys.service.unwrapped) == 1
+    with pytest.raises(Tampered):
+        resolver.to_decrypt(handle(), theirs)
+
+
+def test_a_thousand_values_cost_one_call_for_each_kms_key(keys: Parts) -> None:
+    """Key-service calls grow with KMS keys in use, never with values or rows."""
+    resolver = keys.resolver()
+    data = resolver.to_encrypt(handle())
+    for _ in range(1000):
+        assert resolver.to_decrypt(handle(), data.key_id).material.reveal()
+        resolver.searchable(handle("index"))
+
+    assert sorted(keys.service.unwrapped) == ["local://pii-fields", "local://pii-index"]
+
+
+COLUMNS: list[tuple[str, Any]] = [
+    ("app", "other"),
+    ("env", "prod"),
+    ("service", "other"),
+    ("tenant", "t2"),
+    ("class", "banking"),
+    ("subject", "s1"),
+    ("kind", "index"),
+    ("kind", "nonsense"),
+    ("version", 2),
+    ("version", "two"),
+    ("suite", 2),
+    ("created", "2020-01-01T00:00:00Z"),
+    ("created", b"\x00"),
+    ("created", "x" * 70_000),
+    ("keystore", "00" * 16),
+    ("keystore", b"\x00"),
+    ("parent", "00" * 16),
+    ("parent", "no hex"),
+    ("parent", "local://pii-index"),
+    ("parent", "aws-kms://stranger/key"),
+    ("parent", b"://"),
+    ("wrapped", b""),
+    ("wrapped", b"\xc1\x01\x00" + bytes(120)),
+    ("wrapped", "text"),
+    ("wrapped", 5),
+    ("state", "decrypt_only"),
+    ("state", "disabled"),
+    ("state", "pending"),
+    ("state", "nonsense"),
+    ("revision", 1),
+    ("revision", 99),
+    ("changed", "2020-01-01T00:00:00Z"),
+    ("changed", b"\x00"),
+    ("changed", "x" * 70_000),
+    ("mac", None),
+    ("mac", bytes(32)),
+    ("mac", b""),
+    ("mac", "text"),
+    ("key_id", bytes(16)),
+    ("key_id", 7),
+]
+
+
+@pytest.mark.parametrize("kind", ["data", "branch", "index"])
+@pytest.mark.parametrize(("column", "value"), COLUMNS)
+def test_an_edited_key_row_is_refused(keys: Parts, kind: str, column: str, value: Any) -> None:
+    """Every column of a row is authenticated: edited by SQL, the key serves nobody."""
+    row = keys.row(kind)
+    where = "data" if kind == "branch" else kind
+    user = keys.row(where)
+    if kind == "index" and column == "parent" and value == "local://pii-index":
+        value = "local://pii-fields"
+    if value == kind:
+        value = "data"
+    keys.edit(row, column, value)
+
+    for use in (
+        lambda: keys.resolver().to_encrypt(handle(where)),
+        lambda: keys.resolver().to_decrypt(handle(where), user.key_id),
+    ):
+        with pytest.raises(LacreError) as caught:
+            use()
+        assert isinstance(caught.value, Tampered | KeyUnavailable | ConfigurationError)
+
+
+@pytest.mark.parametrize(("column", "value"), COLUMNS)
+def test_no_key_is_in_the_frames_of_a_refusal(keys: Parts, column: str, value: Any) -> None:
+    """An error reporter that logs every local of a traceback logs no key."""
+    row, branch = keys.row(), keys.row("branch")
+    secrets = [keys.material(row).reveal(), keys.material(branch).reveal()]
+    keys.edit(row, column, value)
+
+    with pytest.raises(LacreError) as caught:
+        keys.resolver().to_encrypt(handle())
+    trace = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    frames = [
+        shown
+        for frame in trace.stack
+        for shown in (frame.locals or {}).items()
+        if "secrets" not in shown[0]
+    ]
+    assert frames
+    for secret in secrets:
+        assert not [shown for shown in frames if repr(secret)[2:-1] in shown[1]]
+
+
+def test_swapped_rows_are_refused(keys: Parts) -> None:
+    """Two rows that exchange their wrapped keys open neither."""
+    keys.create(tenant="t2")
+    for kind in KeyKind:
+        one, two = keys.row(str(kind)), keys.row(str(kind), tenant="t2")
+        keys.edit(one, "wrapped", two.wrapped)
+        keys.edit(two, "wrapped", one.wrapped)
+
+    for tenant in ("default", "t2"):
+        for kind in KeyKind:
+            with pytest.raises(Tampered):
+                keys.resolver().to_encrypt(handle(str(kind), tenant=tenant))
+
+
+def test_a_row_copied_into_another_scope_is_refused(keys: Parts) -> None:
+    """A row inserted again under another tenant, class or version does not open there."""
+    for kind in KeyKind:
+        row = keys.row(str(kind))
+        for changed in (scope(str(kind), tenant="t2"), scope(str(kind), class_="x")):
+            copy = replace(row, key_id=os.urandom(16), scope=changed)
+            keys.insert(copy)
+            with pytest.raises((Tampered, ConfigurationError)):
+                keys.resolver().to_encrypt(
+                    handle(str(kind), tenant=changed.tenant, class_=changed.class_)
+                )
+
+
+def test_a_row_of_another_key_store_is_refused(keys: Parts) -> None:
+    """Under one KMS key, a row of one key store is nobody's in another."""
+    keys.sql("UPDATE lacre_meta SET value = ? WHERE name = 'keystore'", "ab" * 16)
+    elsewhere = Parts.at(keys.path)
+    elsewhere.service = keys.service
+
+    for kind in KeyKind:
+        with pytest.raises(Tampered):
+            elsewhere.resolver().to_encrypt(handle(str(kind)))
+
+
+def test_an_index_root_planted_under_a_branch_key_is_refused(keys: Parts) -> None:
+    """Whoever holds a branch key and writes the key store cannot choose the key of the index."""
+    branch, root = keys.row("branch"), keys.row("index")
+    known = KeyMaterial(b"k" * 32)
+    forged = replace(
+        root,
+        key_id=b"p" * 16,
+        version=2,
+        parent=branch.key_id.hex(),
+        state=KeyState.ACTIVE,
+        mac=None,
+    ).sealed(known)
+    forged = replace(forged, wrapped=planted(forged, branch.key_id, known, keys.material(branch)))
+    keys.edit(root, "state", "disabled")
+    keys.insert(forged)
+
+    with pytest.raises(LacreError):
+        keys.resolver().to_encrypt(handle("index"))
+
+
+def test_a_data_key_planted_under_a_kms_key_is_refused(keys: Parts) -> None:
+    """A data key is wrapped by a branch key and by nothing else."""
+    row = replace(keys.row(), key_id=b"p" * 16, version=2, parent=kms_key(scope()), wrapped=None)
+    row = replace(row, wrapped=keys.service.mint(row.parent, row.wrap_context()))
+    row = row.sealed(keys.service.unwrap(row.parent, row.wrapped or b"", row.wrap_context()))
+    keys.edit(keys.row(), "state", "decrypt_only")
+    keys.insert(row)
+
+    with pytest.raises(Tampered):
+        keys.resolver().to_encrypt(handle())
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_branch_keys_that_are_their_own_parents_are_refused_at_once(
+    keys: Parts, length: int
+) -> None:
+    """A circle of parents is an error, not a thread that waits for itself."""
+    branch = keys.row("branch")
+    other = replace(branch, key_id=b"o" * 16, version=0, state=KeyState.DECRYPT_ONLY)
+    keys.insert(replace(other, parent=branch.key_id.hex()))
+    keys.edit(branch, "parent", (branch if length == 1 else other).key_id.hex())
+    outcome: list[BaseException] = []
+
+    def use() -> None:
+        try:
+            keys.resolver().to_encrypt(handle())
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=use, daemon=True)
+    thread.start()
+    thread.join(5)
+
+    assert isinstance(outcome[0], ConfigurationError | Tampered)
+
+
+@pytest.mark.parametrize("kind", ["data", "branch", "index"])
+@pytest.mark.parametrize("to", [KeyState.DISABLED, KeyState.COMPROMISED])
+def test_a_state_flipped_back_by_sql_is_not_believed(keys: Parts, kind: str, to: KeyState) -> None:
+    """A disabled key that SQL calls active again is still disabled."""
+    row = keys.row(kind)
+    keys.step(row, to)
+    use = "data" if kind == "branch" else kind
+    key_id = keys.row(use).key_id
+    with pytest.raises(KeyDisabled):
+        keys.resolver().to_decrypt(handle(use), key_id)
+    for state in ("active", "decrypt_only"):
+        keys.edit(row, "state", state)
+
+        with pytest.raises(KeyDisabled):
+            keys.resolver().to_decrypt(handle(use), key_id)
+
+
+def test_an_old_version_made_active_by_sql_does_not_encrypt(keys: Parts) -> None:
+    """Decrypt-only to active takes the key itself."""
+    old = keys.row()
+    new = keys.rotate("data")
+    keys.sql("DELETE FROM lacre_key WHERE key_id = ?", new.key_id)
+    with pytest.raises(KeyDisabled):
+        keys.resolver().to_encrypt(handle())
+    keys.edit(old, "state", "active")
+
+    with pytest.raises(KeyDisabled):
+        keys.resolver().to_encrypt(handle())
+
+
+def test_a_replayed_active_row_does_not_encrypt_while_a_higher_version_stands(
+    keys: Parts, dump: Path
+) -> None:
+    """An authentic older row put back loses to the version above it."""
+    old = keys.row()
+    new = keys.rotate("data")
+    keys.edit(new, "state", "disabled")
+    _put_back(keys, dump, old.key_id)
+
+    with pytest.raises(KeyDisabled):
+        keys.resolver().to_encrypt(handle())
+
+
+def test_a_process_never_accepts_an_older_revision_than_it_saw(keys: Parts, dump: Path) -> None:
+    """A row rolled back to an authentic older state is refused by whoever saw the newer one."""
+    old = keys.row()
+    new = keys.rotate("data")
+    resolver = keys.resolver()
+    resolver.to_decrypt(handle(), old.key_id)
+    keys.sql("DELETE FROM lacre_key WHERE key_id = ?", new.key_id)
+    _put_back(keys, dump, old.key_id)
+    resolver.forget()
+
+    with pytest.raises(KeyDisabled, match="back in time"):
+        resolver.to_encrypt(handle())
+
+
+@pytest.mark.parametrize("kind", ["data", "branch", "index"])
+def test_a_process_that_saw_a_key_disabled_refuses_its_replayed_active_row(
+    keys: Parts, dump: Path, kind: str
+) -> None:
+    """Disabling counts as a revision seen, although it carries no MAC."""
+    row = keys.row(kind)
+    use = "data" if kind == "branch" else kind
+    keys.step(row, KeyState.DISABLED)
+    resolver = keys.resolver()
+    with pytest.raises(KeyDisabled):
+        resolver.to_encrypt(handle(use))
+    _put_back(keys, dump, row.key_id)
+
+    with pytest.raises(KeyDisabled, match="back in time"):
+        resolver.to_encrypt(handle(use))
+
+
+def test_a_destroyed_key_is_named_so_and_its_replaced_tombstone_refused(
+    keys: Parts, dump: Path
+) -> None:
+    """Destroyed says destroyed; a process that saw it does not take the row out of a dump."""
+    row = keys.row()
+    keys.step(row, KeyState.DESTROYED)
+    resolver = keys.resolver()
+    with pytest.raises(KeyDestroyed):
+        resolver.to_decrypt(handle(), row.key_id)
+    _put_back(keys, dump, row.key_id)
+
+    with pytest.raises(KeyDisabled, match="back in time"):
+        resolver.to_decrypt(handle(), row.key_id)
+
+
+def _put_back(keys: Parts, dump: Path, key_id: bytes) -> None:
+    source = sqlite3.connect(dump)
+    old = source.execute("SELECT * FROM lacre_key WHERE key_id = ?", [key_id]).fetchone()
+    source.close()
+    keys.sql(f"INSERT OR REPLACE INTO lacre_key VALUES ({','.join('?' * 18)})", *old)
+
+
+def test_a_pending_row_of_a_higher_version_changes_nothing(keys: Parts) -> None:
+    """Anyone who may insert can add a pending row; encryption goes on under the active one."""
+    row = keys.row()
+    keys.insert(replace(row, key_id=b"p" * 16, version=9, state=KeyState.PENDING, mac=None))
+
+    assert keys.resolver().to_encrypt(handle()).key_id == row.key_id
+    with pytest.raises(KeyDisabled):
+        keys.resolver().to_decrypt(handle(), b"p" * 16)
+
+
+def test_the_policy_and_not_the_row_names_the_kms_key(keys: Parts) -> None:
+    """A row that names another KMS key is never unwrapped there."""
+    keys.edit(keys.row("index"), "parent", "local://stranger")
+
+    with pytest.raises(ConfigurationError, match="another KMS key"):
+        keys.resolver().to_encrypt(handle("index"))
+    assert keys.service.unwrapped == []
+
+
+def test_a_search_asks_under_every_root_in_use(keys: Parts) -> None:
+    """After a rotation both roots answer, the new one first; a destroyed one no longer."""
+    old = keys.row("index")
+    new = keys.rotate("index")
+
+    assert [key.key_id for key in keys.resolver().searchable(handle("index"))] == [
+        new.key_id,
+        old.key_id,
+    ]
+    keys.step(old, KeyState.DESTROYED)
+    assert [key.key_id for key in keys.resolver().searchable(handle("index"))] == [new.key_id]
+
+
+def test_a_search_includes_a_root_that_became_active_since(keys: Parts) -> None:
+    """A process whose active root is cached from before a rotation still asks under the new one."""
+    resolver = keys.resolver(age=300)
+    old = resolver.to_encrypt(handle("index"))
+    new = keys.rotate("index")
+
+    assert {key.key_id for key in resolver.searchable(handle("index"))} == {old.key_id, new.key_id}
+
+
+def test_a_search_is_refused_rather_than_answered_in_part(keys: Parts) -> None:
+    """A disabled older root would silently leave out rows, so nothing is answered."""
+    old = keys.row("index")
+    keys.rotate("index")
+    keys.step(old, KeyState.DISABLED)
+
+    with pytest.raises(KeyDisabled):
+        keys.resolver().searchable(handle("index"))
+
+
+# The cache
+
+
+def test_a_key_is_used_up_to_its_age_and_no_longer(keys: Parts) -> None:
+    """Within the age no call; at the age the key service is asked again."""
+    resolver = keys.resolver(age=100)
+    key_id = resolver.to_encrypt(handle()).key_id
+    for _ in range(20):
+        assert 90 <= resolver.to_encrypt(handle()).expires - keys.clock() <= 100
+    keys.clock.advance(89)
+    resolver.to_encrypt(handle())
+    assert len(keys.service.unwrapped) == 1
+    keys.clock.advance(11)
+    resolver.to_encrypt(handle())
+
+    assert len(keys.service.unwrapped) == 2
+    assert resolver.to_decrypt(handle(), key_id).key_id == key_id
+
+
+def test_a_key_expires_with_its_parent(keys: Parts) -> None:
+    """A data key unwrapped at the end of its branch key's life does not outlive it."""
+    resolver = keys.resolver(age=100)
+    branch = resolver.to_encrypt(handle("branch"))
+    branch = resolver.to_decrypt(handle("branch"), branch.key_id)
+    keys.clock.advance(85)
+    data = resolver.to_encrypt(handle())
+
+    assert data.expires <= branch.expires
+    keys.service.denied.add("local://pii-fields")
+    keys.clock.now = branch.expires
+    with pytest.raises(KeyServiceDenied):
+        resolver.to_encrypt(handle())
+
+
+def test_revocation_takes_effect_within_one_age_at_every_level(keys: Parts) -> None:
+    """With the credential revoked at t = 0 the last success is at t < age, whatever is cached when."""
+    for first_use in (0, 50, 99):
+        keys.service.denied.clear()
+        resolver = keys.resolver(age=100)
+        resolver.to_encrypt(handle("branch"))
+        resolver.to_decrypt(handle("branch"), keys.row("branch").key_id)
+        revoked = keys.clock()
+        keys.service.denied.add("local://pii-fields")
+        keys.clock.now = revoked + first_use
+        try:
+            resolver.to_encrypt(handle())
+            resolver.to_decrypt(handle(), keys.row().key_id)
+        except KeyServiceDenied:
+            assert first_use > 0
+        keys.clock.now = revoked + 100
+
+        with pytest.raises(KeyServiceDenied):
+            resolver.to_encrypt(handle())
+        with pytest.raises(KeyServiceDenied):
+            resolver.to_decrypt(handle(), keys.row().key_id)
+
+
+def test_the_age_counts_from_before_the_key_store_was_asked(keys: Parts) -> None:
+    """A slow key store does not make a key live longer than what was true when it was read."""
+    asked = keys.clock()
+
+    class Slow:
+        keystore_id = keys.store.keystore_id
+        find = staticmethod(keys.store.find)
+        holds = staticmethod(keys.store.holds)
+
+        @staticmethod
+        def versions(wanted: Any) -> Any:
+            rows = keys.store.versions(wanted)
+            keys.clock.advance(50)
+            return rows
+
+    resolver = keys.resolver(age=100)
+    resolver._store = Slow()
+
+    assert resolver.to_encrypt(handle("index")).expires <= asked + 100
+
+
+def test_an_unreachable_key_service_is_never_answered_from_the_past(keys: Parts) -> None:
+    """Past its expiry a key is not used, even if nobody can be asked."""
+    resolver = keys.resolver(age=100)
+    resolver.to_encrypt(handle())
+    keys.service.everything = KeyServiceUnreachable
+    keys.clock.advance(100)
+
+    with pytest.raises(KeyServiceUnreachable) as caught:
+        resolver.to_encrypt(handle())
+    assert caught.value.retryable
+
+
+def test_a_failure_is_not_cached(keys: Parts) -> None:
+    """The next call after a failure asks again."""
+    resolver = keys.resolver()
+    keys.service.everything = KeyServiceUnreachable
+    with pytest.raises(KeyServiceUnreachable):
+        resolver.to_encrypt(handle())
+    keys.service.everything = None
+
+    assert resolver.to_encrypt(handle()).key_id == keys.row().key_id
+
+
+def test_the_cache_is_bounded(keys: Parts) -> None:
+    """However many scopes are used, no more than `entries` keys are held."""
+    for number in range(5):
+        keys.create(tenant=f"t{number}")
+    resolver = keys.resolver(entries=3)
+    for number in range(5):
+        resolver.to_encrypt(handle(tenant=f"t{number}"))
+        resolver.searchable(handle("index", tenant=f"t{number}"))
+
+        assert len(resolver._entries) <= 3
+        assert len(resolver._listed) <= 3
+
+
+def test_two_hundred_threads_make_one_call(keys: Parts) -> None:
+    """Single flight: one asks, all wait, all get the key."""
+    keys.service.delay = 0.1
+    resolver = keys.resolver()
+    start = threading.Barrier(200)
+
+    def use(_: int) -> bytes:
+        start.wait()
+        return resolver.to_encrypt(handle()).key_id
+
+    with ThreadPoolExecutor(200) as pool:
+        found = set(pool.map(use, range(200)))
+
+    assert found == {keys.row().key_id}
+    assert len(keys.service.unwrapped) == 1
+
+
+def test_a_failure_in_flight_reaches_everyone_who_waits(keys: Parts) -> None:
+    """Twenty threads wait for one denied call: each is told, and the next call asks anew."""
+    keys.service.delay = 0.2
+    keys.service.everything = KeyServiceDenied
+    resolver = keys.resolver()
+    start = threading.Barrier(20)
+
+    def use(_: int) -> type[BaseException]:
+        start.wait()
+        with pytest.raises(KeyServiceDenied) as caught:
+            resolver.to_encrypt(handle())
+        return caught.type
+
+    with ThreadPoolExecutor(20) as pool:
+        assert len(list(pool.map(use, range(20)))) == 20
+    assert len(keys.service.unwrapped) == 1
+    keys.service.everything = None
+    assert resolver.to_encrypt(handle()).key_id == keys.row().key_id
+
+
+def test_a_child_of_fork_starts_cold_and_works(keys: Parts) -> None:
+    """In a child the cache is empty, no lock is held by a thread that is not there, and keys resolve."""
+    resolver = keys.resolver()
+    resolver.to_encrypt(handle())
+    keys.service.delay = 0.5
+    busy = threading.Thread(target=lambda: resolver.to_encrypt(handle("index")))
+    busy.start()
+    time.sleep(0.1)
+    calls = len(keys.service.unwrapped)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            keys.service.delay = 0
+            assert not resolver._entries
+            resolver.to_encrypt(handle("index"))
+            resolver.to_encrypt(handle())
+            code = 0 if len(keys.service.unwrapped) == calls + 2 else 2
+        finally:
+            os._exit(code)
+    busy.join()
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_neither_cache_nor_keys_print_or_pickle(keys: Parts) -> None:
+    """No repr on the way to a key shows it."""
+    resolver = keys.resolver()
+    key = resolver.to_encrypt(handle())
+    secret = repr(key.material.reveal())[2:-1]
+
+    for shown in (repr(key), repr(key.material), repr(resolver), repr(vars(resolver))):
+        assert secret not in shown
+        assert key.material.reveal().hex() not in shown
