@@ -199,21 +199,26 @@ class Recorder:
 def _grouped(looks: Iterable[Look | Event]) -> Iterable[Event]:
     # One event per principal, column and outcome of a drain, with every row in it: a report
     # over ten thousand rows is one line of evidence and not ten thousand.
-    groups: dict[tuple[Any, ...], list[Look]] = {}
+    alike: dict[tuple[Any, ...], list[Look]] = {}
     for look in looks:
         if isinstance(look, Event):
             yield look
             continue
-        key = (
-            look.event,
-            look.acting.identity,
-            look.tenant,
-            look.place,
-            look.outcome,
-            look.rule,
-            look.key,
+        event, _, acting, tenant, place, outcome, rule, _, used = look
+        # By the identity of acting and place, which the looks keep alive: comparing what they
+        # say costs as much as the look did, so that is done once for each set of these.
+        key = (event, id(acting), tenant, id(place), outcome, rule, used)
+        held = alike.get(key)
+        if held is None:
+            alike[key] = [look]
+        else:
+            held.append(look)
+    groups: dict[tuple[Any, ...], list[Look]] = {}
+    for some in alike.values():
+        event, _, acting, tenant, place, outcome, rule, _, used = some[0]
+        groups.setdefault((event, acting.identity, tenant, place, outcome, rule, used), []).extend(
+            some
         )
-        groups.setdefault(key, []).append(look)
     for group in groups.values():
         first = group[0]
         yield first.event(
@@ -225,7 +230,7 @@ def _grouped(looks: Iterable[Look | Event]) -> Iterable[Event]:
             place=first.place,
             outcome=first.outcome,
             rule=first.rule,
-            rows=tuple(look.row for look in group),
+            rows=tuple([look.row for look in group]),
             count=len(group),
             key=first.key.hex(),
         )
