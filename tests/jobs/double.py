@@ -19,8 +19,11 @@ from lacre.errors import MisuseError
 from lacre.fields.codecs import codec_for
 from lacre.fields.column_state import ColumnState, ColumnStateRow
 from lacre.fields.index import BlindIndex
-from lacre.jobs.plan import PlannedColumn
+from lacre.jobs.ledger import jobs_of
+from lacre.jobs.plan import ColumnRequest, PlannedColumn
 from lacre.jobs.protect import Authority
+from lacre.jobs.sqlite_database import RID, Catalogue, opened
+from lacre.jobs.sqlite_schema import quoted
 
 KEY, KEY_ID, ROOT = bytes(range(32)), bytes(range(16)), bytes(range(32, 64))
 
@@ -85,6 +88,10 @@ class FixedKeyField:
         ]
 
 
+def requests(text: str) -> list[ColumnRequest]:
+    return [ColumnRequest.parse(part) for part in text.split()]
+
+
 def fields(table: str):
     return lambda column: FixedKeyField(table, column)
 
@@ -145,3 +152,55 @@ class FixedSigner:
 
 def authority(path: Path) -> Authority:
     return Authority(states=FileStates(path), signer=FixedSigner(), keystore="store-1")
+
+
+def readable(path: Path, table: str) -> list[tuple]:
+    """Every row of a protected table in the clear, without what lacre added, in key order."""
+    connection = opened(path)
+    try:
+        job = jobs_of(connection, table)[-1]
+        catalogue = Catalogue(connection, table)
+        names = [
+            name for name in catalogue.insertable if name != RID and not name.endswith("_bidx")
+        ]
+        order = ", ".join(quoted(name) for name in catalogue.cursor)
+        columns = {
+            column.name: (FixedKeyField(table, column), column.written()) for column in job.columns
+        }
+        key = ", ".join(quoted(name) for name in job.key.columns)
+        wanted = ", ".join(quoted(name) for name in names)
+        rows = []
+        for row in connection.execute(
+            f"SELECT {wanted}, {key} FROM {quoted(table)} ORDER BY {order}"
+        ).fetchall():
+            name = job.key.text(row[len(names) :])
+            rows.append(
+                tuple(
+                    _clear(columns.get(column), name, value)
+                    for column, value in zip(names, row, strict=False)
+                )
+            )
+        return rows
+    finally:
+        connection.close()
+
+
+def _clear(field_and_form, row, value):
+    if field_and_form is None or value is None:
+        return value
+    sealed, form = field_and_form
+    return form.write(sealed.decrypt_many([(row, value)])[0])
+
+
+def plain(path: Path, table: str, columns: str = "*", order: str = "rowid") -> list[tuple]:
+    connection = opened(path)
+    try:
+        return connection.execute(
+            f"SELECT {columns} FROM {quoted(table)} ORDER BY {order}"
+        ).fetchall()
+    finally:
+        connection.close()
+
+
+def schema(path: Path) -> list[tuple]:
+    return plain(path, "sqlite_master", "type, name, tbl_name, sql", "type, name")

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: S608 - SQL is built of quoted names; every value is a parameter
 """
 Look before touching: what `protect` would do to a table, and why it would refuse.
 
@@ -126,7 +127,7 @@ class Plan:
     def steps(self) -> list[str]:
         """What the job does, as sentences for the operator."""
         names = ", ".join(column.name for column in self.columns)
-        done = [
+        return [
             f"add {', '.join(self.adds)} to {self.table}, and a trigger that notices writers who do not know of lacre",
             f"encrypt {names} in {self.rows} rows, in batches, while other programs go on reading and writing",
             "decrypt everything again and compare it with the plaintext",
@@ -134,7 +135,6 @@ class Plan:
             *self.indexes,
             "rewrite the file, so that no freed page keeps plaintext",
         ]
-        return done
 
 
 def plan(
@@ -416,10 +416,10 @@ def _survey(
     where = [quoted(name) for name in catalogue.cursor]
     wanted = ", ".join([*where, *(quoted(name) for name in surveys)])
     rows, unreadable = 0, False
-    for row in catalogue.connection.execute(f"SELECT {wanted} FROM {quoted(catalogue.table)}"):  # noqa: S608 - names are quoted
+    for row in catalogue.connection.execute(f"SELECT {wanted} FROM {quoted(catalogue.table)}"):
         rows += 1
         shown = ",".join(str(part) for part in row[: len(where)])
-        unreadable = unreadable or not shown.isascii() and not is_unicode(shown)
+        unreadable = unreadable or not is_unicode(shown)
         for survey, stored in zip(chosen, row[len(where) :], strict=True):
             survey.add(stored, shown)
     for survey in chosen:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: S608 - SQL is built of quoted names; every value is a parameter
 """
 A table of an SQLite database, as the jobs see it: its names, its rows' ids, its connection.
 
@@ -237,7 +238,7 @@ def _unusable(catalogue: Catalogue, protected: Sequence[str]) -> str:
     )
     odd = catalogue.connection.execute(
         f"SELECT 1 FROM {quoted(catalogue.table)} WHERE {wanted} LIMIT 1"
-    ).fetchone()  # noqa: S608 - names are quoted
+    ).fetchone()
     return "some primary keys are NULL, empty or no text" if odd else ""
 
 

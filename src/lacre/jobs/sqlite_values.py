@@ -80,10 +80,7 @@ def type_for(declared: str) -> type:
         return dict
     if word in ("NUMERIC", "DECIMAL"):
         return Decimal
-    if any(part in word for part in ("CHAR", "TEXT", "CLOB")) or words[:2] in (
-        ["NATIVE", "CHARACTER"],
-        ["VARYING", "CHARACTER"],
-    ):
+    if any(part in word for word in words for part in ("CHAR", "TEXT", "CLOB")):
         return str
     if "BLOB" in word:
         return bytes
@@ -92,7 +89,7 @@ def type_for(declared: str) -> type:
             f"its type is {word}: a binary fraction has no exact text, and none of lacre's codecs takes one",
             hint="store it as NUMERIC or as a whole number of the smallest unit, then protect it",
         )
-    if "INT" in word and word != "POINT":
+    if any("INT" in word for word in words if word != "POINT"):
         return int
     raise ConfigurationError(
         f"its declared type {declared!r} says nothing about its values"
@@ -151,12 +148,9 @@ def _read_bool(stored: Any) -> bool:
 def _read_decimal(stored: Any) -> Decimal:
     if type(stored) is int:
         return Decimal(stored)
-    if type(stored) is float:
-        # The shortest text that reads as this float. NUMERIC affinity made it a float long
-        # before us; nothing is lost that is still there.
-        value = Decimal(repr(stored))
-    else:
-        value = Decimal(_only(str)(stored))
+    # A float by its shortest text that reads as this float. NUMERIC affinity made it one long
+    # before us; nothing is lost that is still there.
+    value = Decimal(repr(stored) if type(stored) is float else _only(str)(stored))
     if not value.is_finite():
         raise InvalidValue("the stored value is not finite")
     return value

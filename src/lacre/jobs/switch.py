@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: S608 - SQL is built of quoted names; every value is a parameter
 """
 The schema's steps of a job: companion columns at the start, the rebuilt table at the end.
 
@@ -101,7 +102,7 @@ def _unmarking(catalogue: Catalogue, sources: Sequence[str], key: RowKey) -> str
     return (
         f"CREATE TRIGGER {quoted(f'{catalogue.table}_{FORM}')} AFTER UPDATE OF {watched} ON {table} "
         f"WHEN NEW.{FORM} IS NOT NULL AND ({' OR '.join(stale)}) "
-        f"BEGIN UPDATE {table} SET {FORM} = NULL WHERE {where}; END"  # noqa: S608 - names are quoted
+        f"BEGIN UPDATE {table} SET {FORM} = NULL WHERE {where}; END"
     )
 
 
@@ -137,7 +138,7 @@ def rebuild(
         )
     others = before.other_objects()
     dangling = _dangling(connection)
-    (rows,) = run(f"SELECT count(*) FROM {quoted(job.table)}").fetchone()  # noqa: S608 - names are quoted
+    (rows,) = run(f"SELECT count(*) FROM {quoted(job.table)}").fetchone()
     sequence = _sequence(connection, job.table)
     run(f"ALTER TABLE {quoted(job.table)} RENAME TO {_OLD}")
     run(new_sql)
@@ -149,7 +150,7 @@ def rebuild(
         chosen.insert(0, before.rowid)
     columns, expressions = (", ".join(quoted(name) for name in names) for names in (into, chosen))
     # Before the triggers exist, so that none of them fires.
-    run(f"INSERT INTO {quoted(job.table)} ({columns}) SELECT {expressions} FROM {_OLD}")  # noqa: S608 - names are quoted
+    run(f"INSERT INTO {quoted(job.table)} ({columns}) SELECT {expressions} FROM {_OLD}")
     run(f"DROP TABLE {_OLD}")
     for sql in indexes:
         run(sql)
@@ -169,7 +170,7 @@ def _same_everything(
     rows: int,
 ) -> None:
     run = connection.execute
-    (now,) = run(f"SELECT count(*) FROM {quoted(job.table)}").fetchone()  # noqa: S608 - names are quoted
+    (now,) = run(f"SELECT count(*) FROM {quoted(job.table)}").fetchone()
     failed = []
     if now != rows:
         failed.append("the number of rows")
@@ -231,7 +232,7 @@ def no_duplicates(connection: sqlite3.Connection, job: Job) -> None:
             continue
         bidx, table = quoted(column.bidx), quoted(job.table)
         rows = connection.execute(
-            f"SELECT {names} FROM {table} WHERE {FORM} IS 1 AND {bidx} IN "  # noqa: S608 - names are quoted
+            f"SELECT {names} FROM {table} WHERE {FORM} IS 1 AND {bidx} IN "
             f"(SELECT {bidx} FROM {table} WHERE {FORM} IS 1 AND {bidx} IS NOT NULL GROUP BY {bidx} HAVING count(*) > 1) LIMIT 10"
         ).fetchall()
         if rows:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: S608 - SQL is built of quoted names; every value is a parameter
 """
 `lacre unprotect` on SQLite: the way back, to the table exactly as `protect` found it.
 
@@ -150,7 +151,7 @@ def _finished(
     clean(connection)
     with transaction(connection):
         remove(connection, job)
-    (rows,) = connection.execute(f"SELECT count(*) FROM {quoted(job.table)}").fetchone()  # noqa: S608 - names are quoted
+    (rows,) = connection.execute(f"SELECT count(*) FROM {quoted(job.table)}").fetchone()
     return Report(
         table=job.table,
         columns=tuple(column.name for column in job.columns),

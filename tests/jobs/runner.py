@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A job in a process of its own, to be killed: DIRECTION DATABASE STATES TABLE COLUMNS."""
+
+import sys
+from pathlib import Path
+
+from lacre.jobs.passes import Pace
+from lacre.jobs.protect import protect
+from lacre.jobs.unprotect import unprotect
+from tests.jobs.double import authority, fields, requests
+
+
+def main() -> None:
+    direction, database, states, table, columns = sys.argv[1:]
+    job = {"protect": protect, "unprotect": unprotect}[direction]
+    print("ready", flush=True)
+    job(
+        Path(database),
+        table,
+        requests(columns),
+        fields=fields(table),
+        authority=authority(Path(states)),
+        pace=Pace(batch=40),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs that are killed at any moment and run again."""
+
+import importlib.util
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lacre.jobs.passes import Pace
+from lacre.jobs.protect import protect
+from lacre.jobs.residue import find_plaintext
+from lacre.jobs.sqlite_database import opened
+from lacre.jobs.unprotect import unprotect
+from tests.jobs.double import authority, fields, plain, readable, requests, schema
+
+ROOT = Path(__file__).parents[2]
+COLUMNS = "email:pii:email name:pii born:pii"
+
+
+def people(path: Path, rows: int, journal: str) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA journal_mode={journal}")
+    connection.executescript(
+        "CREATE TABLE people (id INTEGER PRIMARY KEY, email TEXT UNIQUE, name VARCHAR(80), born DATE, note TEXT);"
+        "CREATE INDEX people_note ON people(note);"
+        "CREATE TABLE log (entry TEXT);"
+        "CREATE TRIGGER people_logged AFTER UPDATE ON people BEGIN INSERT INTO log VALUES (OLD.id || NEW.note); END;"
+    )
+    connection.executemany(
+        "INSERT INTO people VALUES (?, ?, ?, ?, ?)",
+        [
+            (
+                number,
+                None if number % 11 == 0 else f"person.{number}@example.org",
+                "" if number % 7 == 0 else f"Zoë Nguyễn 🦊 {number}",
+                f"19{number % 90 + 10}-01-02",
+                f"note {number}",
+            )
+            for number in range(rows)
+        ],
+    )
+    connection.commit()
+    connection.close()
+
+
+class KilledAt:
+    """Connects like the job does, and kills the process before its statement number *at*."""
+
+    def __init__(self, at: int) -> None:
+        self._left = at
+
+    def __call__(self, path: Path) -> sqlite3.Connection:
+        connection = opened(path)
+        connection.set_trace_callback(self._before)
+        return connection
+
+    def _before(self, _statement: str) -> None:
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed(job, path: Path, states: Path, at: int) -> bool:
+    """Run *job* in a child that dies before statement *at*; False if it came to its end."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            job(
+                path,
+                "people",
+                requests(COLUMNS),
+                fields=fields("people"),
+                authority=authority(states),
+                pace=Pace(batch=7),
+                connect=KilledAt(at),
+            )
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_every_statement_is_a_safe_place_to_die(tmp_path, journal):
+    """Killed before any one of its statements, a job run again ends as if nothing had happened."""
+    before = tmp_path / "before.db"
+    people(before, 18, journal)
+    rows, definitions = plain(before, "people"), schema(before)
+    secrets = [value for row in rows for value in row[1:4] if value]
+    path, states = tmp_path / "people.db", tmp_path / "states"
+    at = deaths = 0
+    for job in (protect, unprotect):
+        at = 0
+        while True:
+            at += 1
+            for old in tmp_path.glob("people.db*"):
+                old.unlink()
+            states.unlink(missing_ok=True)
+            shutil.copy(before, path)
+            if job is unprotect:
+                shutil.copy(tmp_path / "protected.db", path)
+                shutil.copy(tmp_path / "protected.states", states)
+            if not killed(job, path, states, at):
+                break
+            deaths += 1
+            if job is unprotect and schema(path) == definitions:
+                break  # everything is back, and the job's own row gone: nothing to resume
+            report = job(
+                path,
+                "people",
+                requests(COLUMNS),
+                fields=fields("people"),
+                authority=authority(states),
+                pace=Pace(batch=7),
+            )
+
+            assert report.rows == 18
+            if job is protect:
+                assert readable(path, "people") == rows
+                assert find_plaintext(path, secrets).clean
+                assert plain(path, "log") == []
+            else:
+                assert plain(path, "people") == rows
+                assert schema(path) == definitions
+        if job is protect:
+            shutil.copy(path, tmp_path / "protected.db")
+            shutil.copy(states, tmp_path / "protected.states")
+
+    assert deaths > 100
+
+
+class Writer(threading.Thread):
+    """A program that knows nothing of lacre, and remembers every write that was committed."""
+
+    def __init__(self, path: Path, seed: int) -> None:
+        super().__init__()
+        self.rows = {row[0]: row for row in plain(path, "people")}
+        self.commits = self.refused = 0
+        self._path = path
+        self._random = random.Random(seed)
+        self._over = threading.Event()
+        self.failure: Exception | None = None
+
+    def run(self) -> None:
+        connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+        try:
+            while not self._over.is_set():
+                self._write(connection)
+                time.sleep(0.004)
+        except Exception as error:
+            self.failure = error
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+        if self.failure is not None:
+            raise self.failure
+
+    def _write(self, connection: sqlite3.Connection) -> None:
+        chance = self._random
+        row = self.rows[chance.choice(list(self.rows))]
+        mark = f"{chance.getrandbits(60):015x}"
+        kind = chance.choice(
+            ["insert", "email", "name", "null", "note", "note", "delete", "replace"]
+        )
+        if kind == "insert":
+            # Often the number of a row that was just deleted.
+            new = (max(self.rows) + 1, f"new.{mark}@example.org", f"new {mark}", "2001-02-03", None)
+        elif kind == "replace":
+            new = (row[0], row[1], f"replaced {mark}", None, mark)
+        else:
+            change = {
+                "email": (1, f"mail.{mark}@example.org"),
+                "name": (2, f"name {mark}"),
+                "null": (3, None),
+                "note": (4, mark),
+                "delete": (0, row[0]),
+            }[kind]
+            new = (*row[: change[0]], change[1], *row[change[0] + 1 :])
+        try:
+            if kind in ("insert", "replace"):
+                connection.execute(
+                    "INSERT OR REPLACE INTO people (id, email, name, born, note) VALUES (?, ?, ?, ?, ?)",
+                    new,
+                )
+            elif kind == "delete":
+                connection.execute("DELETE FROM people WHERE id = ?", (row[0],))
+            else:
+                column = ("id", "email", "name", "born", "note")[change[0]]
+                connection.execute(
+                    f"UPDATE people SET {column} = ? WHERE id = ?", (change[1], row[0])
+                )
+        except sqlite3.IntegrityError:
+            # Plaintext for a column that is encrypted by now: the database itself says no.
+            self.refused += 1
+            return
+        self.commits += 1
+        if kind == "delete":
+            del self.rows[row[0]]
+        else:
+            self.rows[new[0]] = new
+
+
+def started(direction: str, path: Path, states: Path, table: str, columns: str) -> subprocess.Popen:
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "tests.jobs.runner",
+            direction,
+            str(path),
+            str(states),
+            table,
+            columns,
+        ],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def survive(
+    path: Path,
+    states: Path,
+    table: str,
+    columns: str,
+    *,
+    kills: int,
+    seed: int,
+    longest: float,
+    check,
+) -> int:
+    """Protect and unprotect by turns, killing each run at a random moment, until *kills* were survived."""
+    chance = random.Random(seed)
+    count = ended = 0
+    direction = "protect"
+    protected = False
+    while count < kills or not protected:
+        protected = False
+        process = started(direction, path, states, table, columns)
+        if count < kills:
+            time.sleep(chance.uniform(0, longest))
+            process.kill()
+        _, errors = process.communicate()
+        if process.returncode == -signal.SIGKILL:
+            count += 1
+            continue
+        # Killed after its last commit, an unprotect has nothing left to undo.
+        assert process.returncode == 0 or b"is protected" in errors, errors.decode()
+        ended += 1
+        protected = direction == "protect"
+        check(direction)
+        direction = "unprotect" if direction == "protect" else "protect"
+    return ended
+
+
+def killed_beside_a_writer(tmp_path: Path, journal: str, kills: int, rows: int) -> None:
+    path, states = tmp_path / "people.db", tmp_path / "states"
+    people(path, rows, journal)
+    writer = Writer(path, kills)
+    writer.start()
+    try:
+        survive(
+            path,
+            states,
+            "people",
+            COLUMNS,
+            kills=kills,
+            seed=rows,
+            longest=0.7,
+            check=lambda _: None,
+        )
+        time.sleep(0.2)
+    finally:
+        writer.stop()
+
+    assert readable(path, "people") == [writer.rows[number] for number in sorted(writer.rows)]
+    assert writer.commits > 100
+    assert writer.refused > 0
+    assert find_plaintext(
+        path, [value for row in writer.rows.values() for value in row[1:4] if value]
+    ).clean
+
+
+def test_no_committed_write_is_lost_beside_a_job_that_is_killed(tmp_path):
+    """Killed 12 times beside a plain-SQL writer, protect ends with every committed write in place."""
+    killed_beside_a_writer(tmp_path, "wal", 12, 1200)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_no_committed_write_is_lost_in_sixty_kills(tmp_path, journal):
+    """The same, 60 times, in both journal modes."""
+    killed_beside_a_writer(tmp_path, journal, 60, 6000)
+
+
+def sample(tmp_path: Path) -> Path:
+    """A public database that this project did not make."""
+    spec = importlib.util.find_spec("mendeleev")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    copy = tmp_path / "elements.db"
+    shutil.copy(Path(spec.submodule_search_locations[0]) / "elements.db", copy)
+    return copy
+
+
+def sample_survives(tmp_path: Path, table: str, columns: str, kills: int) -> None:
+    path = sample(tmp_path)
+    rows, definitions = plain(path, table), schema(path)
+    ended = []
+
+    def check(direction: str) -> None:
+        ended.append(direction)
+        if direction == "protect":
+            assert readable(path, table) == rows
+        else:
+            assert plain(path, table) == rows
+            assert schema(path) == definitions
+
+    survive(
+        path, tmp_path / "states", table, columns, kills=kills, seed=kills, longest=0.5, check=check
+    )
+
+    assert ended[-1] == "protect"
+
+
+def test_a_public_database_survives_its_jobs_being_killed(tmp_path):
+    """A table with a foreign key, in a database of strangers, is the same row by row after kills."""
+    sample_survives(
+        tmp_path, "isotopes", "half_life_unit:pii:exact spin:pii parity:pii discovery_year:pii", 4
+    )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        (
+            "isotopes",
+            "half_life_unit:pii:exact spin:pii parity:pii discovery_year:pii is_radioactive:pii",
+        ),
+        (
+            "elements",
+            "name:pii:name symbol:pii:exact cas:pii:exact description:pii discovery_year:pii uses:pii is_monoisotopic:pii",
+        ),
+        ("ionicradii", "econf:pii:exact coordination:pii spin:pii origin:pii"),
+    ],
+)
+def test_public_tables_survive_sixty_kills(tmp_path, table, columns):
+    """Three tables, sixty kills each."""
+    sample_survives(tmp_path, table, columns, 60)
