@@ -28,7 +28,7 @@ from lacre.policy.loading import load_policy
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, sessionmaker
 
-    from lacre.kms.local.identity import PublicIdentity
+    from lacre.kms.local.identity import Identity, PublicIdentity
     from lacre.stores.sql import SQLKeyStore
 
 __all__ = ["Lacre", "Store"]
@@ -93,7 +93,7 @@ class Lacre:
         path: str | os.PathLike[str] = "lacre.toml",
         *,
         environ: Mapping[str, str] | None = None,
-        identity: str | os.PathLike[str] | None = None,
+        identity: "Identity | str | os.PathLike[str] | None" = None,
         passphrase: str | None = None,
     ) -> Self:
         """
@@ -101,7 +101,7 @@ class Lacre:
 
         Args:
             environ: what overlays it; the process's environment by default.
-            identity: another local identity than the file names (the operator's, say).
+            identity: another local identity than the file names (the operator's, say), or its path.
             passphrase: of that identity, where it has one.
 
         Raises:
@@ -116,9 +116,14 @@ class Lacre:
         base = path.resolve().parent
         store = open_key_store(settings.key_store.url, base)
         signers = [PublicIdentity.from_text(line) for line in settings.local.signers]
+        opened = (
+            identity
+            if isinstance(identity, Identity)
+            else Identity.load(base / (identity or settings.local.identity), passphrase)
+        )
         service = LocalKeyService(
             base / settings.local.directory,
-            identity=Identity.load(base / (identity or settings.local.identity), passphrase),
+            identity=opened,
             signers=signers,
             memory=store,
             keystore_id=store.keystore_id,

@@ -71,14 +71,18 @@ def initialise(
     for name, _, searchable in CLASSES:
         for use in ("fields", "index") if searchable else ("fields",):
             keystore.create_key(f"{name}-{use}", [operator.public, service.public])
-    config.write_text(_policy(app, env, operator.public.to_text()), encoding="utf-8")
+    config.write_text(
+        _policy(app, env, operator.public.to_text(), service.public.to_text()), encoding="utf-8"
+    )
 
-    with Lacre.load(
-        config, environ={}, identity="lacre/identities/operator.key", passphrase=passphrase
-    ) as lacre:
-        with acting_as("operator", roles={"operator"}, purpose="provisioning"):
-            for name, _, _ in CLASSES:
-                lacre.create_keys("default", name)
+    with (
+        Lacre.load(
+            config, environ={}, identity="lacre/identities/operator.key", passphrase=passphrase
+        ) as lacre,
+        acting_as("operator", roles={"operator"}, purpose="provisioning"),
+    ):
+        for name, _, _ in CLASSES:
+            lacre.create_keys("default", name)
     made = [
         config,
         identities / "operator.key",
@@ -89,7 +93,7 @@ def initialise(
     return Initialised(config=config, files=made)
 
 
-def _policy(app: str, env: str, signer: str) -> str:
+def _policy(app: str, env: str, signer: str, service: str) -> str:
     head = f'''\
 # What this application protects, under which keys, and who may do what with it.
 # Every setting: docs/reference/lacre-toml.md
@@ -105,7 +109,12 @@ url = "{_KEY_STORE}"
 [local]                     # the local keystore: for development and single-node use
 directory = "lacre/keystore"
 identity = "lacre/identities/svc-app.key"
+operator = "lacre/identities/operator.key"
 signers = ["{signer}"]
+recipients = [
+    "{signer}",
+    "{service}",
+]
 
 [audit]
 path = "lacre/audit.jsonl"

@@ -33,6 +33,7 @@ OVERLAY: Mapping[str, tuple[str, ...]] = {
         ("key_store", "url"),
         ("local", "directory"),
         ("local", "identity"),
+        ("local", "operator"),
         ("cache", "age"),
         ("cache", "entries"),
         ("audit", "path"),

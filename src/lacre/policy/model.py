@@ -76,11 +76,19 @@ class KeyStoreSettings(_Table):
 
 
 class LocalSettings(_Table):
-    """`[local]`: the local keystore. *signers* are the operators' public identities."""
+    """
+    `[local]`: the local keystore.
+
+    *identity* is the application's; *operator* the command line's, where it is on this machine;
+    *signers* are the operators' public identities, whose signatures are believed; *recipients*
+    those of everyone to whom a new version of a KMS key is sealed.
+    """
 
     directory: str
     identity: str
+    operator: str | None = None
     signers: tuple[str, ...] = Field(min_length=1)
+    recipients: tuple[str, ...] = ()
 
 
 class StoreSettings(_Table):

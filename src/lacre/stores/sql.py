@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
-from lacre.errors import ConfigurationError, KeyNotFound, MisuseError
+from lacre.errors import ConfigurationError, KeyNotFound, MisuseError, Tampered
 from lacre.fields.column_state import ColumnState, ColumnStateRow
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.seen import SeenSerial
@@ -100,6 +100,7 @@ class SQLKeyStore:
                     [
                         {"name": "keystore", "value": secrets.token_hex(16)},
                         {"name": "schema", "value": str(to)},
+                        *([{"name": "seen", "value": "always"}] if to > 1 else []),
                     ],
                 )
             elif before < to:
@@ -257,16 +258,24 @@ class SQLKeyStore:
     # Highest manifest seen
 
     def recall(self, kms_key: str) -> SeenSerial | None:
-        """Return the highest manifest seen of the KMS key, or None."""
+        """
+        Return the highest manifest seen of the KMS key, or None where it was never used.
+
+        Raises:
+            Tampered: keys are wrapped under it and what was seen of it is gone.
+        """
+        seen = sa.select(KEYSTORE_SEEN).where(KEYSTORE_SEEN.c.kms_key == kms_key)
         with self._reading() as connection:
-            found = (
-                connection.execute(
-                    sa.select(KEYSTORE_SEEN).where(KEYSTORE_SEEN.c.kms_key == kms_key)
-                )
-                .mappings()
-                .first()
-            )
-        return SeenSerial(**found) if found is not None else None
+            found = connection.execute(seen).mappings().first()
+            if found is not None:
+                return SeenSerial(**found)
+            # Whoever removes the row wants an older manifest accepted. A store upgraded from
+            # schema 1, which had no such rows, may lack them and is not asked.
+            always = sa.select(META.c.value).where(META.c.name == "seen")
+            used = sa.select(sa.literal(1)).where(KEY.c.parent == kms_key).limit(1)
+            if connection.execute(always).first() and connection.execute(used).first():
+                raise Tampered
+        return None
 
     def remember(self, seen: SeenSerial) -> None:
         """Keep *seen*, unless a higher serial was kept meanwhile."""

@@ -1,0 +1,532 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+`lacre demo`: the main job from end to end, on a database made for it.
+
+Every figure shown is measured in this run and every refusal is a real one: an act whose claim
+does not hold stops the demonstration with an error. Needs no account, no server and no root.
+"""
+
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+import sqlalchemy as sa
+import typer
+from rich.syntax import Syntax
+from rich.text import Text
+from sqlalchemy.orm import Session, sessionmaker
+
+from lacre.application import Lacre
+from lacre.cli import demo_application, demo_data
+from lacre.cli.demo_application import Customer
+from lacre.cli.initialise import initialise
+from lacre.cli.operator import as_operator
+from lacre.cli.protection import authority_of, fields_of, progress_bar
+from lacre.cli.terminal import out, table
+from lacre.errors import (
+    AccessDenied,
+    ConfigurationError,
+    DuplicateValue,
+    LacreError,
+    MisuseError,
+    Tampered,
+)
+from lacre.jobs.passes import Pace
+from lacre.jobs.plan import ColumnRequest, plan
+from lacre.jobs.protect import protect
+from lacre.jobs.residue import find_plaintext
+from lacre.keys.hierarchy import KeyKind
+
+__all__ = ["demo"]
+
+PROTECTED = (
+    "name:pii:name",
+    "email:pii:email",
+    "cpf:pii:cpf",
+    "phone:pii",
+    "address:pii",
+    "card:payment",
+    "born:pii",
+    "notes:pii",
+)
+_COLUMNS = tuple(text.partition(":")[0] for text in PROTECTED)
+T = TypeVar("T")
+
+_MARKER = ".made-by-lacre-demo"
+
+
+def demo(
+    directory: Path = typer.Option(Path("demo"), "--directory", help="where; remade on every run"),
+    people: int = typer.Option(
+        5000, min=100, max=1_000_000, help="customers in the legacy database"
+    ),
+    pause: bool = typer.Option(False, "--pause", help="wait for Enter between the acts"),
+) -> None:
+    """Show the main job: a legacy database is encrypted in place, used, attacked and searched for plaintext."""
+    Demonstration(directory, people=people, pause=pause).run()
+
+
+class Demonstration:
+    """One run. Acts share the directory, the database and what was plaintext in it."""
+
+    def __init__(self, directory: Path, *, people: int, pause: bool) -> None:
+        self._directory = directory
+        self._people = people
+        self._pause = pause
+        self._path = directory / "shop.db"
+        self._config = directory / "lacre.toml"
+        self._secrets: list[str | bytes] = []
+        self._number = 0
+
+    def run(self) -> None:
+        """Perform every act, in order."""
+        started = time.perf_counter()
+        self._clear()
+        self._act("A legacy database, full of plaintext", self._legacy)
+        self._act("Keys and a policy: lacre init", self._keys)
+        self._act("Protected in place: lacre protect", self._protect)
+        with Lacre.load(self._config, environ={}) as lacre:
+            engine = sa.create_engine(f"sqlite:///{self._path}")
+            sessions = lacre.sqlalchemy(sessionmaker(engine))
+            self._act(
+                "An application declares its columns and works on",
+                lambda: self._use(lacre, sessions),
+            )
+            self._act(
+                "Who may read what, and the trace it leaves", lambda: self._read(lacre, sessions)
+            )
+            self._act("An attacker with the database", lambda: self._attack(lacre, sessions))
+            self._act("Keys rotate, data stays", lambda: self._rotate(lacre, sessions))
+            engine.dispose()
+        self._act("Is any plaintext left? Every byte of the file", self._search)
+        out.print()
+        _line("all of it in", f"{time.perf_counter() - started:.1f} s")
+        _line("what was made is in", f"{self._directory}/  (lacre.toml, shop.db, lacre/)")
+        _line("the application is", "src/lacre/cli/demo_application.py")
+
+    def _clear(self) -> None:
+        if self._directory.exists():
+            if not (self._directory / _MARKER).exists():
+                raise ConfigurationError(
+                    f"{self._directory} is there and was not made by the demonstration",
+                    hint="name another: --directory DIR",
+                )
+            shutil.rmtree(self._directory)
+        self._directory.mkdir(parents=True)
+        (self._directory / _MARKER).touch()
+
+    def _act(self, title: str, perform: Callable[[], None]) -> None:
+        self._number += 1
+        out.print()
+        out.rule(Text(f"{self._number}. {title}", style="bold"), align="left")
+        perform()
+        if self._pause:
+            typer.prompt("press Enter", default="", show_default=False, err=True)
+
+    # The acts
+
+    def _legacy(self) -> None:
+        demo_data.build(self._path, self._people)
+        with closing(sqlite3.connect(self._path)) as connection:
+            names = ", ".join(_COLUMNS)
+            rows = connection.execute(f"SELECT {names} FROM customers").fetchall()  # noqa: S608 - our own names
+            shown = connection.execute(
+                "SELECT id, name, email, cpf, card, born FROM customers WHERE card IS NOT NULL LIMIT 5"
+            ).fetchall()
+        # Distinct values of every protected column, and of people deleted long ago.
+        self._secrets = [
+            *{value for row in rows for value in row if isinstance(value, str) and value},
+            demo_data.DEPARTED_NAME,
+        ]
+        out.print(
+            table(
+                ("#id", "name", "email", "cpf", "card", "born"),
+                [[str(value or "NULL") for value in row] for row in shown],
+            )
+        )
+        _line("customers", f"{len(rows):,} in {self._path}")
+        _line("sensitive columns", f"{names}")
+        at, dump = _bytes_around(self._path, demo_data.KNOWN_CPF)
+        _line("the file itself", f"at byte {at:,}: {dump}")
+        residue = find_plaintext(self._path, self._secrets)
+        _line(
+            "plaintext found",
+            f"{residue.values_found:,} of {residue.searched:,} distinct values, {sum(residue.found.values()):,} times",
+        )
+        _line("and of the deleted", f"{demo_data.DEPARTED_NAME}, in a freed page")
+        _expect(
+            residue.values_found == residue.searched,
+            "the legacy database holds every value in plaintext",
+        )
+
+    def _keys(self) -> None:
+        started = time.perf_counter()
+        made = initialise(self._directory, app="shop", env="demo")
+        elapsed = time.perf_counter() - started
+        for path in made.files[:4]:
+            out.print(Text("  " + str(path.relative_to(self._directory))))
+        out.print(
+            Text(
+                "  "
+                + f"lacre/keystore/: {len(made.files) - 4} KMS keys, signed by the operator, sealed to operator and svc:app"
+            )
+        )
+        policy = self._config.read_text(encoding="utf-8")
+        out.print(
+            Syntax(
+                policy[policy.index("[classes.pii]") : policy.index("[classes.banking]")].strip(),
+                "toml",
+                background_color="default",
+                padding=(1, 2),
+            )
+        )
+        _line("no account, no server", f"{elapsed:.2f} s")
+
+    def _protect(self) -> None:
+        requests = [ColumnRequest.parse(text) for text in PROTECTED]
+        out.print(
+            Text(
+                "  "
+                + "lacre protect --database sqlite:///shop.db --table customers \\\n    "
+                + " ".join(f"--column {text}" for text in PROTECTED)
+            )
+        )
+        before = self._path.stat().st_size
+        with as_operator(self._config, None, purpose="protect") as operator:
+            for step in plan(self._path, "customers", requests).steps():
+                out.print(Text("  " + f"• {step}"))
+            started = time.perf_counter()
+            with progress_bar() as advance:
+                report = protect(
+                    self._path,
+                    "customers",
+                    requests,
+                    fields=fields_of(operator, "customers", "main"),
+                    authority=authority_of(operator),
+                    pace=Pace(progress=advance),
+                )
+            elapsed = time.perf_counter() - started
+        values = report.rows * len(requests)
+        _line(
+            "encrypted and verified",
+            f"{report.rows:,} rows × {len(requests)} columns in {elapsed:.1f} s ({values / elapsed:,.0f} values/s, each decrypted and compared too)",
+        )
+        _line(
+            "the file",
+            f"{before / 1e6:.1f} MB before, {self._path.stat().st_size / 1e6:.1f} MB after",
+        )
+        _line("from now on", "the table itself refuses plaintext in these columns (CHECK)")
+
+    def _use(self, lacre: Lacre, sessions: "sessionmaker[Session]") -> None:
+        source = Path(demo_application.__file__).read_text(encoding="utf-8")
+        declared = source[source.index("    lacre_rid") : source.index("    phone")]
+        out.print(
+            Syntax(declared + "    ...", "python", background_color="default", padding=(0, 0))
+        )
+        with (
+            lacre.acting_as("svc:shop", roles={"app"}, purpose="support call"),
+            sessions() as session,
+        ):
+            query = sa.select(Customer).where(Customer.cpf == "52998224725")
+            found, elapsed = _timed(lambda: session.scalars(query).one())
+            _expect(found.name == demo_data.KNOWN_NAME, "the look-up finds the customer")
+            _line(
+                "look-up by CPF",
+                f"52998224725 → {found.name}, {found.email}, born {found.born}  ({elapsed * 1e3:.1f} ms, by blind index)",
+            )
+            namesakes = session.scalars(
+                sa.select(Customer).where(Customer.name == "ANA SOUZA")
+            ).all()
+            _line(
+                "look-up by name",
+                f"ANA SOUZA → {len(namesakes)} customers, each hit re-checked on the plaintext",
+            )
+            session.add(
+                Customer(
+                    name="Someone Else",
+                    email="new@example.org",
+                    cpf=" 529.982.247-25 ",
+                    created_at="2026-01-01",
+                )
+            )
+            _line("a second such CPF", _refused(DuplicateValue, session.commit))
+            session.rollback()
+            before = _raw(session, found.id)
+            found.phone = "+5511912345678"
+            session.commit()
+            after = _raw(session, found.id)
+            changed = [name for name in before if before[name] != after[name]]
+            _expect(changed == ["phone"], "only the updated field was encrypted anew")
+            _line(
+                "one field updated",
+                f"{', '.join(changed)} re-encrypted, the other {len(before) - 1} byte for byte as they were",
+            )
+            _line(
+                "NULL stays NULL",
+                f"{session.scalar(sa.select(sa.func.count()).select_from(Customer).where(Customer.cpf.is_(None))):,} customers without a CPF",
+            )
+
+    def _read(self, lacre: Lacre, sessions: "sessionmaker[Session]") -> None:
+        rows = []
+        with sessions() as session:
+            for principal, role in (
+                ("svc:shop", "app"),
+                ("user:bia", "support"),
+                ("user:caio", "marketing"),
+            ):
+                with lacre.acting_as(principal, roles={role}, purpose="support call"):
+                    customer = session.get_one(Customer, 1)
+                    rows.append(
+                        [
+                            f"{principal} ({role})",
+                            *(
+                                _shown(lambda name=name: getattr(customer, name))
+                                for name in ("name", "email", "cpf", "card")
+                            ),
+                        ]
+                    )  # type: ignore[misc]
+        out.print(table(("the same object, read by", "name", "email", "cpf", "card"), rows))
+        _expect(
+            rows[0][1] == demo_data.KNOWN_NAME
+            and "***" in rows[1][3]
+            and rows[2][1] == "AccessDenied",
+            "each reader gets what the policy gives",
+        )
+        lacre.recorder.flush()
+        events = [
+            json.loads(line)
+            for line in (self._directory / "lacre" / "audit.jsonl").read_text().splitlines()
+        ]
+        looks = [
+            event
+            for event in events
+            if event["action"] == "look" and event["purpose"] == "support call"
+        ][-12::4]
+        out.print()
+        out.print(
+            table(
+                ("audit", "who", "role", "column", "outcome", "rule"),
+                [
+                    [
+                        e["action"],
+                        e["principal"],
+                        ",".join(e["roles"]),
+                        f"{e['table']}.{e['column']}",
+                        e["outcome"],
+                        e["rule"],
+                    ]
+                    for e in looks
+                ],
+            )
+        )
+        _line(
+            "evidence",
+            f"{len(events):,} events in lacre/audit.jsonl; no value, search term or key in any",
+        )
+
+    def _attack(self, lacre: Lacre, sessions: "sessionmaker[Session]") -> None:
+        with closing(sqlite3.connect(self._path)) as connection:
+            first, second = connection.execute(
+                "SELECT id, email FROM customers ORDER BY id LIMIT 2"
+            ).fetchall()
+            out.print(
+                table(
+                    ("what the file shows", ""),
+                    [
+                        ["customers.email, id 1", bytes(first[1])[:34].hex() + "…"],
+                        ["customers.email, id 2", bytes(second[1])[:34].hex() + "…"],
+                    ],
+                )
+            )
+            connection.execute("UPDATE customers SET email = ? WHERE id = ?", (first[1], second[0]))
+            connection.commit()
+            with (
+                lacre.acting_as("svc:shop", roles={"app"}, purpose="support call"),
+                sessions() as session,
+            ):
+                victim = session.get_one(Customer, second[0])
+                _line("ciphertext moved to another row", _refused(Tampered, lambda: victim.email))
+            flipped = bytearray(second[1])
+            flipped[-1] ^= 1
+            connection.execute(
+                "UPDATE customers SET email = ? WHERE id = ?", (bytes(flipped), second[0])
+            )
+            connection.commit()
+            with (
+                lacre.acting_as("svc:shop", roles={"app"}, purpose="support call"),
+                sessions() as session,
+            ):
+                victim = session.get_one(Customer, second[0])
+                _line("one bit flipped", _refused(Tampered, lambda: victim.email))
+            connection.execute("UPDATE customers SET email = ? WHERE id = ?", second[::-1])
+            connection.commit()
+            try:
+                connection.execute(
+                    "UPDATE customers SET email = 'planted@example.org' WHERE id = 2"
+                )
+                raise MisuseError("the table took plaintext")
+            except sqlite3.IntegrityError:
+                _line("plaintext planted by SQL", "refused by the table itself: CHECK constraint")
+        with (
+            lacre.acting_as("svc:shop", roles={"app"}, purpose="support call"),
+            sessions() as session,
+        ):
+            mask = _as_support(lacre, session)
+            customer = session.get_one(Customer, 1)
+            _line(
+                "a mask written back",
+                _refused(LacreError, lambda: setattr(customer, "email", mask)),
+            )
+            _expect(customer.email == demo_data.KNOWN_EMAIL, "nothing was lost")
+            _line("and the data", f"as it was: {customer.email}")
+        with sessions() as session:
+            _line(
+                "code that says not who it is",
+                _refused(LacreError, lambda: session.get_one(Customer, 1).email),
+            )
+
+    def _rotate(self, lacre: Lacre, sessions: "sessionmaker[Session]") -> None:
+        with closing(sqlite3.connect(self._path)) as connection:
+            before = connection.execute(
+                "SELECT count(*), total(length(email)) FROM customers"
+            ).fetchone()
+        started = time.perf_counter()
+        with as_operator(self._config, None, purpose="rotation") as operator:
+            operator.keystore().rotate_key("pii-fields", operator.recipients())
+            branch = operator.lacre.provisioner.rotate(
+                operator.lacre.scope("default", "pii").of_kind(KeyKind.BRANCH)
+            )
+            key = operator.lacre.provisioner.rotate(operator.lacre.scope("default", "pii"))
+            elapsed = time.perf_counter() - started
+            rows = [
+                [
+                    r.scope.class_,
+                    str(r.scope.kind),
+                    str(r.version),
+                    str(r.state),
+                    r.key_id.hex()[:8],
+                    r.parent if "://" in r.parent else r.parent[:8],
+                ]
+                for r in operator.store.rows()
+                if r.scope.class_ == "pii"
+            ]
+        out.print(table(("class", "kind", "#version", "state", "key", "wrapped by"), rows))
+        _line(
+            "KMS key, branch key, data key",
+            f"new versions in {elapsed * 1e3:.0f} ms; no data row was touched",
+        )
+        lacre.resolver.forget()  # what a running process does by itself when its cache is 300 s old
+        with (
+            lacre.acting_as("svc:shop", roles={"app"}, purpose="support call"),
+            sessions() as session,
+        ):
+            customer = session.get_one(Customer, 1)
+            _expect(customer.email == demo_data.KNOWN_EMAIL, "values under the old version open")
+            _line("written before", f"still opens: {customer.email}")
+            customer.notes = "called after the rotation"
+            session.commit()
+            raw = _raw(session, 1)
+        _expect(
+            bytes(raw["notes"])[3:19] == key.key_id and branch.version == 2,
+            "new writes use the new key",
+        )
+        _line("written now", f"names key {key.key_id.hex()[:8]}")
+        _expect(before[0] > 0, "there are customers")
+
+    def _search(self) -> None:
+        with closing(sqlite3.connect(self._path)) as connection:
+            stays = [
+                str(row[0])
+                for row in connection.execute(
+                    "SELECT DISTINCT city FROM customers UNION SELECT created_at FROM customers UNION SELECT sql FROM sqlite_master"
+                )
+            ]
+            stays += [
+                str(value)
+                for row in connection.execute("SELECT DISTINCT placed_at, status FROM orders")
+                for value in row
+            ]
+            free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+        residue, elapsed = _timed(
+            lambda: find_plaintext(self._path, self._secrets, elsewhere=stays)
+        )
+        _line(
+            "searched for",
+            f"{residue.searched:,} distinct values in UTF-8 and both UTF-16, in {residue.bytes_read / 1e6:.1f} MB, {elapsed:.1f} s",
+        )
+        _line(
+            "not searched for",
+            f"{residue.short:,} shorter than 6 bytes (anything holds those), {residue.elsewhere:,} that also occur in columns left in plaintext",
+        )
+        for name, count in residue.found.items():
+            _line(name, f"{count} occurrences")
+        _line("freed pages", f"{free}")
+        _expect(residue.clean, "no protected value is left in the file")
+        _line("result", "no plaintext of any protected value is left in the file")
+        out.print()
+        _line(
+            "not reached by this",
+            "disk blocks once used by the old file, snapshots, backups: see what `lacre protect` says",
+        )
+
+
+def _line(name: str, what: str) -> None:
+    out.print(Text.assemble(("  " + name.ljust(32), "cyan"), what))
+
+
+def _expect(holds: bool, what: str) -> None:
+    if not holds:
+        raise MisuseError(
+            f"the demonstration failed: not true that {what}",
+            hint="this is a defect of lacre; please report it",
+        )
+
+
+def _refused(kind: type[LacreError], attempt: Callable[[], object]) -> str:
+    try:
+        attempt()
+    except kind as error:
+        return f"{type(error).__name__}: {error}"
+    raise MisuseError(
+        f"the demonstration failed: {kind.__name__} was expected and nothing was raised",
+        hint="this is a defect of lacre; please report it",
+    )
+
+
+def _shown(look: Callable[[], object]) -> str:
+    try:
+        return str(look())
+    except AccessDenied as error:
+        return type(error).__name__
+
+
+def _as_support(lacre: Lacre, session: Session) -> object:
+    with lacre.acting_as("user:bia", roles={"support"}, purpose="support call"):
+        return session.get_one(Customer, 1).email
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
+    started = time.perf_counter()
+    return work(), time.perf_counter() - started
+
+
+def _raw(session: Session, key: int) -> dict[str, bytes]:
+    names = ", ".join(_COLUMNS)
+    row = (
+        session.connection()
+        .exec_driver_sql(f"SELECT {names} FROM customers WHERE id = ?", (key,))
+        .one()
+    )  # noqa: S608 - our own names
+    return dict(zip(_COLUMNS, row, strict=True))
+
+
+def _bytes_around(path: Path, text: str) -> tuple[int, str]:
+    content = path.read_bytes()
+    at = content.find(text.encode())
+    shown = content[max(at - 24, 0) : at + 30]
+    return at, "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in shown)

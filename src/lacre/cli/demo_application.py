@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The application of the demonstration: one mapped class over the table that `protect` encrypted.
+
+This is all an application has to declare. It knows nothing of keys.
+"""
+
+import datetime as dt
+from uuid import UUID
+
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from lacre.sqlalchemy import BlindIndex, encrypted, row_id
+
+__all__ = ["Customer"]
+
+
+class Base(DeclarativeBase):
+    """The application's models."""
+
+
+class Customer(Base):
+    """A customer. SQLite may reuse `id`, so values are bound to `lacre_rid`, which `protect` added."""
+
+    __tablename__ = "customers"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    lacre_rid: Mapped[UUID] = row_id()
+    name: Mapped[str] = encrypted("pii", index=BlindIndex("name"), mask="name")
+    email: Mapped[str] = encrypted("pii", index=BlindIndex("email", unique=True), mask="email")
+    cpf: Mapped[str | None] = encrypted("pii", index=BlindIndex("cpf", unique=True), mask="cpf")
+    phone: Mapped[str | None] = encrypted("pii", mask="phone")
+    address: Mapped[str | None] = encrypted("pii")
+    card: Mapped[str | None] = encrypted("payment")
+    born: Mapped[dt.date | None] = encrypted("pii", mask="year")
+    notes: Mapped[str | None] = encrypted("pii")
+    city: Mapped[str | None]
+    created_at: Mapped[str]

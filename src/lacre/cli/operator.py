@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Who the command line is: the local operator identity, and the application it opens as that.
+
+The passphrase comes from a file or a prompt, never from an argument or the environment.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from lacre.application import Lacre, open_key_store
+from lacre.context import acting_as
+from lacre.errors import ConfigurationError
+from lacre.kms.local import Identity, KeystoreAdministration, PublicIdentity
+from lacre.policy.loading import load_policy
+from lacre.policy.model import PolicyFile
+from lacre.stores.sql import SQLKeyStore
+
+__all__ = ["Config", "Operator", "PassphraseFile", "as_operator", "key_store", "read_passphrase"]
+
+Config = typer.Option(
+    "lacre.toml", "--config", "-c", envvar="LACRE_CONFIG", help="the policy file", show_default=True
+)
+PassphraseFile = typer.Option(
+    None,
+    "--passphrase-file",
+    help="where the operator's passphrase is, one line; without it you are asked",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """The operator at work: its identity, and the application opened with it."""
+
+    identity: Identity
+    lacre: Lacre
+    store: SQLKeyStore
+    base: Path
+
+    def recipients(self) -> list[PublicIdentity]:
+        """Return the identities that may open KMS keys, as lacre.toml names them."""
+        return [PublicIdentity.from_text(line) for line in self.lacre.policy.file.local.recipients]
+
+    def keystore(self) -> KeystoreAdministration:
+        """Return the administration of the local keystore, signed by this operator."""
+        return KeystoreAdministration(
+            self.base / self.lacre.policy.file.local.directory,
+            keystore_id=self.store.keystore_id,
+            signer=self.identity,
+            signers=self.lacre.signers,
+            memory=self.store,
+        )
+
+
+def key_store(config: Path) -> tuple[SQLKeyStore, PolicyFile]:
+    """Return the key store and the policy, without opening any key."""
+    policy = load_policy(config, os.environ)
+    return open_key_store(policy.key_store.url, config.resolve().parent), policy
+
+
+@contextmanager
+def as_operator(config: Path, passphrase_file: Path | None, *, purpose: str) -> Iterator[Operator]:
+    """Open the application as the operator named in `[local] operator`, and act as it."""
+    store, policy = key_store(config)
+    if policy.local.operator is None:
+        raise ConfigurationError(
+            "lacre.toml names no operator identity",
+            hint='[local] operator = "lacre/identities/operator.key", on the operator\'s machine only',
+        )
+    base = config.resolve().parent
+    path = base / policy.local.operator
+    passphrase = _passphrase_of(path, passphrase_file)
+    identity = Identity.load(path, passphrase)
+    with Lacre.load(config, identity=identity) as lacre, _acting(identity, purpose):
+        yield Operator(identity=identity, lacre=lacre, store=store, base=base)
+
+
+def _acting(identity: Identity, purpose: str) -> acting_as:
+    # Across the yield: the block is the command's, which runs in the consumer of this generator.
+    return acting_as(identity.name, roles={"operator"}, purpose=purpose, across_yield=True)
+
+
+def read_passphrase(path: Path) -> str:
+    """
+    Return the first line of the file at *path*.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is empty.
+    """
+    try:
+        line = path.read_text(encoding="utf-8").partition("\n")[0]
+    except (OSError, UnicodeDecodeError):
+        raise ConfigurationError(f"the passphrase file {path} cannot be read") from None
+    if not line:
+        raise ConfigurationError(
+            f"the passphrase file {path} is empty", hint="its first line is the passphrase"
+        )
+    return line
+
+
+def _passphrase_of(path: Path, passphrase_file: Path | None) -> str | None:
+    if not Identity.is_protected(path):
+        return None
+    if passphrase_file is not None:
+        return read_passphrase(passphrase_file)
+    if not sys.stdin.isatty():
+        raise ConfigurationError(
+            "the operator's identity has a passphrase and nobody can be asked for it here",
+            hint="--passphrase-file FILE",
+        )
+    asked: str = typer.prompt("operator's passphrase", hide_input=True, err=True)
+    return asked

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The command `lacre`: its subcommands, and what becomes of their errors.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import typer
+from rich.text import Text
+
+from lacre.cli import keys
+from lacre.cli.demo import demo
+from lacre.cli.initialise import initialise
+from lacre.cli.inspection import inspect
+from lacre.cli.operator import Config, key_store, read_passphrase
+from lacre.cli.protection import protect, unprotect
+from lacre.cli.terminal import exit_code, out, say, talk, warn
+from lacre.errors import LacreError
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a traceback with locals would show keys and values
+    rich_markup_mode=None,
+    help="Keep sensitive data encrypted wherever it goes, readable only as lacre.toml allows.",
+)
+database = typer.Typer(no_args_is_help=True, help="The key store.")
+app.add_typer(keys.app, name="keys")
+app.add_typer(database, name="db")
+app.command()(protect)
+app.command()(unprotect)
+app.command()(inspect)
+app.command()(demo)
+
+
+@app.command()
+def init(
+    directory: Path = typer.Argument(Path(), help="where; here by default"),
+    app_name: str = typer.Option("app", "--app", help="the application's name, bound in every key"),
+    env: str = typer.Option("dev", "--env", help="the environment's name, bound in every key"),
+    passphrase_file: Path | None = typer.Option(
+        None,
+        "--passphrase-file",
+        help="protects the operator's identity with the file's first line",
+    ),
+    ask: bool = typer.Option(False, "--ask-passphrase", help="ask for that passphrase"),
+) -> None:
+    """Make lacre.toml, a local keystore, two identities, a key store and the first keys."""
+    if passphrase_file is not None:
+        passphrase: str | None = read_passphrase(passphrase_file)
+    elif ask:
+        passphrase = typer.prompt(
+            "operator's passphrase", hide_input=True, confirmation_prompt=True, err=True
+        )
+    else:
+        passphrase = None
+    made = initialise(directory, app=app_name, env=env, passphrase=passphrase)
+    for path in made.files:
+        out.print(str(path))
+    if passphrase is None:
+        warn(
+            "the operator's identity has no passphrase: whoever reads its file holds every key (--passphrase-file, --ask-passphrase)"
+        )
+    warn(
+        "the local keystore is for development and single-node use: its process holds the root keys"
+    )
+    say(
+        "next: read lacre.toml, then declare encrypted(...) columns in a model, or run `lacre protect` on a table"
+    )
+
+
+@database.command("upgrade")
+def upgrade(config: Path = Config) -> None:
+    """Bring the key store's schema to this release's. Safe while it is in use, and twice."""
+    store, _ = key_store(config)
+    before, after = store.upgrade()
+    say(
+        f"the key store is at version {after}"
+        + (", as it was" if before == after else f"; it was at {before}")
+    )
+
+
+def run() -> None:
+    """Run the command line; exit with the code of what went wrong."""
+    os.umask(0o077)  # what is made here holds keys and their evidence
+    try:
+        app()
+    except LacreError as error:
+        talk.print(Text.assemble(("lacre: ", "red"), str(error)))
+        if error.hint:
+            talk.print(Text.assemble(("hint: ", "cyan"), error.hint))
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        say("interrupted; run the same command again to go on")
+        sys.exit(130)

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`lacre protect` and `lacre unprotect`: encrypt columns in place, and the way back."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
+from lacre.cli.terminal import data, out, say, table, talk, warn
+from lacre.errors import ConfigurationError, MisuseError
+from lacre.fields.field import Field
+from lacre.fields.index import BlindIndex
+from lacre.fields.scheme import Scheme
+from lacre.jobs.passes import Pace
+from lacre.jobs.passes import Progress as Position
+from lacre.jobs.plan import ColumnRequest, Plan, PlannedColumn, plan
+from lacre.jobs.protect import Authority, Report
+from lacre.jobs.protect import protect as protect_job
+from lacre.jobs.residue import REMAINS
+from lacre.jobs.unprotect import unprotect as unprotect_job
+
+__all__ = ["authority_of", "fields_of", "model_of", "progress_bar", "protect", "unprotect"]
+
+_Database = typer.Option(..., "--database", help="sqlite:///FILE, or the file's path")
+_Table = typer.Option(..., "--table", help="the table")
+_Columns = typer.Option(..., "--column", help="NAME:CLASS[:NORMALISER], once for each column")
+_Store = typer.Option("main", "--store", help="the database's logical name, of [stores.NAME]")
+_Yes = typer.Option(False, "--yes", help="do not ask")
+_Batch = typer.Option(500, "--batch", min=1, max=10_000, help="rows in one transaction")
+_Throttle = typer.Option(None, "--throttle", min=1.0, help="rows a second at most")
+
+
+def protect(
+    database: str = _Database,
+    table_name: str = _Table,
+    column: list[str] = _Columns,
+    store: str = _Store,
+    dry_run: bool = typer.Option(False, "--dry-run", help="show the plan and change nothing"),
+    yes: bool = _Yes,
+    batch: int = _Batch,
+    throttle: float | None = _Throttle,
+    as_json: bool = typer.Option(
+        False, "--json", help="the plan (with --dry-run) or the report, for a program to read"
+    ),
+    config: Path = Config,
+    passphrase_file: Path | None = PassphraseFile,
+) -> None:
+    """
+    Encrypt columns of a table in place, while programs go on using it.
+
+    Example: lacre protect --database shop.db --table customers --column email:pii:email --column cpf:pii:cpf --column address:pii
+    """
+    path, requests = _file(database), [ColumnRequest.parse(text) for text in column]
+    with as_operator(config, passphrase_file, purpose="protect") as operator:
+        if store not in operator.lacre.policy.file.stores:
+            raise ConfigurationError(
+                f"lacre.toml has no store {store!r}", hint=f"add [stores.{store}]"
+            )
+        decided = plan(path, table_name, requests, store=store)
+        if dry_run and as_json:
+            data(_plan_data(decided))
+        else:
+            show_plan(decided)
+        if dry_run:
+            raise typer.Exit(3 if decided.refusals else 0)
+        if not decided.refusals and not yes:
+            _ask(f"encrypt {len(requests)} columns of {table_name} in {path}?")
+        with progress_bar() as advance:
+            report = protect_job(
+                path,
+                table_name,
+                requests,
+                fields=fields_of(operator, table_name, store),
+                authority=authority_of(operator),
+                store=store,
+                pace=Pace(batch=batch, throttle=throttle, progress=advance),
+            )
+    _show_report("protected", report, as_json=as_json)
+    say("declare the columns in your model:")
+    talk.print(model_of(decided), markup=False)
+    say("what this did not reach:")
+    for sentence in REMAINS:
+        say(f"  - {sentence}")
+
+
+def unprotect(
+    database: str = _Database,
+    table_name: str = _Table,
+    column: list[str] = _Columns,
+    store: str = _Store,
+    yes: bool = _Yes,
+    batch: int = _Batch,
+    throttle: float | None = _Throttle,
+    as_json: bool = typer.Option(False, "--json", help="the report, for a program to read"),
+    config: Path = Config,
+    passphrase_file: Path | None = PassphraseFile,
+) -> None:
+    """Decrypt columns in place: the way back, with the arguments that protect was given."""
+    path, requests = _file(database), [ColumnRequest.parse(text) for text in column]
+    with as_operator(config, passphrase_file, purpose="unprotect") as operator:
+        warn(f"{len(requests)} columns of {table_name} will hold plaintext again")
+        if not yes:
+            _ask(f"decrypt {len(requests)} columns of {table_name} in {path}?")
+        with progress_bar() as advance:
+            report = unprotect_job(
+                path,
+                table_name,
+                requests,
+                fields=fields_of(operator, table_name, store),
+                authority=authority_of(operator),
+                store=store,
+                pace=Pace(batch=batch, throttle=throttle, progress=advance),
+            )
+    _show_report("unprotected", report, as_json=as_json)
+
+
+def fields_of(operator: Operator, table_name: str, store: str) -> Callable[[PlannedColumn], Field]:
+    """Return what makes the field of a planned column."""
+
+    def made(column: PlannedColumn) -> Field:
+        indexes = (
+            ()
+            if column.normaliser is None
+            else (BlindIndex(column.normaliser, unique=column.unique),)
+        )
+        return operator.lacre.field_of(
+            Scheme(
+                class_=column.class_,
+                store=store,
+                table=table_name,
+                column=column.name,
+                python_type=column.python_type,
+                indexes=indexes,
+            )
+        )
+
+    return made
+
+
+def authority_of(operator: Operator) -> Authority:
+    """Return who moves column states: the operator, whose signature lacre.toml trusts."""
+    return Authority(
+        states=operator.store, signer=operator.identity, keystore=operator.store.keystore_id
+    )
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[Position], None]]:
+    """A bar on stderr, with rate and remaining time; on no terminal, nothing."""
+    columns = (
+        TextColumn("{task.description:<8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=talk, disable=not talk.is_terminal) as progress:
+        tasks: dict[str, int] = {}
+
+        def advance(position: Position) -> None:
+            task = tasks.get(position.phase)
+            if task is None:
+                task = tasks[position.phase] = progress.add_task(
+                    position.phase, total=position.total, rate=""
+                )
+            rate = "" if position.rate is None else f"{position.rate:,.0f} rows/s"
+            progress.update(task, completed=position.done, total=position.total, rate=rate)  # type: ignore[arg-type]
+
+        yield advance
+
+
+def show_plan(decided: Plan) -> None:
+    """Print the plan: what was found, what will be done, and why not."""
+    rows = [
+        [
+            c.name,
+            c.declared or "-",
+            c.python_type.__name__,
+            c.class_,
+            _index_of(c),
+            f"{c.values:,}",
+            f"{c.nulls:,}",
+        ]
+        for c in decided.columns
+    ]
+    talk.print(table(("column", "declared", "type", "class", "index", "#values", "#NULL"), rows))
+    for notice in decided.notices:
+        say(f"note: {notice}")
+    if decided.refusals:
+        for refusal in decided.refusals:
+            warn(f"{refusal.reason}\n         {refusal.hint}")
+        return
+    for number, step in enumerate(decided.steps(), 1):
+        say(f"  {number}. {step}")
+    say(
+        f"the file grows by about {decided.growth_bytes / 1e6:.1f} MB; {decided.needed_free_bytes / 1e6:.1f} MB must be free while this runs, {decided.free_bytes / 1e6:,.0f} MB are"
+    )
+
+
+def model_of(decided: Plan) -> str:
+    """Return the lines of a SQLAlchemy model that fit the protected table."""
+    lines = ["    lacre_rid: Mapped[UUID] = row_id()"] if decided.adds_row_id else []
+    for column in decided.columns:
+        optional = "" if column.not_null else " | None"
+        index = (
+            ""
+            if column.normaliser is None
+            else f', index=BlindIndex("{column.normaliser}"{", unique=True" if column.unique else ""})'
+        )
+        json_type = ", JSON()" if column.python_type in (dict, list) else ""
+        lines.append(
+            f'    {column.name}: Mapped[{column.python_type.__name__}{optional}] = encrypted("{column.class_}"{json_type}{index})'
+        )
+    return "\n".join(lines)
+
+
+def _index_of(column: PlannedColumn) -> str:
+    if column.normaliser is None:
+        return "-"
+    return f"{column.normaliser}, unique" if column.unique else column.normaliser
+
+
+def _show_report(done: str, report: Report, *, as_json: bool) -> None:
+    if as_json:
+        data(
+            {
+                "done": done,
+                "table": report.table,
+                "columns": list(report.columns),
+                "rows": report.rows,
+                "resumed": report.resumed,
+                "lost_races": report.lost_races,
+            }
+        )
+        return
+    resumed = ", going on where it had stopped" if report.resumed else ""
+    out.print(
+        f"{done}: {', '.join(report.columns)} of {report.table}, {report.rows:,} rows{resumed}"
+    )
+
+
+def _plan_data(decided: Plan) -> dict[str, object]:
+    return {
+        "table": decided.table,
+        "rows": decided.rows,
+        "columns": [
+            {
+                "name": c.name,
+                "class": c.class_,
+                "normaliser": c.normaliser,
+                "unique": c.unique,
+                "type": c.python_type.__name__,
+                "values": c.values,
+                "nulls": c.nulls,
+            }
+            for c in decided.columns
+        ],
+        "steps": decided.steps(),
+        "notices": list(decided.notices),
+        "refusals": [{"reason": r.reason, "hint": r.hint} for r in decided.refusals],
+        "growth_bytes": decided.growth_bytes,
+    }
+
+
+def _ask(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise MisuseError(
+            "nobody can be asked here",
+            hint="--yes goes on without asking, --dry-run shows the plan",
+        )
+    if not typer.confirm(question, err=True):
+        raise MisuseError("nothing was done")
+
+
+def _file(database: str) -> Path:
+    path = (
+        Path(database.removeprefix("sqlite:///"))
+        if database.startswith("sqlite:///")
+        else Path(database)
+    )
+    if "://" in str(database) and not database.startswith("sqlite:///"):
+        raise ConfigurationError(
+            "this release protects SQLite files", hint="--database sqlite:///FILE"
+        )
+    if not path.is_file():
+        raise ConfigurationError(
+            f"there is no database file {path}", hint="--database sqlite:///FILE"
+        )
+    return path

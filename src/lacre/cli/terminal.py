@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+How the command line speaks, and what it exits with.
+
+Talk goes to stderr, in lower case and without a final period; data to stdout. Does not decide
+anything and runs no command.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lacre import errors
+
+__all__ = ["data", "exit_code", "out", "say", "table", "talk", "warn"]
+
+_WIDTH = 118  # where output is no terminal, a table is not cut at 80
+
+out = Console(highlight=False, soft_wrap=True)
+talk = Console(stderr=True, highlight=False, soft_wrap=True)
+for _console in (out, talk):
+    if not _console.is_terminal:
+        _console.width = _WIDTH
+
+# The first class an error is an instance of decides. 2 is typer's, for a wrong command line.
+EXIT_CODES: Sequence[tuple[type[errors.LacreError], int]] = (
+    (errors.ConfigurationError, 3),
+    (errors.AccessDenied, 4),
+    (errors.ActingError, 4),
+    (errors.KeyUnavailable, 5),
+    (errors.Tampered, 6),
+    (errors.PlaintextFound, 6),
+    (errors.EvidenceUnavailable, 7),
+    (errors.MisuseError, 8),
+    (errors.LacreError, 9),
+)
+
+
+def exit_code(error: errors.LacreError) -> int:
+    return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+
+
+def say(message: str) -> None:
+    """One line of talk."""
+    talk.print(Text(message))
+
+
+def warn(message: str) -> None:
+    talk.print(Text.assemble(("warning: ", "yellow"), message))
+
+
+def data(value: Any) -> None:
+    """Machine-readable output: one JSON document on stdout."""
+    out.file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> Table:
+    """An aligned table, to be printed or placed."""
+    made = Table(
+        title=title or None,
+        box=None,
+        padding=(0, 2, 0, 0),
+        title_justify="left",
+        header_style="bold",
+    )
+    for column in columns:
+        made.add_column(column, justify="right" if column.startswith("#") else "left", no_wrap=True)
+        made.columns[-1].header = column.removeprefix("#")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    return made
