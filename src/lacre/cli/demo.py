@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
 
 import sqlalchemy as sa
 import typer
@@ -24,12 +23,12 @@ from sqlalchemy.orm import Session, sessionmaker
 from lacre.application import Lacre
 from lacre.cli import demo_application, demo_data
 from lacre.cli.demo_application import Customer
+from lacre.cli.demo_stage import bytes_around, expect, line, refused, shown, timed
 from lacre.cli.initialise import initialise
 from lacre.cli.operator import as_operator
 from lacre.cli.protection import authority_of, fields_of, progress_bar
 from lacre.cli.terminal import out, table
 from lacre.errors import (
-    AccessDenied,
     ConfigurationError,
     DuplicateValue,
     LacreError,
@@ -55,8 +54,6 @@ PROTECTED = (
     "notes:pii",
 )
 _COLUMNS = tuple(text.partition(":")[0] for text in PROTECTED)
-T = TypeVar("T")
-
 _MARKER = ".made-by-lacre-demo"
 
 
@@ -105,9 +102,9 @@ class Demonstration:
             engine.dispose()
         self._act("Is any plaintext left? Every byte of the file", self._search)
         out.print()
-        _line("all of it in", f"{time.perf_counter() - started:.1f} s")
-        _line("what was made is in", f"{self._directory}/  (lacre.toml, shop.db, lacre/)")
-        _line("the application is", "src/lacre/cli/demo_application.py")
+        line("all of it in", f"{time.perf_counter() - started:.1f} s")
+        line("what was made is in", f"{self._directory}/  (lacre.toml, shop.db, lacre/)")
+        line("the application is", "src/lacre/cli/demo_application.py")
 
     def _clear(self) -> None:
         if self._directory.exists():
@@ -149,17 +146,17 @@ class Demonstration:
                 [[str(value or "NULL") for value in row] for row in shown],
             )
         )
-        _line("customers", f"{len(rows):,} in {self._path}")
-        _line("sensitive columns", f"{names}")
-        at, dump = _bytes_around(self._path, demo_data.KNOWN_CPF)
-        _line("the file itself", f"at byte {at:,}: {dump}")
+        line("customers", f"{len(rows):,} in {self._path}")
+        line("sensitive columns", f"{names}")
+        at, dump = bytes_around(self._path, demo_data.KNOWN_CPF)
+        line("the file itself", f"at byte {at:,}: {dump}")
         residue = find_plaintext(self._path, self._secrets)
-        _line(
+        line(
             "plaintext found",
             f"{residue.values_found:,} of {residue.searched:,} distinct values, {sum(residue.found.values()):,} times",
         )
-        _line("and of the deleted", f"{demo_data.DEPARTED_NAME}, in a freed page")
-        _expect(
+        line("and of the deleted", f"{demo_data.DEPARTED_NAME}, in a freed page")
+        expect(
             residue.values_found == residue.searched,
             "the legacy database holds every value in plaintext",
         )
@@ -173,7 +170,7 @@ class Demonstration:
         out.print(
             Text(
                 "  "
-                + f"lacre/keystore/: {len(made.files) - 4} KMS keys, signed by the operator, sealed to operator and svc:app"
+                f"lacre/keystore/: {len(made.files) - 4} KMS keys, signed by the operator, sealed to operator and svc:app"
             )
         )
         policy = self._config.read_text(encoding="utf-8")
@@ -185,14 +182,14 @@ class Demonstration:
                 padding=(1, 2),
             )
         )
-        _line("no account, no server", f"{elapsed:.2f} s")
+        line("no account, no server", f"{elapsed:.2f} s")
 
     def _protect(self) -> None:
         requests = [ColumnRequest.parse(text) for text in PROTECTED]
         out.print(
             Text(
                 "  "
-                + "lacre protect --database sqlite:///shop.db --table customers \\\n    "
+                "lacre protect --database sqlite:///shop.db --table customers \\\n    "
                 + " ".join(f"--column {text}" for text in PROTECTED)
             )
         )
@@ -212,15 +209,15 @@ class Demonstration:
                 )
             elapsed = time.perf_counter() - started
         values = report.rows * len(requests)
-        _line(
+        line(
             "encrypted and verified",
             f"{report.rows:,} rows × {len(requests)} columns in {elapsed:.1f} s ({values / elapsed:,.0f} values/s, each decrypted and compared too)",
         )
-        _line(
+        line(
             "the file",
             f"{before / 1e6:.1f} MB before, {self._path.stat().st_size / 1e6:.1f} MB after",
         )
-        _line("from now on", "the table itself refuses plaintext in these columns (CHECK)")
+        line("from now on", "the table itself refuses plaintext in these columns (CHECK)")
 
     def _use(self, lacre: Lacre, sessions: "sessionmaker[Session]") -> None:
         source = Path(demo_application.__file__).read_text(encoding="utf-8")
@@ -233,16 +230,16 @@ class Demonstration:
             sessions() as session,
         ):
             query = sa.select(Customer).where(Customer.cpf == "52998224725")
-            found, elapsed = _timed(lambda: session.scalars(query).one())
-            _expect(found.name == demo_data.KNOWN_NAME, "the look-up finds the customer")
-            _line(
+            found, elapsed = timed(lambda: session.scalars(query).one())
+            expect(found.name == demo_data.KNOWN_NAME, "the look-up finds the customer")
+            line(
                 "look-up by CPF",
                 f"52998224725 → {found.name}, {found.email}, born {found.born}  ({elapsed * 1e3:.1f} ms, by blind index)",
             )
             namesakes = session.scalars(
                 sa.select(Customer).where(Customer.name == "ANA SOUZA")
             ).all()
-            _line(
+            line(
                 "look-up by name",
                 f"ANA SOUZA → {len(namesakes)} customers, each hit re-checked on the plaintext",
             )
@@ -254,19 +251,19 @@ class Demonstration:
                     created_at="2026-01-01",
                 )
             )
-            _line("a second such CPF", _refused(DuplicateValue, session.commit))
+            line("a second such CPF", refused(DuplicateValue, session.commit))
             session.rollback()
             before = _raw(session, found.id)
             found.phone = "+5511912345678"
             session.commit()
             after = _raw(session, found.id)
             changed = [name for name in before if before[name] != after[name]]
-            _expect(changed == ["phone"], "only the updated field was encrypted anew")
-            _line(
+            expect(changed == ["phone"], "only the updated field was encrypted anew")
+            line(
                 "one field updated",
                 f"{', '.join(changed)} re-encrypted, the other {len(before) - 1} byte for byte as they were",
             )
-            _line(
+            line(
                 "NULL stays NULL",
                 f"{session.scalar(sa.select(sa.func.count()).select_from(Customer).where(Customer.cpf.is_(None))):,} customers without a CPF",
             )
@@ -284,14 +281,11 @@ class Demonstration:
                     rows.append(
                         [
                             f"{principal} ({role})",
-                            *(
-                                _shown(lambda name=name: getattr(customer, name))
-                                for name in ("name", "email", "cpf", "card")
-                            ),
+                            *(shown(customer, name) for name in ("name", "email", "cpf", "card")),
                         ]
-                    )  # type: ignore[misc]
+                    )
         out.print(table(("the same object, read by", "name", "email", "cpf", "card"), rows))
-        _expect(
+        expect(
             rows[0][1] == demo_data.KNOWN_NAME
             and "***" in rows[1][3]
             and rows[2][1] == "AccessDenied",
@@ -324,7 +318,7 @@ class Demonstration:
                 ],
             )
         )
-        _line(
+        line(
             "evidence",
             f"{len(events):,} events in lacre/audit.jsonl; no value, search term or key in any",
         )
@@ -350,7 +344,7 @@ class Demonstration:
                 sessions() as session,
             ):
                 victim = session.get_one(Customer, second[0])
-                _line("ciphertext moved to another row", _refused(Tampered, lambda: victim.email))
+                line("ciphertext moved to another row", refused(Tampered, lambda: victim.email))
             flipped = bytearray(second[1])
             flipped[-1] ^= 1
             connection.execute(
@@ -362,7 +356,7 @@ class Demonstration:
                 sessions() as session,
             ):
                 victim = session.get_one(Customer, second[0])
-                _line("one bit flipped", _refused(Tampered, lambda: victim.email))
+                line("one bit flipped", refused(Tampered, lambda: victim.email))
             connection.execute("UPDATE customers SET email = ? WHERE id = ?", second[::-1])
             connection.commit()
             try:
@@ -371,23 +365,23 @@ class Demonstration:
                 )
                 raise MisuseError("the table took plaintext")
             except sqlite3.IntegrityError:
-                _line("plaintext planted by SQL", "refused by the table itself: CHECK constraint")
+                line("plaintext planted by SQL", "refused by the table itself: CHECK constraint")
         with (
             lacre.acting_as("svc:shop", roles={"app"}, purpose="support call"),
             sessions() as session,
         ):
             mask = _as_support(lacre, session)
             customer = session.get_one(Customer, 1)
-            _line(
+            line(
                 "a mask written back",
-                _refused(LacreError, lambda: setattr(customer, "email", mask)),
+                refused(LacreError, lambda: setattr(customer, "email", mask)),
             )
-            _expect(customer.email == demo_data.KNOWN_EMAIL, "nothing was lost")
-            _line("and the data", f"as it was: {customer.email}")
+            expect(customer.email == demo_data.KNOWN_EMAIL, "nothing was lost")
+            line("and the data", f"as it was: {customer.email}")
         with sessions() as session:
-            _line(
+            line(
                 "code that says not who it is",
-                _refused(LacreError, lambda: session.get_one(Customer, 1).email),
+                refused(LacreError, lambda: session.get_one(Customer, 1).email),
             )
 
     def _rotate(self, lacre: Lacre, sessions: "sessionmaker[Session]") -> None:
@@ -416,7 +410,7 @@ class Demonstration:
                 if r.scope.class_ == "pii"
             ]
         out.print(table(("class", "kind", "#version", "state", "key", "wrapped by"), rows))
-        _line(
+        line(
             "KMS key, branch key, data key",
             f"new versions in {elapsed * 1e3:.0f} ms; no data row was touched",
         )
@@ -426,17 +420,17 @@ class Demonstration:
             sessions() as session,
         ):
             customer = session.get_one(Customer, 1)
-            _expect(customer.email == demo_data.KNOWN_EMAIL, "values under the old version open")
-            _line("written before", f"still opens: {customer.email}")
+            expect(customer.email == demo_data.KNOWN_EMAIL, "values under the old version open")
+            line("written before", f"still opens: {customer.email}")
             customer.notes = "called after the rotation"
             session.commit()
             raw = _raw(session, 1)
-        _expect(
+        expect(
             bytes(raw["notes"])[3:19] == key.key_id and branch.version == 2,
             "new writes use the new key",
         )
-        _line("written now", f"names key {key.key_id.hex()[:8]}")
-        _expect(before[0] > 0, "there are customers")
+        line("written now", f"names key {key.key_id.hex()[:8]}")
+        expect(before[0] > 0, "there are customers")
 
     def _search(self) -> None:
         with closing(sqlite3.connect(self._path)) as connection:
@@ -452,57 +446,25 @@ class Demonstration:
                 for value in row
             ]
             free = connection.execute("PRAGMA freelist_count").fetchone()[0]
-        residue, elapsed = _timed(
-            lambda: find_plaintext(self._path, self._secrets, elsewhere=stays)
-        )
-        _line(
+        residue, elapsed = timed(lambda: find_plaintext(self._path, self._secrets, elsewhere=stays))
+        line(
             "searched for",
             f"{residue.searched:,} distinct values in UTF-8 and both UTF-16, in {residue.bytes_read / 1e6:.1f} MB, {elapsed:.1f} s",
         )
-        _line(
+        line(
             "not searched for",
             f"{residue.short:,} shorter than 6 bytes (anything holds those), {residue.elsewhere:,} that also occur in columns left in plaintext",
         )
         for name, count in residue.found.items():
-            _line(name, f"{count} occurrences")
-        _line("freed pages", f"{free}")
-        _expect(residue.clean, "no protected value is left in the file")
-        _line("result", "no plaintext of any protected value is left in the file")
+            line(name, f"{count} occurrences")
+        line("freed pages", f"{free}")
+        expect(residue.clean, "no protected value is left in the file")
+        line("result", "no plaintext of any protected value is left in the file")
         out.print()
-        _line(
+        line(
             "not reached by this",
             "disk blocks once used by the old file, snapshots, backups: see what `lacre protect` says",
         )
-
-
-def _line(name: str, what: str) -> None:
-    out.print(Text.assemble(("  " + name.ljust(32), "cyan"), what))
-
-
-def _expect(holds: bool, what: str) -> None:
-    if not holds:
-        raise MisuseError(
-            f"the demonstration failed: not true that {what}",
-            hint="this is a defect of lacre; please report it",
-        )
-
-
-def _refused(kind: type[LacreError], attempt: Callable[[], object]) -> str:
-    try:
-        attempt()
-    except kind as error:
-        return f"{type(error).__name__}: {error}"
-    raise MisuseError(
-        f"the demonstration failed: {kind.__name__} was expected and nothing was raised",
-        hint="this is a defect of lacre; please report it",
-    )
-
-
-def _shown(look: Callable[[], object]) -> str:
-    try:
-        return str(look())
-    except AccessDenied as error:
-        return type(error).__name__
 
 
 def _as_support(lacre: Lacre, session: Session) -> object:
@@ -510,23 +472,7 @@ def _as_support(lacre: Lacre, session: Session) -> object:
         return session.get_one(Customer, 1).email
 
 
-def _timed(work: Callable[[], T]) -> tuple[T, float]:
-    started = time.perf_counter()
-    return work(), time.perf_counter() - started
-
-
 def _raw(session: Session, key: int) -> dict[str, bytes]:
-    names = ", ".join(_COLUMNS)
-    row = (
-        session.connection()
-        .exec_driver_sql(f"SELECT {names} FROM customers WHERE id = ?", (key,))
-        .one()
-    )  # noqa: S608 - our own names
-    return dict(zip(_COLUMNS, row, strict=True))
-
-
-def _bytes_around(path: Path, text: str) -> tuple[int, str]:
-    content = path.read_bytes()
-    at = content.find(text.encode())
-    shown = content[max(at - 24, 0) : at + 30]
-    return at, "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in shown)
+    columns = [sa.column(name) for name in _COLUMNS]
+    query = sa.select(*columns).select_from(sa.table("customers")).where(sa.column("id") == key)
+    return dict(zip(_COLUMNS, session.connection().execute(query).one(), strict=True))
