@@ -3,14 +3,14 @@
 The typed events that are evidence. A closed catalogue: there is no free-form event.
 
 What never is in one: plaintext, a search term, an index token, a key, a salt, a credential, a
-provider's exception text. `Place` keeps row ids only where they are surrogates (UUIDs and
-integers), because a text primary key may be an e-mail address.
+provider's exception text. Row ids are kept only where they are surrogates (`surrogates`), because a
+text primary key may be an e-mail address or a national number.
 
 Does not record, sign or ship anything (`lacre.audit.recorder`, `lacre.sinks`).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, NamedTuple
@@ -26,10 +26,13 @@ __all__ = [
     "Place",
     "Protection",
     "Searched",
+    "Surrogate",
     "Written",
+    "surrogates",
 ]
 
-_SURROGATE = re.compile(r"-?[0-9]{1,19}|[0-9a-f]{32}")
+# Text that a person is not known by: a UUID, or a number too short for a telephone or a document.
+_SURROGATE = re.compile(r"[0-9]{1,6}|[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Outcome(StrEnum):
@@ -49,6 +52,12 @@ class Place:
     table: str
     column: str
     class_: str
+
+
+class Surrogate(str):
+    """The text of a row id that was an integer or a UUID, whatever its digits look like."""
+
+    __slots__ = ()
 
 
 class Look(NamedTuple):
@@ -197,6 +206,6 @@ def _used(event: "Looked | Written") -> dict[str, object]:
     }
 
 
-def surrogates(rows: tuple[str, ...]) -> list[str]:
+def surrogates(rows: Iterable[str]) -> list[str]:
     """Return those row ids that are surrogates; the event's count says how many rows there were."""
-    return [row for row in rows if _SURROGATE.fullmatch(row)]
+    return [row for row in rows if isinstance(row, Surrogate) or _SURROGATE.fullmatch(row)]

@@ -7,8 +7,9 @@ hands events over before it returns, for writes and for key changes, whose calle
 transaction to hold back.
 
 Mode `bounded`: at most one second, or *buffer* looks, are lost when the process is killed with
-SIGKILL (``docs/threat-model.md``). A normal exit and a fork lose nothing. A recorder that is
-down or full raises, and the look it could not take does not happen.
+SIGKILL (``docs/threat-model.md``). A normal exit and a fork lose nothing; a process that ends by
+`os._exit`, as children of `multiprocessing` do, counts as killed unless it closes first. A
+recorder that is down or full raises, and the look it could not take does not happen.
 
 Does not make the log tamper-evident, and does not decide what is recorded.
 """
@@ -29,6 +30,7 @@ __all__ = ["Recorder", "Sink"]
 
 _INTERVAL = 1.0  # seconds between two drains at most
 _PATIENCE = 5.0  # seconds a look waits for room before it is refused
+_PROBE = 0.2  # seconds between two tries of a sink that fails
 
 
 class Sink(Protocol):
@@ -63,11 +65,13 @@ class Recorder:
 
     def _start(self) -> None:
         self._looks: deque[Look | Event] = deque()
+        self._in_flight = 0  # of the looks, from the left: those the sink is being given
         self._wake = threading.Event()
         self._draining = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._moving = threading.Lock()  # never held while the sink works
         self._starting = threading.Lock()
-        self._closed = False
+        self._stop: threading.Event | None = None  # of the thread that drains, if there is one
+        self._thread: threading.Thread | None = None
 
     def _after_fork(self) -> None:
         # The looks belong to the parent, which drains them; threads and locks do not survive.
@@ -83,23 +87,21 @@ class Recorder:
         """
         self._take(look)
 
+    def record(self, event: Event) -> None:
+        """Take *event* in memory, without I/O. Raises as `record_look` does."""
+        self._take(event)
+
     def _take(self, look: Look | Event) -> None:
         looks = self._looks
         looks.append(look)
         if self._thread is None:
-            self._ensure_thread()
+            self._ensure_thread(look)
         if len(looks) * 4 >= self._buffer or self._failed is not None:
             self._press(look)
-
-    def record(self, event: Event) -> None:
-        """Take *event* in memory, without I/O, in order with the looks. Raises as `record_look` does."""
-        self._take(event)
 
     def _press(self, look: Look | Event) -> None:
         # A quarter full: wake the drainer early. Full, or failing: wait for it, then refuse.
         self._wake.set()
-        if self._failed is None and len(self._looks) < self._buffer:
-            return
         deadline = time.monotonic() + _PATIENCE
         while self._failed is not None or len(self._looks) >= self._buffer:
             if self._failed is not None or time.monotonic() > deadline:
@@ -114,10 +116,12 @@ class Recorder:
             time.sleep(0.001)
 
     def _take_back(self, look: Look | Event) -> None:
-        try:
-            self._looks.remove(look)
-        except ValueError:
-            return  # drained meanwhile: recorded as tried, which it was
+        # By identity, and never what is in flight: that is recorded, as tried.
+        with self._moving:
+            for position, held in enumerate(self._looks.copy()):
+                if held is look and position >= self._in_flight:
+                    del self._looks[position]
+                    return
 
     def write(self, events: Sequence[Event], connection: Any = None) -> None:
         """
@@ -137,63 +141,83 @@ class Recorder:
             EvidenceUnavailable: the sink fails; the looks stay in memory for the next try.
         """
         with self._draining:
-            looks = list(self._looks)
-            if looks:
-                self._append(list(_grouped(looks)), None)
-                for _ in looks:
-                    self._looks.popleft()
+            with self._moving:
+                looks = self._looks.copy()
+                self._in_flight = len(looks)
+            try:
+                if looks:
+                    self._append(_grouped(looks), None)
+                    with self._moving:
+                        for _ in looks:
+                            self._looks.popleft()
+            finally:
+                self._in_flight = 0
 
     def close(self) -> None:
-        """Drain, and stop the thread. A closed recorder starts again with the next look."""
-        self._closed = True
-        self._wake.set()
-        thread, self._thread = self._thread, None
+        """
+        Drain, and stop the thread. A closed recorder starts again with the next look.
+
+        Raises:
+            EvidenceUnavailable: the sink fails; the looks stay in memory.
+        """
+        with self._starting:
+            thread, self._thread = self._thread, None
+            if self._stop is not None:
+                self._stop.set()
+            self._wake.set()
+            atexit.unregister(self._at_exit)
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=_PATIENCE)
-        atexit.unregister(self._at_exit)
         self.flush()
-        self._closed = False
 
     def _at_exit(self) -> None:
         self.close()
 
-    def _append(self, events: Sequence[Event], connection: Any) -> None:
+    def _append(self, events: Iterable[Event], connection: Any) -> None:
         try:
-            self._sink.append(events, connection)
-        except OSError as error:
-            self._failed = error.strerror or type(error).__name__
+            self._sink.append(list(events), connection)
+        except Exception as error:  # noqa: BLE001 - a sink may be anybody's
+            # Whatever a sink raises, its evidence is missing. Only the operating system's own
+            # words are repeated: another error's text could quote an event.
+            words = error.strerror if isinstance(error, OSError) else None
+            self._failed = words or type(error).__name__
             raise EvidenceUnavailable(
                 "the events cannot be recorded", hint=f"the audit sink says: {self._failed}"
             ) from None
         self._failed = None
 
-    def _ensure_thread(self) -> None:
+    def _ensure_thread(self, look: Look | Event) -> None:
         with self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._drain, name="lacre-recorder", daemon=True
-                )
-                self._thread.start()
-                atexit.register(self._at_exit)
-
-    def _drain(self) -> None:
-        while not self._closed:
-            self._wake.wait(_INTERVAL)
-            self._wake.clear()
+            if self._thread is not None:
+                return
+            stop = threading.Event()
+            thread = threading.Thread(
+                target=self._drain, args=(stop, self._wake), name="lacre-recorder", daemon=True
+            )
             try:
+                thread.start()
+            except RuntimeError:
+                self._take_back(look)
+                raise EvidenceUnavailable(
+                    "no thread can be started to record the look, so it did not happen",
+                    hint="the process is ending, or out of threads",
+                ) from None
+            self._thread, self._stop = thread, stop
+            atexit.register(self._at_exit)
+
+    def _drain(self, stop: threading.Event, wake: threading.Event) -> None:
+        while not stop.is_set():
+            wake.wait(_INTERVAL if self._failed is None else _PROBE)
+            wake.clear()
+            try:
+                if self._failed is not None and not self._looks:
+                    # Probe, so that a repaired sink needs no restart. With looks to write, they
+                    # are the better probe: an empty append succeeds on a full disk.
+                    self._append([], None)
                 self.flush()
             except EvidenceUnavailable:
-                time.sleep(0.05)  # the looks are kept; looks that follow are refused until it works
-                self._failed_again()
-
-    def _failed_again(self) -> None:
-        # Probe until the sink is back, so that a repaired disk does not need a restart.
-        while self._failed is not None and not self._closed:
-            time.sleep(0.2)
-            try:
-                self._append([], None)
-            except EvidenceUnavailable:
-                continue
+                # The looks are kept; those that follow are refused until it works.
+                stop.wait(_PROBE)
 
 
 def _grouped(looks: Iterable[Look | Event]) -> Iterable[Event]:

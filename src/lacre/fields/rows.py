@@ -2,7 +2,8 @@
 """
 Row ids as text: what binds a value to its row.
 
-Implements ``spec/field-format.md``, section "Row ids". Does not know whether an id can be
+Implements ``spec/field-format.md``, section "Row ids". An integer's or a UUID's text is marked as a
+surrogate, which evidence may name. Does not know whether an id can be
 reused; whoever declares the table does (`lacre.sqlalchemy` refuses ids that can).
 """
 
@@ -10,6 +11,7 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
+from lacre.audit.events import Surrogate
 from lacre.errors import InvalidValue
 
 __all__ = ["RowId", "row_text"]
@@ -26,14 +28,16 @@ def row_text(row: RowId) -> str:
     Raises:
         InvalidValue: another type, an empty string, or an empty composite.
     """
+    if type(row) is Surrogate:
+        return row
     if type(row) is str:
         if not row:
             raise InvalidValue("a row id is not empty")
         return row
-    if type(row) is UUID or isinstance(row, UUID):
-        return row.hex
+    if isinstance(row, UUID):
+        return Surrogate(row.hex)
     if type(row) is int:
-        return str(row)
+        return Surrogate(row)
     if isinstance(row, tuple | list) and row:
         return json.dumps(
             [row_text(part) for part in row], separators=(",", ":"), ensure_ascii=False

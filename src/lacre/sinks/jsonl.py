@@ -3,7 +3,7 @@
 Events as JSON lines in a file.
 
 One line per event, ASCII only (so no line can be broken by what a value holds), appended with
-one `write` and flushed to disk. Several processes may append to one file. Does not sign, chain
+one `write` and flushed to disk. A line that was cut off (a full disk, a kill) stands alone and is not JSON. Several processes may append to one file. Does not sign, chain
 or rotate, and does not join a caller's transaction: a write event is on disk just before its
 transaction commits, and stays there if the commit fails.
 """
@@ -11,6 +11,7 @@ transaction commits, and stays there if the commit fails.
 import datetime as dt
 import json
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,24 @@ class JsonLinesSink:
         """Append *events* and flush them to disk. Raises OSError where that fails."""
         data = b"".join(_line(event) for event in events)
         # O_APPEND: the kernel places each write at the end, so lines of two processes do not mix.
-        descriptor = os.open(
-            self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            if data and _torn(descriptor):
+                data = b"\n" + data
             while data:
                 data = data[os.write(descriptor, data) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _torn(descriptor: int) -> bool:
+    # A disk that filled up, or a process killed while it wrote, leaves half a line: the next
+    # event must not become part of it.
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or not status.st_size:
+        return False
+    return os.pread(descriptor, 1, status.st_size - 1) != b"\n"
 
 
 def _line(event: Event) -> bytes:

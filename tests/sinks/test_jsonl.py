@@ -1,0 +1,94 @@
+"""One event, one line, whatever is in it."""
+
+import json
+import multiprocessing
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from lacre.audit.recorder import Recorder
+from lacre.errors import EvidenceUnavailable
+from lacre.sinks.jsonl import JsonLinesSink
+from tests.audit.looks import look, searched
+
+HOSTILE = 'x\n{"action":"look"}\r\u2028\u2029\x00\x85"\\ \udc80 é 😀'
+
+
+def test_no_value_breaks_a_line(tmp_path: Path) -> None:
+    """Newlines, quotes and separators of every alphabet in a principal, purpose or tenant stay inside one line."""
+    path = tmp_path / "audit.jsonl"
+    JsonLinesSink(path).append(
+        [searched(principal=HOSTILE, purpose=HOSTILE, tenant=HOSTILE), searched()]
+    )
+
+    data = path.read_bytes()
+    lines = data.decode("ascii").splitlines()
+    assert len(lines) == 2
+    assert json.loads(lines[0])["principal"] == HOSTILE
+    assert json.loads(lines[1])["time"] == "2027-01-15T08:00:00.000000Z"
+
+
+def test_the_file_is_its_owners_only(tmp_path: Path) -> None:
+    """Evidence names people: nobody else on the machine reads it."""
+    path = tmp_path / "audit.jsonl"
+    before = os.umask(0)
+    try:
+        JsonLinesSink(path).append([searched()])
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_half_a_line_does_not_swallow_the_next(tmp_path: Path) -> None:
+    """After a line that a full disk or a kill cut off, the next event is on a line of its own."""
+    path = tmp_path / "audit.jsonl"
+    JsonLinesSink(path).append([searched()])
+    path.write_bytes(path.read_bytes()[:-20])
+    JsonLinesSink(path).append([searched(principal="after")])
+    JsonLinesSink(path).append([searched(principal="later")])
+
+    lines = path.read_text().splitlines()
+    assert [json.loads(line)["principal"] for line in lines[1:]] == ["after", "later"]
+
+
+def _append(path: Path, name: str) -> None:
+    sink = JsonLinesSink(path)
+    for _ in range(50):
+        sink.append([searched(principal=name * 500)] * 3)
+
+
+def test_two_processes_do_not_mix_their_lines(tmp_path: Path) -> None:
+    """Appends of two processes to one file are whole lines."""
+    path = tmp_path / "audit.jsonl"
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_append, args=(path, name)) for name in "ab"]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+    found = [json.loads(line)["principal"] for line in path.read_text().splitlines()]
+    assert sorted(found) == ["a" * 500] * 150 + ["b" * 500] * 150
+
+
+def test_a_full_disk_is_an_error_not_a_loss(tmp_path: Path) -> None:
+    """What /dev/full answers reaches the caller of a write, and refuses looks."""
+    path = tmp_path / "audit.jsonl"
+    path.symlink_to("/dev/full")
+    recorder = Recorder(JsonLinesSink(path))
+    with pytest.raises(EvidenceUnavailable) as caught:
+        recorder.write([searched()])
+    assert "No space left" in caught.value.hint
+    with pytest.raises(EvidenceUnavailable):
+        recorder.record_look(look("1"))
+    path.unlink()
+    recorder.close()
+
+
+def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
+    """Nothing is made on the way to the file: a wrong path is said."""
+    with pytest.raises(FileNotFoundError):
+        JsonLinesSink(tmp_path / "missing" / "audit.jsonl").append([searched()])
