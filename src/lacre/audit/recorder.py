@@ -77,7 +77,7 @@ class Recorder:
         # The looks belong to the parent, which drains them; threads and locks do not survive.
         self._start()
 
-    def record_look(self, look: Look) -> None:
+    def record_look(self, look: Look | Event) -> None:
         """
         Take *look*.
 
@@ -85,13 +85,6 @@ class Recorder:
             EvidenceUnavailable: the sink fails, or the buffer stays full. The caller must not
                 hand the value out.
         """
-        self._take(look)
-
-    def record(self, event: Event) -> None:
-        """Take *event* in memory, without I/O. Raises as `record_look` does."""
-        self._take(event)
-
-    def _take(self, look: Look | Event) -> None:
         looks = self._looks
         looks.append(look)
         if self._thread is None:
@@ -99,9 +92,18 @@ class Recorder:
         if len(looks) * 4 >= self._buffer or self._failed is not None:
             self._press(look)
 
+    def record(self, event: Event) -> None:
+        """Take *event* in memory, without I/O. Raises as `record_look` does."""
+        self.record_look(event)
+
     def _press(self, look: Look | Event) -> None:
-        # A quarter full: wake the drainer early. Full, or failing: wait for it, then refuse.
-        self._wake.set()
+        # A quarter full, not counting what is on its way: wake the drainer early, once. Full, or
+        # failing: wait for it, then refuse.
+        waiting = len(self._looks) - self._in_flight
+        if waiting * 4 >= self._buffer and not self._wake.is_set():
+            self._wake.set()
+        if self._failed is None and len(self._looks) < self._buffer:
+            return
         deadline = time.monotonic() + _PATIENCE
         while self._failed is not None or len(self._looks) >= self._buffer:
             if self._failed is not None or time.monotonic() > deadline:

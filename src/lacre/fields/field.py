@@ -42,11 +42,21 @@ from lacre.keys.ports import KeyReader
 from lacre.keys.resolver import Resolver, ScopeHandle, UsableKey
 from lacre.policy.decisions import Decision, Policy
 from lacre.policy.model import Right
-from lacre.sensitive import Mask
+from lacre.sensitive import KeyMaterial, Mask
 
 __all__ = ["Field", "Guard"]
 
 _TENANTS = 1000  # tenants whose derived facts a field keeps at most
+_FORMS = (
+    b"\xc1\x01",
+    b"wQE",
+    b"{",
+    b" ",
+    b"\t",
+    b"\r",
+    b"\n",
+)  # how the binary, text and JSON form of a value begin
+_BINARY = (bytes, bytearray, memoryview)  # a tuple: the union would be made anew for every look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +83,7 @@ class _Tenant:
         self.place = place
         # Index keys are derived from an index root; they live no longer than the root they came
         # from, because they are looked up by the resolved root object itself.
-        self.index_keys: dict[str, tuple[UsableKey, bytes]] = {}
+        self.index_keys: dict[str, tuple[UsableKey, KeyMaterial]] = {}
 
 
 class Field:
@@ -100,7 +110,8 @@ class Field:
             guard.policy.kms_key(
                 guard.policy.scope(KeyKind.INDEX, scheme.class_, "any")
             )  # raises if the class forbids indexes
-        self._tenants: dict[str, _Tenant] = {}
+        self._default_tenant = guard.policy.file.default_tenant
+        self._tenants: dict[str | None, _Tenant] = {}
 
     def __repr__(self) -> str:
         return f"<Field {self.scheme} ({self.scheme.class_})>"
@@ -160,7 +171,11 @@ class Field:
                 Stored(
                     sealed,
                     tuple(
-                        IndexToken(token(derived, index.normalised(value, self._codec), index.bits))
+                        IndexToken(
+                            token(
+                                derived.reveal(), index.normalised(value, self._codec), index.bits
+                            )
+                        )
                         for index, derived in keys
                     ),
                 )
@@ -228,15 +243,19 @@ class Field:
         key_id = b""
         try:
             raw = self._binary(sealed)
-            key_id = core.key_id_of(raw)
+            key_id = bytes(raw[3:19])
             key = self._guard.resolver.to_decrypt(tenant.data, key_id)
-            value = self._decode(core.decrypt(key.material.reveal(), raw, tenant.place.at(text)))
+            value = self._decode(core.decrypt(key.prepared, raw, tenant.place.at(text)))
         except (Tampered, PlaintextFound, KeyUnavailable):
             self._record(
                 Looked, acting, tenant, Decision(Outcome.FAILED, decision.rule), text, key_id
             )
             raise
-        self._record(Looked, acting, tenant, decision, text, key_id)
+        try:
+            self._record(Looked, acting, tenant, decision, text, key_id)
+        except BaseException:
+            del value  # whoever logs the locals of a traceback must not log what was refused
+            raise
         return value if decision.outcome is Outcome.ALLOWED else self._mask(value)
 
     def decrypt_many(self, items: Iterable[tuple[RowId, Any]]) -> list[Any]:
@@ -247,6 +266,10 @@ class Field:
 
     def prefetch(self, sealed: Iterable[Any]) -> None:
         """Resolve the keys these values name, with one query. Values that name none are left alone."""
+        acting = current()
+        decision = self._guard.policy.decide(acting, self.scheme.class_, Right.DECRYPT)
+        if decision.outcome is Outcome.DENIED:
+            return  # no key is unwrapped for a reader who gets nothing; the look says so
         key_ids = set()
         for value in sealed:
             try:
@@ -254,7 +277,7 @@ class Field:
             except (Tampered, PlaintextFound):
                 continue  # its own look says so
         if key_ids:
-            self._guard.resolver.prepare(self._tenant(current()).data, key_ids)
+            self._guard.resolver.prepare(self._tenant(acting).data, key_ids)
 
     def recheck(
         self, items: Sequence[tuple[RowId, Any]], index: BlindIndex, value: Any
@@ -266,22 +289,28 @@ class Field:
         is part of the search and not a look.
         """
         acting = current()
-        self._decided(acting, Right.DECRYPT)
+        decision = self._decided(acting, Right.DECRYPT)
         tenant = self._tenant(acting)
         self.prefetch([sealed for _, sealed in items if sealed is not None])
         wanted = index.normalised(value, self._codec)
         held = []
         for row, sealed in items:
-            if sealed is None:
-                held.append(False)
-                continue
-            raw = self._binary(sealed)
-            key = self._guard.resolver.to_decrypt(tenant.data, core.key_id_of(raw))
-            plain = self._decode(
-                core.decrypt(key.material.reveal(), raw, tenant.place.at(row_text(row)))
-            )
-            held.append(index.normalised(plain, self._codec) == wanted)
+            text = row_text(row)
+            try:
+                held.append(
+                    sealed is not None
+                    and index.normalised(self._opened(sealed, text, tenant), self._codec) == wanted
+                )
+            except (Tampered, PlaintextFound, KeyUnavailable):
+                failed = Decision(Outcome.FAILED, decision.rule)
+                self._record(Looked, acting, tenant, failed, text, b"")
+                raise
         return held
+
+    def _opened(self, sealed: Any, row: str, tenant: _Tenant) -> Any:
+        raw = self._binary(sealed)
+        key = self._guard.resolver.to_decrypt(tenant.data, core.key_id_of(raw))
+        return self._decode(core.decrypt(key.prepared, raw, tenant.place.at(row)))
 
     # Searching
 
@@ -311,7 +340,9 @@ class Field:
         normalised = chosen.normalised(value, self._codec)
         roots = self._guard.resolver.searchable(tenant.index)
         return [
-            IndexToken(token(self._index_key(tenant, chosen, root), normalised, chosen.bits))
+            IndexToken(
+                token(self._index_key(tenant, chosen, root).reveal(), normalised, chosen.bits)
+            )
             for root in roots
         ]
 
@@ -362,17 +393,23 @@ class Field:
         key_id: bytes,
     ) -> None:
         guard = self._guard
+        now = guard.clock()
+        # Look(...) without the detour by way of its keyword arguments, which takes as long as
+        # AES does: this runs for every look.
         guard.recorder.record_look(
-            Look(
-                event,
-                guard.clock(),
-                acting,
-                tenant.name,
-                self._place,
-                decision.outcome,
-                decision.rule,
-                row,
-                key_id,
+            tuple.__new__(
+                Look,
+                (
+                    event,
+                    now,
+                    acting,
+                    tenant.name,
+                    self._place,
+                    decision.outcome,
+                    decision.rule,
+                    row,
+                    key_id,
+                ),
             )
         )
 
@@ -386,22 +423,24 @@ class Field:
         }
 
     def _tenant(self, acting: Acting) -> _Tenant:
-        name = acting.tenant or self._guard.policy.tenant(acting)
-        tenant = self._tenants.get(name)
-        if tenant is None:
-            policy, scheme = self._guard.policy, self.scheme
-            place = FieldPlace(
-                column=scheme.column,
-                store=scheme.store,
-                table=scheme.table,
-                tenant=name,
-                type=self._codec.name,
-            )
-            data = ScopeHandle(policy.scope(KeyKind.DATA, scheme.class_, name))
-            index = ScopeHandle(policy.scope(KeyKind.INDEX, scheme.class_, name))
-            if len(self._tenants) >= _TENANTS:
-                self._tenants.clear()
-            tenant = self._tenants[name] = _Tenant(name, data, index, place)
+        tenant = self._tenants.get(acting.tenant or self._default_tenant)
+        return self._new_tenant(acting) if tenant is None else tenant
+
+    def _new_tenant(self, acting: Acting) -> _Tenant:
+        policy, scheme = self._guard.policy, self.scheme
+        name = policy.tenant(acting)
+        place = FieldPlace(
+            column=scheme.column,
+            store=scheme.store,
+            table=scheme.table,
+            tenant=name,
+            type=self._codec.name,
+        )
+        data = ScopeHandle(policy.scope(KeyKind.DATA, scheme.class_, name))
+        index = ScopeHandle(policy.scope(KeyKind.INDEX, scheme.class_, name))
+        if len(self._tenants) >= _TENANTS:
+            self._tenants.clear()
+        tenant = self._tenants[name] = _Tenant(name, data, index, place)
         return tenant
 
     def _sealed(self, value: Any, row: str, tenant: _Tenant, key: UsableKey) -> bytes | bytearray:
@@ -413,12 +452,12 @@ class Field:
         if isinstance(value, Sealed):
             raise _already(self.scheme)
         payload = self._encode(value)
-        if payload and payload[0] in b"\xc1w{":
+        if payload.startswith(_FORMS):
             self._refuse_encrypted(payload)
         # The salt is drawn here, one call of the kernel's generator for each value: no pool that
         # a fork or a resumed snapshot could share, and no argument that a caller could repeat.
         return core.encrypt(
-            key.material.reveal(),
+            key.prepared,
             key.key_id,
             tenant.place.at(row),
             payload,
@@ -432,14 +471,14 @@ class Field:
         candidates: list[bytes] = [bytes(payload)] if core.looks_encrypted(payload) else []
         for parse in (from_text, from_json_text):
             try:
-                candidates.append(bytes(parse(bytes(payload).decode())))
+                candidates.append(bytes(parse(bytes(payload).decode().strip(" \t\r\n"))))
             except (Tampered, UnicodeDecodeError):
                 continue
         if any(self._guard.store.holds(core.key_id_of(candidate)) for candidate in candidates):
             raise _already(self.scheme)
 
     def _binary(self, sealed: Any) -> Any:
-        if isinstance(sealed, bytes | bytearray | memoryview):
+        if isinstance(sealed, _BINARY):
             if core.looks_encrypted(sealed):
                 return sealed
             if bytes(sealed[:2]) == core.MAGIC_AND_SUITE:
@@ -454,22 +493,24 @@ class Field:
             hint="nothing was decrypted; `lacre protect` encrypts a column in place, and an `encrypted` column takes no plaintext",
         )
 
-    def _index_key(self, tenant: _Tenant, index: BlindIndex, root: UsableKey) -> bytes:
+    def _index_key(self, tenant: _Tenant, index: BlindIndex, root: UsableKey) -> KeyMaterial:
         held = tenant.index_keys.get(index.name)
         if held is not None and held[0] is root:
             return held[1]
         scheme = self.scheme
-        derived = index_key(
-            root.material.reveal(),
-            store=scheme.store,
-            table=scheme.table,
-            column=scheme.column,
-            index=index.name,
-            kind=index.kind,
-            normaliser=index.normaliser,
-            part="",
-            bits=index.bits,
-            version=normaliser(index.normaliser).version,
+        derived = KeyMaterial(
+            index_key(
+                root.material.reveal(),
+                store=scheme.store,
+                table=scheme.table,
+                column=scheme.column,
+                index=index.name,
+                kind=index.kind,
+                normaliser=index.normaliser,
+                part="",
+                bits=index.bits,
+                version=normaliser(index.normaliser).version,
+            )
         )
         tenant.index_keys[index.name] = (root, derived)
         return derived

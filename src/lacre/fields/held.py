@@ -90,4 +90,4 @@ class HeldField(Field):
     def _plain(self, raw: Any, row: RowId) -> bytes:
         tenant = self._tenant(current())
         key = self._guard.resolver.to_decrypt(tenant.data, core.key_id_of(raw))
-        return core.decrypt(key.material.reveal(), raw, tenant.place.at(row_text(row)))
+        return core.decrypt(key.prepared, raw, tenant.place.at(row_text(row)))

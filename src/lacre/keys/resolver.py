@@ -23,7 +23,7 @@ from typing import final
 
 from lacre._core import field
 from lacre._core.canonical import canonical
-from lacre._core.derive import WRAP
+from lacre._core.derive import WRAP, PreparedKey
 from lacre.errors import ConfigurationError, KeyDestroyed, KeyDisabled, KeyNotFound, Tampered
 from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.ports import KeyReader, KeyService
@@ -47,11 +47,12 @@ class CacheLimits:
 class UsableKey:
     """An authenticated, unwrapped key, until *expires* on the resolver's clock."""
 
-    __slots__ = ("expires", "key_id", "material", "version")
+    __slots__ = ("expires", "key_id", "material", "prepared", "version")
 
     def __init__(self, key_id: bytes, material: KeyMaterial, expires: float, version: int) -> None:
         self.key_id = key_id
         self.material = material
+        self.prepared = PreparedKey(material.reveal())  # what values are encrypted with
         self.expires = expires
         self.version = version
 
