@@ -175,7 +175,13 @@ def move(
     present = states.get(store, table, column)
     if present is not None and present.class_ != class_:
         raise MisuseError(f"{table}.{column} is of class {present.class_!r}, not {class_!r}")
-    if present is not None and present.state is to and present.signer == signer.fingerprint:
+    # Ed25519 signs one message in one way, so a row that somebody forged is replaced by a real one.
+    if (
+        present is not None
+        and present.state is to
+        and present.signer == signer.fingerprint
+        and present.signature == signer.sign(present.signed_bytes())
+    ):
         return present
     row = ColumnStateRow(
         store=store,

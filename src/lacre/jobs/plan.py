@@ -413,7 +413,8 @@ def _survey(
         if request.name in types
     }
     chosen = [surveys[name] for name in surveys]
-    where = [quoted(name) for name in catalogue.cursor]
+    # Rows are shown by the key their owner knows them by.
+    where = [quoted(name) for name in (catalogue.cursor if key.added else key.columns)]
     wanted = ", ".join([*where, *(quoted(name) for name in surveys)])
     rows, unreadable = 0, False
     for row in catalogue.connection.execute(f"SELECT {wanted} FROM {quoted(catalogue.table)}"):
