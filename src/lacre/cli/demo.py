@@ -473,6 +473,6 @@ def _as_support(lacre: Lacre, session: Session) -> object:
 
 
 def _raw(session: Session, key: int) -> dict[str, bytes]:
-    columns = [sa.column(name) for name in _COLUMNS]
+    columns: list[sa.ColumnClause[bytes]] = [sa.column(name) for name in _COLUMNS]
     query = sa.select(*columns).select_from(sa.table("customers")).where(sa.column("id") == key)
     return dict(zip(_COLUMNS, session.connection().execute(query).one(), strict=True))

@@ -60,6 +60,8 @@ def protect(
             raise ConfigurationError(
                 f"lacre.toml has no store {store!r}", hint=f"add [stores.{store}]"
             )
+        for request in requests:
+            operator.lacre.policy.class_(request.class_)  # also before a dry run: raises where there is none
         decided = plan(path, table_name, requests, store=store)
         if dry_run and as_json:
             data(_plan_data(decided))
