@@ -234,7 +234,7 @@ WRONG: dict[type, list[Any]] = {
     bool: [None, 1, 0, "True", b"\x01"],
     uuid.UUID: [None, str(uuid.UUID(int=1)), bytes(16), 1],
     dict: [{1: "a"}, {"a": (1,)}, {"a": math.nan}, {"a": -math.inf}, {"a": {1}}, {"a": "\ud800"}, {"\ud800": 1}, {"a": Decimal(1)}, {"a": b"x"}, {"a": Text("x")}, {"a": Level.LOW}, {Text("a"): 1}, (1,)],
-    list: [[object()], [(1,)], [math.inf]],
+    list: [[dt.timedelta(1)], [(1,)], [math.inf]],
     Plan: [None, "free", "FREE", Level.LOW, 1],
     Rights: [Rights.READ | Rights.WRITE, Rights(0), 3],
 }  # fmt: skip
