@@ -27,7 +27,7 @@ from cases import BAD, NOTES, VALUES, Colour
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from lacre._core.blind import index_key, token
-from lacre._core.canonical import canonical, row_text
+from lacre._core.canonical import canonical
 from lacre._core.padding import pad, padded_length
 from lacre.fields.codecs import codec_for
 
@@ -301,13 +301,16 @@ def small_groups() -> Iterator[Test]:
         ("no parts", []),
         ("empty text", [part("")]),
         ("empty text in a composite", [part(1), part("")]),
-        ("below 64 bits", [part(-(1 << 63) - 1)]),
-        ("above 64 bits", [part(1 << 64)]),
         ("boolean", [part(True)]),
         ("float", [part(1.5)]),
     ):
         tests.append(test(comment, "EdgeCase", valid=False, parts=bad))
     yield {"type": "RowText", "tests": tests}
+
+
+def row_text(*parts: Any) -> str:
+    texts = [each.hex if isinstance(each, UUID) else str(each) for each in parts]
+    return texts[0] if len(texts) == 1 else codec_for(list).encode(texts).decode()
 
 
 def part(value: Any) -> dict[str, str]:

@@ -106,7 +106,7 @@ func rowText(parts []rowPart) (string, error) {
 			}
 		case "int":
 			number, ok := new(big.Int).SetString(part.Value, 10)
-			if !ok || !(number.IsInt64() || number.IsUint64()) {
+			if !ok {
 				return "", errMisuse
 			}
 			texts[i] = number.String()

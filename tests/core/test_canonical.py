@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One byte string for one map, and the text of row ids."""
+"""One byte string for one map."""
 
 import random
 import struct
-from typing import Any
-from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lacre._core.canonical import FieldPlace, canonical, row_text
+from lacre._core.canonical import FieldPlace, canonical
 from lacre.errors import MisuseError
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -119,29 +117,3 @@ def test_a_refused_text_is_not_quoted() -> None:
 
     assert "canary" not in str(caught.value)
     assert caught.value.__suppress_context__
-
-
-def test_row_texts() -> None:
-    """Each kind of primary key has the specified text."""
-
-    assert row_text(UUID(int=255)) == "0" * 30 + "ff"
-    assert row_text(0) == "0"
-    assert row_text(-12) == "-12"
-    assert row_text("Ána ") == "Ána "
-    assert row_text(7, "Á", UUID(int=1)) == '["7","Á","00000000000000000000000000000001"]'
-
-
-@given(keys=st.lists(st.lists(TEXTS.filter(bool), min_size=2, max_size=4), min_size=2, max_size=2))
-def test_composite_rows_do_not_collide(keys: list[list[str]]) -> None:
-    """Two composite keys have one text only if they are equal, whatever their parts contain."""
-    one, other = keys
-
-    assert (row_text(*one) == row_text(*other)) == (one == other)
-
-
-@pytest.mark.parametrize("parts", [(), ("",), (True,), (1.5,), (b"x",), (None,), (1 << 64,), (-(1 << 63) - 1,), (1, "")])  # fmt: skip
-def test_refuses_what_has_no_row_text(parts: tuple[Any, ...]) -> None:
-    """What two databases might spell differently, or is no id, has no text."""
-
-    with pytest.raises(MisuseError):
-        row_text(*parts)

@@ -15,7 +15,7 @@ import pytest
 
 from lacre._core import field
 from lacre._core.blind import index_key, token
-from lacre._core.canonical import canonical, row_text
+from lacre._core.canonical import canonical
 from lacre._core.derive import WRAP, PreparedKey, expand
 from lacre._core.padding import padded_length
 from lacre._core.textform import (
@@ -26,8 +26,9 @@ from lacre._core.textform import (
     to_json_text,
     to_text,
 )
-from lacre.errors import MisuseError, Tampered
+from lacre.errors import InvalidValue, MisuseError, Tampered
 from lacre.fields.codecs import Codec, codec_for
+from lacre.fields.rows import row_text
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, state_mac
 from lacre.sensitive import KeyMaterial
 
@@ -201,7 +202,8 @@ def run_row_text(_: dict[str, Any], test: dict[str, Any]) -> bool:
         "float": float,
         "bool": lambda text: text == "True",
     }
-    return row_text(*(read[part["type"]](part["value"]) for part in test["parts"])) == test["row"]
+    parts = [read[part["type"]](part["value"]) for part in test["parts"]]
+    return row_text(parts[0] if len(parts) == 1 else parts) == test["row"]
 
 
 RUNNERS = {
@@ -219,7 +221,13 @@ RUNNERS = {
 }
 
 # What a refusal is: bytes from outside are Tampered, a caller's arguments are MisuseError.
-REFUSALS = {"FieldDecrypt": Tampered, "Wrap": Tampered, "TextForm": Tampered, "JsonForm": Tampered}
+REFUSALS = {
+    "FieldDecrypt": Tampered,
+    "Wrap": Tampered,
+    "TextForm": Tampered,
+    "JsonForm": Tampered,
+    "RowText": InvalidValue,
+}
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,14 @@
 One byte string for one map of strings: the AWS Encryption SDK's context serialisation.
 
 Implements ``spec/field-format.md``, section "Canonical maps". Does not normalise Unicode, does
-not read maps back, and knows no key's meaning except those of a field context. `row_text` is
-the section "Row ids".
+not read maps back, and knows no key's meaning except those of a field context.
 """
 
-import json
 from collections.abc import Mapping
-from uuid import UUID
 
 from lacre.errors import MisuseError
 
-__all__ = ["FieldPlace", "canonical", "row_text"]
+__all__ = ["FieldPlace", "canonical"]
 
 
 def canonical(pairs: Mapping[str, str]) -> bytes:
@@ -67,36 +64,6 @@ class FieldPlace:
         if not 0 < size <= 0xFFFF:
             raise MisuseError("a row id is 1 to 65535 bytes of text")
         return b"".join((self._before, size.to_bytes(2, "big"), text, self._after))
-
-
-def row_text(*parts: UUID | int | str) -> str:
-    """
-    Return the text of a row id: one part of a simple key, all parts in order of a composite one.
-
-    Raises:
-        MisuseError: a part that has no row id text (a bool, a float, bytes, an empty string).
-    """
-    texts = [_part_text(part) for part in parts]
-    if not texts:
-        raise MisuseError("a row id has at least one part")
-    return (
-        texts[0]
-        if len(texts) == 1
-        else json.dumps(texts, separators=(",", ":"), ensure_ascii=False)
-    )
-
-
-def _part_text(part: UUID | int | str) -> str:
-    if isinstance(part, UUID):
-        return part.hex
-    # Exactly int: True would be the text of nothing, and an IntEnum is stored as the database says.
-    if type(part) is int and -(1 << 63) <= part < 1 << 64:
-        return str(part)
-    if isinstance(part, str) and part:
-        return str.__str__(part)
-    raise MisuseError(
-        f"a row id is a UUID, an int of 64 bits or a text that is not empty, not a {type(part).__name__}"
-    )
 
 
 def _utf8(text: str) -> bytes:
