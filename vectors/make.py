@@ -297,13 +297,7 @@ def small_groups() -> Iterator[Test]:
         ('"\\\n\u0001\u007f\u2028é', 1),
     ]
     tests = [test(ascii(key)[:60], "Normal", valid=True, parts=[part(each) for each in key], row=row_text(*key)) for key in keys]
-    for comment, bad in (
-        ("no parts", []),
-        ("empty text", [part("")]),
-        ("empty text in a composite", [part(1), part("")]),
-        ("boolean", [part(True)]),
-        ("float", [part(1.5)]),
-    ):
+    for comment, bad in (("no parts", []), ("empty text", [part("")]), ("empty text in a composite", [part(1), part("")]), ("boolean", [part(True)]), ("float", [part(1.5)])):
         tests.append(test(comment, "EdgeCase", valid=False, parts=bad))
     yield {"type": "RowText", "tests": tests}
 
