@@ -83,7 +83,7 @@ class HeldField(Field):
         roots = self._guard.resolver.searchable(tenant.index)[1:]
         normalised = index.normalised(value, self._codec) if roots else b""
         return [
-            IndexToken(token(self._index_key(tenant, index, root), normalised, index.bits))
+            IndexToken(token(self._index_key(tenant, index, root).reveal(), normalised, index.bits))
             for root in roots
         ]
 
