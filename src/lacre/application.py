@@ -7,7 +7,8 @@ that need them. Decides nothing itself.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -15,7 +16,8 @@ from lacre.audit.recorder import Recorder, Sink
 from lacre.context import acting_as
 from lacre.errors import ConfigurationError
 from lacre.fields.column_state import ColumnState, ColumnStates, state_of
-from lacre.fields.field import Field, Guard
+from lacre.fields.field import Field
+from lacre.fields.guard import Guard
 from lacre.fields.index import BlindIndex
 from lacre.fields.scheme import Scheme
 from lacre.keys.hierarchy import KeyKind, KeyRow, Scope
@@ -37,6 +39,8 @@ __all__ = ["Lacre", "Store"]
 class Store(KeyTable, ColumnStates, Protocol):
     """A key store as an application needs it: rows of keys and states of columns."""
 
+    def close(self) -> None: ...
+
 
 class Lacre:
     """
@@ -50,6 +54,8 @@ class Lacre:
         services: a key service for each URI scheme.
         sink: where evidence goes.
         signers: whose signatures on column states are believed.
+        clock: in seconds, for the age of cached keys and the time of events; the system's two
+            clocks by default.
     """
 
     def __init__(
@@ -60,9 +66,10 @@ class Lacre:
         services: Mapping[str, KeyService],
         sink: Sink,
         signers: Sequence["PublicIdentity"] = (),
+        clock: Callable[[], float] | None = None,
     ) -> None:
         if policy.file.env != "test":
-            for part in (store, sink, *services.values()):
+            for part in (store, sink, clock, *services.values()):
                 if getattr(part, "for_tests_only", False):
                     raise ConfigurationError(
                         f'{type(part).__name__} of lacre.testing is for env = "test" only',
@@ -79,9 +86,14 @@ class Lacre:
             services=services,
             kms_key=policy.kms_key,
             limits=CacheLimits(age=settings.cache.age, entries=settings.cache.entries),
+            clock=clock or time.monotonic,
         )
         self.guard = Guard(
-            policy=policy, resolver=self.resolver, recorder=self.recorder, store=store
+            policy=policy,
+            resolver=self.resolver,
+            recorder=self.recorder,
+            store=store,
+            clock=clock or time.time,
         )
 
     def __repr__(self) -> str:
@@ -247,9 +259,17 @@ class Lacre:
         )
 
     def close(self) -> None:
-        """Drain the recorder and drop every cached key."""
-        self.recorder.close()
-        self.resolver.forget()
+        """
+        Drain the recorder, drop every cached key, close the key store.
+
+        Raises:
+            EvidenceUnavailable: looks could not be written; the rest is done all the same.
+        """
+        try:
+            self.recorder.close()
+        finally:
+            self.resolver.forget()
+            self.store.close()
 
     def __enter__(self) -> Self:
         return self

@@ -10,20 +10,15 @@ Does no SQL and does not know how a row is stored: the caller names the row.
 """
 
 import os
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from lacre._core import field as core
 from lacre._core.blind import index_key, token
-from lacre._core.canonical import FieldPlace
 from lacre._core.textform import from_json, from_json_text, from_text, to_json, to_text
-from lacre.audit.events import Look, Looked, Outcome, Searched, Written
-from lacre.audit.recorder import Recorder
-from lacre.context import Acting, current
+from lacre.audit.events import Looked, Outcome, Searched, Written
+from lacre.context import current
 from lacre.errors import (
-    AccessDenied,
     AlreadyEncrypted,
     KeyUnavailable,
     MaskWritten,
@@ -31,22 +26,19 @@ from lacre.errors import (
     Tampered,
     UnsupportedQuery,
 )
+from lacre.fields.guard import Guarded, TenantFacts
 from lacre.fields.index import BlindIndex
-from lacre.fields.masks import mask as mask_named
 from lacre.fields.normalisers import normaliser
 from lacre.fields.rows import RowId, row_text
 from lacre.fields.scheme import Scheme
 from lacre.fields.stored import IndexToken, Sealed, Stored
-from lacre.keys.hierarchy import KeyKind
-from lacre.keys.ports import KeyReader
-from lacre.keys.resolver import Resolver, ScopeHandle, UsableKey
-from lacre.policy.decisions import Decision, Policy
+from lacre.keys.resolver import UsableKey
+from lacre.policy.decisions import Decision
 from lacre.policy.model import Right
 from lacre.sensitive import KeyMaterial, Mask
 
-__all__ = ["Field", "Guard"]
+__all__ = ["Field"]
 
-_TENANTS = 1000  # tenants whose derived facts a field keeps at most
 _FORMS = (
     b"\xc1\x01",
     b"wQE",
@@ -59,34 +51,7 @@ _FORMS = (
 _BINARY = (bytes, bytearray, memoryview)  # a tuple: the union would be made anew for every look
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guard:
-    """What every field of one application shares: policy, keys and evidence."""
-
-    policy: Policy
-    resolver: Resolver
-    recorder: Recorder
-    store: KeyReader
-    clock: Callable[[], float] = time.time
-
-
-@final
-class _Tenant:
-    """What a field derives once for each tenant."""
-
-    __slots__ = ("data", "index", "index_keys", "name", "place")
-
-    def __init__(self, name: str, data: ScopeHandle, index: ScopeHandle, place: FieldPlace) -> None:
-        self.name = name
-        self.data = data
-        self.index = index
-        self.place = place
-        # Index keys are derived from an index root; they live no longer than the root they came
-        # from, because they are looked up by the resolved root object itself.
-        self.index_keys: dict[str, tuple[UsableKey, KeyMaterial]] = {}
-
-
-class Field:
+class Field(Guarded):
     """
     One encrypted field of an application; `Lacre.field` makes it.
 
@@ -94,27 +59,6 @@ class Field:
     `NoTenant` where nobody does; `AccessDenied` where the policy says no; `EvidenceUnavailable`
     where it could not be recorded; and the `KeyUnavailable` family where the key cannot be had.
     """
-
-    def __init__(self, guard: Guard, scheme: Scheme) -> None:
-        self.scheme = scheme
-        self._guard = guard
-        self._codec = scheme.codec
-        self._encode = self._codec.encode
-        self._decode = self._codec.decode
-        self._padded = self._codec.padded if scheme.padded is None else scheme.padded
-        self._place = scheme.place
-        declared = guard.policy.class_(scheme.class_)
-        self._mask = mask_named(scheme.mask or declared.mask)
-        self._hidden = mask_named("hidden")
-        if scheme.indexes:
-            guard.policy.kms_key(
-                guard.policy.scope(KeyKind.INDEX, scheme.class_, "any")
-            )  # raises if the class forbids indexes
-        self._default_tenant = guard.policy.file.default_tenant
-        self._tenants: dict[str | None, _Tenant] = {}
-
-    def __repr__(self) -> str:
-        return f"<Field {self.scheme} ({self.scheme.class_})>"
 
     # Writing
 
@@ -307,7 +251,7 @@ class Field:
                 raise
         return held
 
-    def _opened(self, sealed: Any, row: str, tenant: _Tenant) -> Any:
+    def _opened(self, sealed: Any, row: str, tenant: TenantFacts) -> Any:
         raw = self._binary(sealed)
         key = self._guard.resolver.to_decrypt(tenant.data, core.key_id_of(raw))
         return self._decode(core.decrypt(key.prepared, raw, tenant.place.at(row)))
@@ -355,95 +299,9 @@ class Field:
 
     # Inside
 
-    def _decided(self, acting: Acting, right: Right) -> Decision:
-        decision = self._guard.policy.decide(acting, self.scheme.class_, right)
-        if decision.outcome is not Outcome.ALLOWED:
-            tenant = self._tenant(acting)
-            self._record(
-                Looked if right is Right.DECRYPT else Written,
-                acting,
-                tenant,
-                Decision(Outcome.DENIED, decision.rule),
-                "",
-                b"",
-            )
-            raise self._refusal(acting, str(right), decision)
-        return decision
-
-    def _denied(self, acting: Acting, tenant: _Tenant, decision: Decision, row: str) -> Mask:
-        self._record(Looked, acting, tenant, decision, row, b"")
-        if self._guard.policy.class_(self.scheme.class_).denied == "mask":
-            return self._hidden(None)
-        raise self._refusal(acting, "decrypt", decision)
-
-    def _refusal(self, acting: Acting, verb: str, decision: Decision) -> AccessDenied:
-        roles = ", ".join(sorted(acting.roles)) or "no role"
-        return AccessDenied(
-            f"{acting.principal} ({roles}) may not {verb} {self.scheme} (class {self.scheme.class_}) for {acting.purpose}",
-            hint=f"the policy's rule: {decision.rule}",
-        )
-
-    def _record(
-        self,
-        event: type[Looked | Written],
-        acting: Acting,
-        tenant: _Tenant,
-        decision: Decision,
-        row: str,
-        key_id: bytes,
-    ) -> None:
-        guard = self._guard
-        now = guard.clock()
-        # Look(...) without the detour by way of its keyword arguments, which takes as long as
-        # AES does: this runs for every look.
-        guard.recorder.record_look(
-            tuple.__new__(
-                Look,
-                (
-                    event,
-                    now,
-                    acting,
-                    tenant.name,
-                    self._place,
-                    decision.outcome,
-                    decision.rule,
-                    row,
-                    key_id,
-                ),
-            )
-        )
-
-    def _who(self, acting: Acting, tenant: _Tenant) -> dict[str, Any]:
-        return {
-            "time": self._guard.clock(),
-            "principal": acting.principal,
-            "roles": tuple(sorted(acting.roles)),
-            "purpose": acting.purpose,
-            "tenant": tenant.name,
-        }
-
-    def _tenant(self, acting: Acting) -> _Tenant:
-        tenant = self._tenants.get(acting.tenant or self._default_tenant)
-        return self._new_tenant(acting) if tenant is None else tenant
-
-    def _new_tenant(self, acting: Acting) -> _Tenant:
-        policy, scheme = self._guard.policy, self.scheme
-        name = policy.tenant(acting)
-        place = FieldPlace(
-            column=scheme.column,
-            store=scheme.store,
-            table=scheme.table,
-            tenant=name,
-            type=self._codec.name,
-        )
-        data = ScopeHandle(policy.scope(KeyKind.DATA, scheme.class_, name))
-        index = ScopeHandle(policy.scope(KeyKind.INDEX, scheme.class_, name))
-        if len(self._tenants) >= _TENANTS:
-            self._tenants.clear()
-        tenant = self._tenants[name] = _Tenant(name, data, index, place)
-        return tenant
-
-    def _sealed(self, value: Any, row: str, tenant: _Tenant, key: UsableKey) -> bytes | bytearray:
+    def _sealed(
+        self, value: Any, row: str, tenant: TenantFacts, key: UsableKey
+    ) -> bytes | bytearray:
         if isinstance(value, Mask):
             raise MaskWritten(
                 f"a mask was written to {self.scheme}",
@@ -493,7 +351,7 @@ class Field:
             hint="nothing was decrypted; `lacre protect` encrypts a column in place, and an `encrypted` column takes no plaintext",
         )
 
-    def _index_key(self, tenant: _Tenant, index: BlindIndex, root: UsableKey) -> KeyMaterial:
+    def _index_key(self, tenant: TenantFacts, index: BlindIndex, root: UsableKey) -> KeyMaterial:
         held = tenant.index_keys.get(index.name)
         if held is not None and held[0] is root:
             return held[1]
