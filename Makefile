@@ -31,7 +31,7 @@ lint: .venv-test/.stamp  ## ruff, mypy and the floors
 # Go keeps its cache in the checkout: HOME may be unset, or not ours to write to.
 PYTEST = PATH="$$(scripts/find-go --install):$$PATH" \
 	GOTOOLCHAIN=local GOFLAGS=-mod=mod GOPROXY=off GOCACHE="$(CURDIR)/.cache/go" GOPATH="$(CURDIR)/.cache/gopath" \
-	LACRE_BARE_PYTHON="$(CURDIR)/.venv-bare/bin/python" \
+	BARE_PYTHON="$(CURDIR)/.venv-bare/bin/python" \
 	$(TEST) -m pytest -n 2
 
 test: .venv-test/.stamp .venv-bare/.stamp lint  ## every check and test; where Go is missing it is installed, which takes root

@@ -18,7 +18,7 @@ except ConfigurationError as error:
 
 @pytest.fixture(scope="module")
 def bare() -> Path:
-    named = os.environ.get("LACRE_BARE_PYTHON", "")
+    named = os.environ.get("BARE_PYTHON", "")
     if not named or not Path(named).exists():
         pytest.fail("there is no environment without extras: run make test", pytrace=False)
     return Path(named)
