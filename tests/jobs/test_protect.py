@@ -21,7 +21,9 @@ from lacre.jobs.passes import Pace
 from lacre.jobs.protect import protect
 from lacre.jobs.residue import find_plaintext
 from lacre.jobs.sqlite_schema import quoted
+from lacre.jobs.switch import clean
 from lacre.jobs.unprotect import unprotect
+from lacre.sensitive import Mask
 from tests.jobs.double import (
     FileStates,
     FixedKeyField,
@@ -604,3 +606,90 @@ def test_five_thousand_rows_of_five_columns_are_a_matter_of_seconds(tmp_path):
     run(protect, tmp_path, path, "t", "a:pii:email b:pii:name c:pii:exact d:pii e:pii")
 
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("job", [protect, unprotect])
+def test_a_mask_is_never_written_into_the_table(tmp_path, job):
+    """An operator whom the policy gives masks is refused; no mask takes a value's place."""
+    path = people(tmp_path)
+    if job is unprotect:
+        run(protect, tmp_path, path, "t", "v:pii")
+
+    class Masking(FixedKeyField):
+        def decrypt_many(self, items):
+            return [Mask("***") for _ in items]
+
+    with pytest.raises(AccessDenied, match="masks"):
+        job(
+            path,
+            "t",
+            requests("v:pii"),
+            fields=lambda column: Masking("t", column),
+            authority=authority(tmp_path / "states"),
+        )
+    run(job, tmp_path, path, "t", "v:pii")
+    rows = readable(path, "t") if job is protect else plain(path, "t")
+    assert rows == [(f"{n}", f"value number {n}", 0) for n in range(7)]
+
+
+def test_a_token_of_something_else_is_found(tmp_path):
+    """Verification computes every token again: a wrong one would hide its row from every search."""
+    path = people(tmp_path)
+    half_done(tmp_path, path, phase="verify")
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE t SET v_bidx = (SELECT v_bidx FROM t WHERE id = '1') WHERE id = '2'")
+    connection.commit()
+    connection.close()
+
+    with pytest.raises(Tampered) as stopped:
+        run(protect, tmp_path, path, "t", "v:pii:exact")
+    assert stopped.value.__notes__ == ["v of row 2: its two forms are not the same value"]
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_plaintext_that_others_deleted_before_is_gone_too(tmp_path, journal):
+    """Pages that a program freed without overwriting them are not in the file any more."""
+    path = database(
+        tmp_path,
+        "CREATE TABLE t (id TEXT PRIMARY KEY, v TEXT)",
+        "CREATE TABLE kept (x)",
+        journal=journal,
+    )
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA secure_delete=OFF")
+    secrets = [f"deleted long ago {n}" for n in range(2000)]
+    connection.executemany(
+        "INSERT INTO t VALUES (?, ?)", [(f"{n}", secret) for n, secret in enumerate(secrets)]
+    )
+    connection.commit()
+    connection.execute("DELETE FROM t WHERE CAST(id AS INT) > 10")
+    connection.commit()
+    if journal == "wal":
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+
+    assert find_plaintext(path, secrets).values_found > 1000
+    run(protect, tmp_path, path, "t", "v:pii")
+    assert find_plaintext(path, secrets).clean
+
+
+def test_a_reader_with_an_old_snapshot_is_waited_for_and_then_named(tmp_path):
+    """While a reader keeps the log's old pages alive, the job does not claim that they are gone."""
+    path = database(
+        tmp_path,
+        "CREATE TABLE t (id TEXT PRIMARY KEY, v TEXT)",
+        "INSERT INTO t VALUES ('a', 'secret value')",
+        journal="wal",
+    )
+    writer = sqlite3.connect(path)
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM t").fetchall()
+    connection = sqlite3.connect(path, isolation_level=None, timeout=0)
+    times = iter(range(100))
+    with pytest.raises(ConfigurationError, match="old copy"):
+        clean(connection, wait=2.0, clock=lambda: float(next(times)), sleep=lambda _: None)
+    reader.execute("COMMIT")
+    clean(connection, wait=0.0)
+    for one in (writer, reader, connection):
+        one.close()

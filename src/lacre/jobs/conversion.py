@@ -9,9 +9,10 @@ the field that encrypts, as a `ProtectedField`, and is acting while it runs.
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from lacre.errors import InvalidValue, Tampered
+from lacre.errors import AccessDenied, InvalidValue, Tampered
 from lacre.jobs.plan import PlannedColumn
-from lacre.jobs.sqlite_values import Stored
+from lacre.jobs.sqlite_values import Form, Stored
+from lacre.sensitive import Mask
 
 __all__ = ["Conversion", "Decrypting", "Encrypting", "Made", "ProtectedField"]
 
@@ -94,7 +95,7 @@ class Encrypting:
                 [(rows[row][0], _as_bytes(ciphertexts[row])) for row in filled]
             )
             for row, value in zip(filled, opened, strict=True):
-                if not _identical(form.write(value), rows[row][1][at]):
+                if not _identical(_written(column, form, value), rows[row][1][at]):
                     raise _differs(column, rows[row][0])
             place += 1
             if column.normaliser:
@@ -134,12 +135,15 @@ class Decrypting:
 
     def convert(self, rows: Rows) -> list[list[Stored]]:
         made: list[list[Stored]] = [[] for _ in rows]
-        for at, (_, field, form) in enumerate(self._columns):
+        for at, (column, field, form) in enumerate(self._columns):
             filled = [row for row, (_, values) in enumerate(rows) if values[at] is not None]
             opened = field.decrypt_many(
                 [(rows[row][0], _as_bytes(rows[row][1][at])) for row in filled]
             )
-            by_row = {row: form.write(value) for row, value in zip(filled, opened, strict=True)}
+            by_row = {
+                row: _written(column, form, value)
+                for row, value in zip(filled, opened, strict=True)
+            }
             for row, targets in enumerate(made):
                 targets.append(by_row.get(row))
         return made
@@ -150,6 +154,17 @@ class Decrypting:
             for (column, _, _), one, other in zip(self._columns, expected, found, strict=True):
                 if not _identical(one, other):
                     raise _differs(column, name)
+
+
+def _written(column: PlannedColumn, form: Form, value: object) -> Stored:
+    # Where the policy gives a reader masks, a field returns them like values. One written into
+    # the table would replace the value it hides.
+    if isinstance(value, Mask):
+        raise AccessDenied(
+            f"whoever runs this job gets masks of class {column.class_!r}, and has to decrypt it",
+            hint="give the operator's role the right to decrypt this class, for the job's time",
+        )
+    return form.write(value)
 
 
 def _identical(one: Stored, other: Stored) -> bool:
