@@ -226,19 +226,27 @@ def _grouped(looks: Iterable[Look | Event]) -> Iterable[Event]:
     # One event per principal, column and outcome of a drain, with every row in it: a report
     # over ten thousand rows is one line of evidence and not ten thousand.
     alike: dict[tuple[Any, ...], list[Look]] = {}
+    last: Look | None = None
     for look in looks:
         if isinstance(look, Event):
             yield look
             continue
-        event, _, acting, tenant, place, outcome, rule, _, used = look
-        # By the identity of acting and place, which the looks keep alive: comparing what they
-        # say costs as much as the look did, so that is done once for each set of these.
-        key = (event, id(acting), tenant, id(place), outcome, rule, used)
-        held = alike.get(key)
-        if held is None:
-            alike[key] = [look]
-        else:
-            held.append(look)
+        # By identity first, most looks being like the one before: comparing what acting and place
+        # say costs as much as the look did, so it is done once for each set of alike ones.
+        if (
+            last is None
+            or look.acting is not last.acting
+            or look.place is not last.place
+            or look.key != last.key
+            or look.rule is not last.rule
+            or look.outcome is not last.outcome
+            or look.tenant is not last.tenant
+            or look.event is not last.event
+        ):
+            event, _, acting, tenant, place, outcome, rule, _, used = last = look
+            key = (event, id(acting), tenant, id(place), outcome, rule, used)
+            held = alike.setdefault(key, [])
+        held.append(look)
     groups: dict[tuple[Any, ...], list[Look]] = {}
     for some in alike.values():
         event, _, acting, tenant, place, outcome, rule, _, used = some[0]
