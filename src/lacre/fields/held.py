@@ -2,8 +2,8 @@
 """
 A field whose values are held by objects: what an ORM needs besides `Field`.
 
-Looks are decided and recorded as everywhere. `opens` and `holds` decrypt without handing anything
-out: they answer a question of the unit of work, not of a principal, so they are no looks.
+Looks are decided and recorded as everywhere. `holds` and `reopened` decrypt for the unit of work,
+which encrypts anew or leaves alone; they hand nothing to a principal, so they are no looks.
 """
 
 from typing import Any
@@ -48,15 +48,16 @@ class HeldField(Field):
             AccessDenied: the principal may not decrypt, so it cannot move the row either.
         """
         self._decided(current(), Right.DECRYPT)
-        return self.decrypt(raw, row=row)
+        return self.look_at_stored(raw, row=row)
 
-    def opens(self, raw: Any, *, row: RowId) -> bool:
-        """Whether *raw* is a value of this field and *row*. Hands nothing out."""
-        try:
-            self._plain(raw, row)
-        except Tampered:
-            return False
-        return True
+    def reopened(self, raw: Any, *, row: RowId) -> Any:
+        """
+        Return the value of *raw*, to be encrypted anew in the same place.
+
+        Raises:
+            Tampered: it is not a value of this field and *row*.
+        """
+        return self._decode(self._plain(raw, row))
 
     def holds(self, raw: Any, value: Any, *, row: RowId) -> bool:
         """
@@ -88,6 +89,8 @@ class HeldField(Field):
         ]
 
     def _plain(self, raw: Any, row: RowId) -> bytes:
+        if not isinstance(raw, bytes | bytearray | memoryview):
+            raise Tampered  # plaintext that somebody put there
         tenant = self._tenant(current())
         key = self._guard.resolver.to_decrypt(tenant.data, core.key_id_of(raw))
         return core.decrypt(key.prepared, raw, tenant.place.at(row_text(row)))

@@ -104,6 +104,13 @@ def _look(attribute: SealedAttribute, instance: Any, held: SealedValue) -> Any:
     return field.look_at_stored(held.raw, row=row_of_identity(state.mapper, state))
 
 
+def _assigned(value: Any, old: Any) -> SealedValue:
+    held = SealedValue(pending=value, has_pending=True)
+    if isinstance(old, SealedValue):
+        held.binding = old.binding  # a detached object is looked at as before
+    return held
+
+
 def _on_set(target: Any, value: Any, old: Any, initiator: Any) -> Any:
     if value is None:
         return None
@@ -114,15 +121,13 @@ def _on_set(target: Any, value: Any, old: Any, initiator: Any) -> Any:
         )
     if isinstance(value, SealedValue):
         # `merge` hands the state of one object to another of the same identity. The flush
-        # checks that it opens in its new place.
-        return (
-            old
-            if value == old
-            else SealedValue(value.raw, pending=value.pending, has_pending=value.has_pending)
-        )
+        # checks that a ciphertext opens in its new place.
+        if not value.has_pending:
+            return old if value == old else SealedValue(value.raw)
+        value = value.pending
     if isinstance(old, SealedValue) and _is_unchanged(target, initiator.key, value, old):
         return old
-    return SealedValue(pending=value, has_pending=True)
+    return _assigned(value, old)
 
 
 def _is_unchanged(target: Any, key: str, value: Any, old: SealedValue) -> bool:

@@ -7,19 +7,17 @@ The tie is in ``session.info``: no registry, so two applications in one process 
 
 from typing import Any, Protocol
 
-from sqlalchemy.orm import Session, object_session
+from sqlalchemy.orm import object_session
 
 from lacre.audit.recorder import Recorder
 from lacre.errors import ConfigurationError
 from lacre.fields.column_state import ColumnState
-from lacre.fields.field import Guard
+from lacre.fields.guard import Guard
 from lacre.fields.held import HeldField
 from lacre.fields.scheme import Scheme
 from lacre.sqlalchemy.types import SealedValue
 
-__all__ = ["ROWS", "Application", "Binding", "binding_of"]
-
-ROWS = "lacre_rows"  # in session.info: rows written by the flush under way, by field
+__all__ = ["Application", "Binding", "binding_of"]
 
 
 class Application(Protocol):
@@ -45,11 +43,18 @@ class Binding:
         Return the field of an encrypted property.
 
         Raises:
-            ConfigurationError: the column's present state is not `encrypted`.
+            ConfigurationError: lacre.toml has no such class or store, or the column's present
+                state is not `encrypted`.
         """
         field = self._fields.get(prop)
         if field is None:
             scheme = prop.scheme
+            stores = self.application.guard.policy.file.stores
+            if scheme.store not in stores:
+                raise ConfigurationError(
+                    f"lacre.toml has no store {scheme.store!r}",
+                    hint=f"add [stores.{scheme.store}], or name one of {sorted(stores)}",
+                )
             state = self.application.column_state(scheme)
             if state is not ColumnState.ENCRYPTED:
                 raise ConfigurationError(
@@ -70,12 +75,6 @@ class Binding:
             ):
                 return field.scheme
         return None
-
-    def wrote(self, target: Any, field: HeldField, row: str) -> None:
-        """Note a write, whose event is made when the flush is over."""
-        session = Session.object_session(target)
-        if session is not None:
-            session.info.setdefault(ROWS, {}).setdefault(field, []).append(row)
 
 
 def binding_of(instance: Any, held: SealedValue | None = None) -> Any:

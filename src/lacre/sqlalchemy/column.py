@@ -50,7 +50,16 @@ def encrypted(
     column.declared = Declared(
         class_=class_, index=index, mask=mask, padded=padded, default=default, store=store
     )
+    # Of a dataclass: neither its repr nor its comparison looks. Set here, because SQLAlchemy
+    # refuses these arguments on a class that is no dataclass. A private name, pinned by a test.
+    initial = {} if default is None else {_default_word(default): default}
+    options_of = mapped_column(repr=False, compare=False, **initial)
+    column._attribute_options = options_of._attribute_options  # noqa: SLF001
     return column
+
+
+def _default_word(default: Any) -> str:
+    return "default_factory" if callable(default) else "default"
 
 
 def row_id() -> Any:
@@ -60,7 +69,15 @@ def row_id() -> Any:
     For tables whose primary key can be reused (SQLite rowids) or is not known before the INSERT.
     Random, unique, never changed.
     """
-    return mapped_column(sa.Uuid(), default=uuid4, unique=True, nullable=False, info={ROW_ID: True})
+    # active_history: where it is changed all the same, the values are bound anew from the old one.
+    return mapped_column(
+        sa.Uuid(),
+        insert_default=uuid4,
+        unique=True,
+        nullable=False,
+        active_history=True,
+        info={ROW_ID: True},
+    )
 
 
 class EncryptedColumn(MappedColumn[Any]):
@@ -84,7 +101,16 @@ class EncryptedColumn(MappedColumn[Any]):
         if isinstance(self.column.type, EncryptedType):
             return
         self._python_type = _python_type(self.column)
-        self.column.type = EncryptedType(self.declared.class_)
+        self.declared.check(self._python_type)
+        # A column of our own instead of another type in theirs: Enum and Boolean attach
+        # constraints on the plaintext to the column they are first given to.
+        self.column = sa.Column(
+            self.column.name,
+            EncryptedType(self.declared.class_),
+            key=self.column.key,
+            nullable=self.column.nullable,
+        )
+        self.foreign_keys = self.column.foreign_keys
         self._index_column: sa.Column[Any] | None = None
         if self.declared.index is not None:
             size = (self.declared.index.bits + 7) // 8

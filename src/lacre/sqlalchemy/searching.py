@@ -13,6 +13,7 @@ Leans on private names of SQLAlchemy, each pinned by a test:
 
 from collections.abc import Iterable
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,10 +25,20 @@ from sqlalchemy.sql.elements import BindParameter, ColumnElement
 from lacre.errors import LacreError, MisuseError, UnsupportedQuery
 from lacre.sqlalchemy.types import unwrapped
 
-__all__ = ["NotInSQL", "SealedComparator", "Term", "asking"]
+__all__ = ["Asking", "NotInSQL", "SealedComparator", "Term", "asking", "short_refused"]
 
-# The binding of the session whose statement is running.
-asking: ContextVar[Any] = ContextVar("lacre_asking", default=None)
+
+@dataclass(slots=True)
+class Asking:
+    """One statement of a session, while it runs."""
+
+    binding: Any
+    # Terms whose hits are re-checked, and tokens made, by id of what was asked (`Term.asked`).
+    rechecked: set[int] = field(default_factory=set)
+    tokens: dict[int, list[bytes]] = field(default_factory=dict)
+
+
+asking: ContextVar[Asking | None] = ContextVar("lacre_asking", default=None)
 
 
 class Term(BindParameter[Any]):
@@ -36,7 +47,7 @@ class Term(BindParameter[Any]):
     inherit_cache = True
 
     # The comparator that was asked, and the values. In attributes, not in the statement: they are part
-    # of no cache key and of no repr.
+    # of no cache key and of no repr. Copies of a term share it.
     asked: tuple[Any, tuple[Any, ...]]
 
 
@@ -90,14 +101,15 @@ class SealedComparator(ColumnProperty.Comparator[Any]):
                 f"asked for inequality by an index of {index.bits} bits",
                 hint="short tokens collide, so rows would be missing: declare bits=96",
             )
+        asked = (self, values)
         term = Term(
             None,
-            callable_=lambda: _tokens(self.prop, values),
+            callable_=lambda: _tokens(asked),
             expanding=True,
             type_=self.prop.index_column.type,
             unique=True,
         )
-        term.asked = (self, values)
+        term.asked = asked
         column = self.mapped(
             self.prop.index_column,
             self._parentmapper.get_property_by_column(self.prop.index_column).key,
@@ -137,17 +149,36 @@ def _refuse(element: Any, compiler: Any, **_: Any) -> str:
     )
 
 
-def _tokens(prop: Any, values: tuple[Any, ...]) -> list[bytes]:
-    binding = asking.get()
-    if binding is None:
+def short_refused(asked: tuple[Any, Any], where: str) -> UnsupportedQuery:
+    """Return the error for a short index asked where its hits cannot be re-checked."""
+    prop = asked[0].prop
+    return UnsupportedQuery(
+        f"{prop} has an index of {prop.declared.index.bits} bits, whose hits cannot be re-checked {where}",
+        hint="join the condition with AND in a SELECT, or declare the index with bits=96",
+    )
+
+
+def _tokens(asked: tuple[Any, tuple[Any, ...]]) -> list[bytes]:
+    statement = asking.get()
+    if statement is None:
         raise unwrapped(
             MisuseError(
                 "a condition on an encrypted column runs only in a session of lacre",
                 hint="Session = lacre.sqlalchemy(sessionmaker(engine))",
             )
         )
-    field = binding.field(prop)
+    # SQLAlchemy may ask several times for one execution, which is one search.
+    found = statement.tokens.get(id(asked))
+    if found is not None:
+        return found
+    comparator, values = asked
+    if not comparator.prop.declared.index.exact and id(asked) not in statement.rechecked:
+        # Wherever the condition came from (a loader option, a relationship): never a false hit.
+        raise unwrapped(short_refused(asked, "in a loader option, a relationship or a subquery"))
     try:
-        return [token for value in values for token in field.search_tokens(value)]
+        searched = statement.binding.field(comparator.prop)
+        found = [token for value in values for token in searched.search_tokens(value)]
     except LacreError as error:
         raise unwrapped(error) from None
+    statement.tokens[id(asked)] = found
+    return found

@@ -47,11 +47,10 @@ class SealedValue:
         self.has_pending = False
 
     def __repr__(self) -> str:
-        return (
-            "<encrypted, not flushed yet>"
-            if self.has_pending
-            else f"<sealed, {len(self.raw)} bytes>"
-        )
+        if self.has_pending:
+            return "<encrypted, not flushed yet>"
+        # Plaintext that somebody put into the column may be of any type, and does not print either.
+        return f"<sealed, {len(self.raw)} bytes>" if isinstance(self.raw, bytes) else "<sealed>"
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -67,6 +66,10 @@ class SealedValue:
             raise MisuseError(
                 "an object with an encrypted value that was not flushed does not pickle or copy",
                 hint="flush it first",
+            )
+        if not isinstance(self.raw, bytes | bytearray | memoryview):
+            raise MisuseError(
+                "an object with plaintext in an encrypted column does not pickle or copy"
             )
         return SealedValue, (bytes(self.raw),)
 

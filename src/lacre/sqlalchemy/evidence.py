@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Events of writes, kept until the transaction that holds the rows commits.
+
+Events follow their savepoint: released, they are the outer transaction's; rolled back, they are
+gone. Just before the commit they are handed to the recorder, and where it cannot take them there
+is no commit. Does not hold looks: they happened, whatever becomes of the transaction.
+"""
+
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session, SessionTransaction, object_session
+
+from lacre.audit.events import Event
+from lacre.fields.held import HeldField
+
+__all__ = ["keep_evidence", "wrote"]
+
+_ROWS = "lacre_rows"  # in session.info: rows written by the flush under way, by field
+_EVENTS = "lacre_events"  # in session.info: events by the transaction they belong to
+
+
+def wrote(target: Any, field: HeldField, row: str) -> None:
+    """Note that a value of *target* was encrypted; its event is made when the flush is over."""
+    session = object_session(target)
+    if session is not None:
+        session.info.setdefault(_ROWS, {}).setdefault(field, []).append(row)
+
+
+def keep_evidence(factory: Any) -> None:
+    """Have the sessions of *factory* record what they write."""
+    event.listen(factory, "after_flush", _on_flushed)
+    event.listen(factory, "before_commit", _on_commit)
+    event.listen(factory, "after_commit", _on_committed)
+    event.listen(factory, "after_transaction_end", _on_ended)
+
+
+def _events(session: Session) -> dict[SessionTransaction | None, list[Event]]:
+    found: dict[SessionTransaction | None, list[Event]] = session.info.setdefault(_EVENTS, {})
+    return found
+
+
+def _present(session: Session) -> SessionTransaction | None:
+    return session.get_nested_transaction() or session.get_transaction()
+
+
+def _on_flushed(session: Session, _context: Any) -> None:
+    rows: dict[HeldField, list[str]] = session.info.pop(_ROWS, {})
+    if rows:
+        events = _events(session).setdefault(_present(session), [])
+        events += [field.written(written) for field, written in rows.items()]
+
+
+def _on_commit(session: Session) -> None:
+    if session.in_nested_transaction():
+        return  # a savepoint is released; the transaction around it may still roll back
+    session.flush()
+    # A session of several databases has no connection that is the transaction's.
+    _write(session, None if session.bind is None else session.connection())
+
+
+def _on_committed(session: Session) -> None:
+    nested = session.get_nested_transaction()
+    if nested is None:
+        # What was flushed after our turn in "before_commit", by somebody else's: late, not lost.
+        _write(session, None)
+        return
+    outer = nested.parent
+    while outer is not None and outer.parent is not None and not outer.nested:
+        outer = outer.parent
+    events = _events(session)
+    events.setdefault(outer, []).extend(events.pop(nested, []))
+
+
+def _on_ended(session: Session, transaction: SessionTransaction) -> None:
+    # Of a transaction that committed nothing is left here; what is, was rolled back.
+    session.info.pop(_ROWS, None)
+    _events(session).pop(transaction, None)
+
+
+def _write(session: Session, connection: Any) -> None:
+    events = _events(session).get(_present(session))
+    if events:
+        session.info["lacre"].application.recorder.write(events, connection)
+        # Only now: after a refusal the same commit, tried again, has to record them.
+        events.clear()

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Refusing to write encrypted columns by INSERT and UPDATE statements.
+
+Such a statement does not know the rows whose ids a ciphertext is bound to, and would leave the
+index column as it was; one that copies from another column would put plaintext there without
+any value being bound. Sees the statements that a session of lacre executes, and no others.
+
+Leans on private names of SQLAlchemy, each pinned by a test: `_values`, `_ordered_values`,
+`_multi_values`, `_select_names`, `_post_values_clause`.
+"""
+
+from typing import Any
+
+from sqlalchemy.orm import ORMExecuteState
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.dml import Delete, UpdateBase
+
+from lacre.errors import UnsupportedQuery
+from lacre.sqlalchemy.searching import NotInSQL
+from lacre.sqlalchemy.types import EncryptedType, IndexType, unwrapped
+
+__all__ = ["refuse_values"]
+
+
+def refuse_values(state: ORMExecuteState) -> None:
+    """
+    Raise if the statement, or one inside it, writes an encrypted column or a blind index.
+
+    Raises:
+        UnsupportedQuery
+    """
+    statement: Any = state.statement
+    for found in visitors.iterate(statement):
+        if isinstance(found, UpdateBase) and not isinstance(found, Delete):
+            given = _given(found)
+            if found is statement:
+                given += _parameters(state.parameters)
+            _refuse(found, given)
+
+
+def _given(statement: Any) -> list[Any]:
+    # 2.1 keeps ordered values among the others, 2.0 in a list of their own.
+    given = [
+        *(statement._values or ()),  # noqa: SLF001
+        *(pair[0] for pair in getattr(statement, "_ordered_values", None) or ()),
+        *(getattr(statement, "_select_names", None) or ()),
+    ]
+    for several in getattr(statement, "_multi_values", None) or ():
+        given += [key for row in several for key in row]
+    conflict = getattr(statement, "_post_values_clause", None)
+    # dict() of what 2.1 keeps as a dict and 2.0 as pairs.
+    return given + list(dict(getattr(conflict, "update_values_to_set", None) or ()))
+
+
+def _parameters(parameters: Any) -> list[Any]:
+    rows = parameters if isinstance(parameters, list | tuple) else [parameters or {}]
+    return [key for row in rows for key in row]
+
+
+def _refuse(statement: Any, given: list[Any]) -> None:
+    names = {
+        key.prop.columns[0].key if isinstance(key, NotInSQL) else getattr(key, "key", key)
+        for key in given
+    }
+    for column in getattr(statement.table, "columns", ()):
+        if isinstance(column.type, EncryptedType | IndexType) and (
+            column.key in names or column.name in names
+        ):
+            raise unwrapped(
+                UnsupportedQuery(
+                    f"{column} is encrypted and cannot be written by an INSERT or UPDATE statement",
+                    hint="load the objects, assign the attribute and flush: a ciphertext is bound to its row",
+                )
+            )
