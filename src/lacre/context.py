@@ -114,6 +114,12 @@ class acting_as:  # noqa: N801 - reads as a verb where it is used
             raise ConfigurationError(
                 "roles is a set of names, not one string", hint=f'roles={{"{roles}"}}'
             )
+        roles = frozenset(roles)
+        if not all(isinstance(role, str) for role in roles):
+            raise ConfigurationError(
+                "a role is a string, the name that lacre.toml gives rights to",
+                hint='for example roles={"app"}',
+            )
         if not purpose or not isinstance(purpose, str):
             raise ConfigurationError(
                 "a purpose is a non-empty string", hint='for example purpose="kyc"'
@@ -122,7 +128,7 @@ class acting_as:  # noqa: N801 - reads as a verb where it is used
             raise ConfigurationError(
                 "a tenant is a non-empty string", hint="leave it out to use the default tenant"
             )
-        self._acting = Acting(principal, frozenset(roles), purpose, tenant)
+        self._acting = Acting(principal, roles, purpose, tenant)
         self._across_yield = across_yield
         self._token: Token[Acting | None] | None = None
 

@@ -14,6 +14,7 @@ from lacre.application import Lacre, open_key_store
 from lacre.context import acting_as
 from lacre.errors import ConfigurationError
 from lacre.kms.local import Identity, KeystoreAdministration
+from lacre.policy.loading import parse_policy
 
 __all__ = ["CLASSES", "Initialised", "initialise"]
 
@@ -56,8 +57,10 @@ def initialise(
                 f"{path} is there already; nothing was changed",
                 hint="use it, or run `lacre init` in another directory",
             )
-    home.mkdir(mode=0o700, parents=True)
     operator, service = Identity.create("operator"), Identity.create("svc:app")
+    policy = _policy(app, env, operator.public.to_text(), service.public.to_text())
+    parse_policy(policy, {})  # a name it does not take is said before anything is made
+    home.mkdir(mode=0o700, parents=True)
     identities = home / "identities"
     identities.mkdir(mode=0o700)
     operator.save(identities / "operator.key", passphrase)
@@ -71,9 +74,7 @@ def initialise(
     for name, _, searchable in CLASSES:
         for use in ("fields", "index") if searchable else ("fields",):
             keystore.create_key(f"{name}-{use}", [operator.public, service.public])
-    config.write_text(
-        _policy(app, env, operator.public.to_text(), service.public.to_text()), encoding="utf-8"
-    )
+    config.write_text(policy, encoding="utf-8")
 
     with (
         Lacre.load(

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from lacre.errors import ConfigurationError
 from lacre.fields.masks import mask as mask_named
 
 __all__ = [
@@ -55,7 +56,10 @@ def _a_kms_key(text: str) -> str:
 
 
 def _a_mask(text: str) -> str:
-    mask_named(text)
+    try:
+        mask_named(text)
+    except ConfigurationError as error:
+        raise ValueError(f"there is no such mask; {error.hint}") from None
     return text
 
 
