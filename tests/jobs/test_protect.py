@@ -693,3 +693,42 @@ def test_a_reader_with_an_old_snapshot_is_waited_for_and_then_named(tmp_path):
     clean(connection, wait=0.0)
     for one in (writer, reader, connection):
         one.close()
+
+
+def test_a_second_process_is_told_that_it_was_overtaken(tmp_path):
+    """Two operators who run one job at once: one finishes it, the other changes nothing more."""
+    path = people(tmp_path)
+    finished = []
+
+    class Slow(FixedKeyField):
+        def prepare_many(self, items):
+            if not finished:
+                finished.append(run(protect, tmp_path, path, "t", "v:pii"))
+            return super().prepare_many(items)
+
+    with pytest.raises(MisuseError, match="moved the job on"):
+        protect(
+            path,
+            "t",
+            requests("v:pii"),
+            fields=lambda column: Slow("t", column),
+            authority=authority(tmp_path / "states"),
+        )
+    assert readable(path, "t") == [(f"{n}", f"value number {n}", 0) for n in range(7)]
+
+
+def test_a_writer_who_knows_no_row_id_gets_one(tmp_path):
+    """After the switch-over every new row has a unique id of its own, and none can be without."""
+    path = people(tmp_path, "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT, other INT)")
+    run(protect, tmp_path, path, "t", "v:pii")
+    connection = sqlite3.connect(path)
+    connection.executemany("INSERT INTO t (other) VALUES (?)", [(n,) for n in range(50)])
+    ids = [row[0] for row in connection.execute("SELECT lacre_rid FROM t")]
+
+    assert len(set(ids)) == 57
+    assert all(len(name) == 32 and set(name) <= set("0123456789abcdef") for name in ids)
+    with pytest.raises(sqlite3.IntegrityError):
+        connection.execute("INSERT INTO t (other, lacre_rid) VALUES (1, NULL)")
+    with pytest.raises(sqlite3.IntegrityError):
+        connection.execute("UPDATE t SET lacre_rid = ?", (ids[0],))
+    connection.close()

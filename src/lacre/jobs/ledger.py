@@ -141,26 +141,35 @@ def write(
         raise overtaken()
 
 
-def checkpoint(
-    connection: sqlite3.Connection, job: Job, position: Sequence[Any], count: int
-) -> None:
+def still_under_way(connection: sqlite3.Connection, job: Job) -> None:
     """
-    Note how far the fill came, in the transaction of the rows it counts.
+    Make sure, inside a transaction, that the table still has the columns this job fills.
 
     Raises:
         MisuseError: another process moved the job on.
     """
-    moved = connection.execute(
-        f"UPDATE {JOB} SET position = ?, done = done + ? WHERE id = ? AND direction = ? AND phase = 'fill'",
+    found = None
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (JOB,)).fetchone():
+        found = connection.execute(
+            f"SELECT 1 FROM {JOB} WHERE id = ? AND direction = ? AND phase = 'fill'",
+            (job.job_id, job.direction),
+        ).fetchone()
+    if found is None:
+        raise overtaken()
+
+
+def checkpoint(
+    connection: sqlite3.Connection, job: Job, position: Sequence[Any], count: int
+) -> None:
+    """Note how far the fill came, in the transaction of the rows it counts."""
+    connection.execute(
+        f"UPDATE {JOB} SET position = ?, done = done + ? WHERE id = ?",
         (
             json.dumps([part if isinstance(part, int | str) else None for part in position]),
             count,
             job.job_id,
-            job.direction,
         ),
     )
-    if moved.rowcount != 1:
-        raise overtaken()
 
 
 def remove(connection: sqlite3.Connection, job: Job) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from lacre.jobs.conversion import Conversion
-from lacre.jobs.ledger import Job, checkpoint
+from lacre.jobs.ledger import Job, checkpoint, still_under_way
 from lacre.jobs.sqlite_database import FORM, Catalogue, same_stored
 from lacre.jobs.sqlite_schema import quoted
 
@@ -169,6 +169,7 @@ class Worker:
         return written
 
     def _write(self, page: list[Any], updates: list[tuple[Any, ...]]) -> int:
+        still_under_way(self._connection, self._job)
         written = self._connection.executemany(self._update, updates).rowcount
         checkpoint(self._connection, self._job, page[-1][: self._cut[0]], written)
         return written
