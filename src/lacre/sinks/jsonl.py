@@ -9,6 +9,7 @@ transaction commits, and stays there if the commit fails.
 """
 
 import datetime as dt
+import fcntl
 import json
 import os
 import stat
@@ -33,10 +34,13 @@ class JsonLinesSink:
         # O_APPEND: the kernel places each write at the end, so lines of two processes do not mix.
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            # Locked, so that a line another process is in the middle of is not taken for torn.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             if data and _torn(descriptor):
                 data = b"\n" + data
             while data:
                 data = data[os.write(descriptor, data) :]
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
