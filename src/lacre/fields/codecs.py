@@ -294,7 +294,7 @@ _CODECS: dict[type, Codec] = {
     Decimal: _codec("decimal", _encode_decimal, _decode_decimal, padded=True),
     dt.date: _codec("date", _encode_date, _decode_date, padded=False),
     dt.datetime: _codec("datetime", _encode_datetime, _decode_datetime, padded=False),
-    bytes: _codec("bytes", _encode_bytes, lambda data: data, padded=True),
+    bytes: Codec(name="bytes", padded=True, encode=_encode_bytes, decode=lambda data: data),
     bool: _codec("bool", _encode_bool, _decode_bool, padded=False),
     uuid.UUID: _codec("uuid", _encode_uuid, _decode_uuid, padded=False),
     dict: _JSON,

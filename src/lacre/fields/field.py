@@ -178,17 +178,18 @@ class Field(Guarded):
         """
         if sealed is None:
             return None
-        acting = current()
-        decision = self._guard.policy.decide(acting, self.scheme.class_, Right.DECRYPT)
+        acting, guard = current(), self._guard
+        decision = guard.policy.decide(acting, self.scheme.class_, Right.DECRYPT)
         tenant = self._tenant(acting)
         text = row_text(row)
         if decision.outcome is Outcome.DENIED:
             return self._denied(acting, tenant, decision, text)
         key_id = b""
         try:
-            raw = self._binary(sealed)
+            binary = isinstance(sealed, _BINARY) and core.looks_encrypted(sealed)
+            raw: Any = sealed if binary else self._binary(sealed)
             key_id = bytes(raw[3:19])
-            key = self._guard.resolver.to_decrypt(tenant.data, key_id)
+            key = guard.resolver.to_decrypt(tenant.data, key_id)
             value = self._decode(core.decrypt(key.prepared, raw, tenant.place.at(text)))
         except (Tampered, PlaintextFound, KeyUnavailable):
             self._record(
