@@ -3,7 +3,9 @@
 import json
 import multiprocessing
 import os
+import signal
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,33 @@ def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
     """Nothing is made on the way to the file: a wrong path is said."""
     with pytest.raises(FileNotFoundError):
         JsonLinesSink(tmp_path / "missing" / "audit.jsonl").append([searched()])
+
+
+def test_a_failed_write_leaves_no_lock_in_a_child(tmp_path: Path) -> None:
+    """A child forked while a write was failing does not block its parent's next one."""
+    path = tmp_path / "audit.jsonl"
+    sink = JsonLinesSink(path)
+    real = os.write
+    child: list[int] = []
+
+    def failing(descriptor: int, data: bytes) -> int:
+        os.write = real
+        if not (pid := os.fork()):
+            time.sleep(5)
+            os._exit(0)
+        child.append(pid)
+        raise OSError(28, "No space left on device")
+
+    os.write = failing
+    try:
+        with pytest.raises(OSError, match="No space"):
+            sink.append([searched()])
+        started = time.monotonic()
+        sink.append([searched()])
+        waited = time.monotonic() - started
+    finally:
+        os.write = real
+        os.kill(child[0], signal.SIGKILL)
+        os.waitpid(child[0], 0)
+
+    assert waited < 2

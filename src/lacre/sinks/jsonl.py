@@ -36,11 +36,14 @@ class JsonLinesSink:
         try:
             # Locked, so that a line another process is in the middle of is not taken for torn.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if data and _torn(descriptor):
-                data = b"\n" + data
-            while data:
-                data = data[os.write(descriptor, data) :]
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            try:
+                if data and _torn(descriptor):
+                    data = b"\n" + data
+                while data:
+                    data = data[os.write(descriptor, data) :]
+            finally:
+                # Closing would not do: a child forked meanwhile holds the descriptor as well.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
