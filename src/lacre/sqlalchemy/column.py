@@ -15,7 +15,7 @@ from sqlalchemy.orm import MappedColumn, mapped_column
 from lacre.errors import ConfigurationError
 from lacre.fields.index import BlindIndex
 from lacre.sqlalchemy.attribute import SealedProperty
-from lacre.sqlalchemy.declared import ROW_ID, Declared
+from lacre.sqlalchemy.declared import NOTHING, ROW_ID, Declared
 from lacre.sqlalchemy.types import EncryptedType, IndexType
 
 __all__ = ["encrypted", "row_id"]
@@ -28,7 +28,7 @@ def encrypted(
     index: BlindIndex | None = None,
     mask: str | None = None,
     padded: bool | None = None,
-    default: Any = None,
+    default: Any = NOTHING,
     nullable: bool | None = None,
     store: str = "main",
 ) -> Any:
@@ -52,7 +52,7 @@ def encrypted(
     )
     # Of a dataclass: neither its repr nor its comparison looks. Set here, because SQLAlchemy
     # refuses these arguments on a class that is no dataclass. A private name, pinned by a test.
-    initial = {} if default is None else {_default_word(default): default}
+    initial = {} if default is NOTHING else {_default_word(default): default}
     options_of = mapped_column(repr=False, compare=False, **initial)
     column._attribute_options = options_of._attribute_options  # noqa: SLF001
     return column

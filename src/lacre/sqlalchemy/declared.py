@@ -21,6 +21,7 @@ from lacre.fields.masks import mask as mask_named
 from lacre.fields.rows import row_text
 
 __all__ = [
+    "NOTHING",
     "ROW_ID",
     "Declared",
     "check_row_id",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 ROW_ID = "lacre_row_id"  # marks the column of `row_id()` in Column.info
+NOTHING = object()  # the default of a column without one, since None is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

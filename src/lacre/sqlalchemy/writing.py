@@ -16,6 +16,7 @@ from sqlalchemy.orm.base import NO_VALUE
 from lacre.errors import AlreadyEncrypted, DuplicateValue, Tampered, UnsupportedQuery
 from lacre.sqlalchemy.binding import binding_of
 from lacre.sqlalchemy.declared import (
+    NOTHING,
     Declared,
     check_row_id,
     check_spelling,
@@ -47,7 +48,7 @@ def before_insert(mapper: Mapper[Any], connection: sa.Connection, target: Any) -
     row = row_of(mapper, state)
     for prop in sealed_properties(mapper):
         default = prop.declared.default
-        if prop.key not in state.dict and default is not None:
+        if prop.key not in state.dict and default is not NOTHING:
             setattr(target, prop.key, default() if callable(default) else default)
         if not _sealed(mapper, connection, target, prop, row):
             _refuse_token(mapper, target, prop, allowed=(None, NO_VALUE))
