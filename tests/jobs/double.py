@@ -151,7 +151,12 @@ class FixedSigner:
 
 
 def authority(path: Path) -> Authority:
-    return Authority(states=FileStates(path), signer=FixedSigner(), keystore="store-1")
+    return Authority(
+        states=FileStates(path),
+        signer=FixedSigner(),
+        keystore="store-1",
+        record=lambda events: None,
+    )
 
 
 def readable(path: Path, table: str) -> list[tuple]:

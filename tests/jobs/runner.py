@@ -4,6 +4,7 @@
 import sys
 from pathlib import Path
 
+from lacre.context import acting_as
 from lacre.jobs.passes import Pace
 from lacre.jobs.protect import protect
 from lacre.jobs.unprotect import unprotect
@@ -14,14 +15,15 @@ def main() -> None:
     direction, database, states, table, columns = sys.argv[1:]
     job = {"protect": protect, "unprotect": unprotect}[direction]
     print("ready", flush=True)
-    job(
-        Path(database),
-        table,
-        requests(columns),
-        fields=fields(table),
-        authority=authority(Path(states)),
-        pace=Pace(batch=40),
-    )
+    with acting_as("operator", roles={"operator"}, purpose="protect"):
+        job(
+            Path(database),
+            table,
+            requests(columns),
+            fields=fields(table),
+            authority=authority(Path(states)),
+            pace=Pace(batch=40),
+        )
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ def test_everything_else_in_the_database_stays(tmp_path):
     others = [
         row
         for row in schema(path)
-        if row[1] not in ("lacre_job", "t", "t_email_bidx", "sqlite_autoindex_t_1")
+        if row[1] not in ("lacre_job", "t", "t_email_bidx", "t_lacre_rid", "sqlite_autoindex_t_1")
     ]
 
     assert others == [row for row in definitions if row[1] not in ("t", "sqlite_autoindex_t_1")]

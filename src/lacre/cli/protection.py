@@ -61,7 +61,9 @@ def protect(
                 f"lacre.toml has no store {store!r}", hint=f"add [stores.{store}]"
             )
         for request in requests:
-            operator.lacre.policy.class_(request.class_)  # also before a dry run: raises where there is none
+            operator.lacre.policy.class_(
+                request.class_
+            )  # also before a dry run: raises where there is none
         decided = plan(path, table_name, requests, store=store)
         if dry_run and as_json:
             data(_plan_data(decided))
@@ -146,7 +148,10 @@ def fields_of(operator: Operator, table_name: str, store: str) -> Callable[[Plan
 def authority_of(operator: Operator) -> Authority:
     """Return who moves column states: the operator, whose signature lacre.toml trusts."""
     return Authority(
-        states=operator.store, signer=operator.identity, keystore=operator.store.keystore_id
+        record=operator.lacre.recorder.write,
+        states=operator.store,
+        signer=operator.identity,
+        keystore=operator.store.keystore_id,
     )
 
 

@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lacre.audit.events import Event, Place, Protection
+from lacre.context import current
 from lacre.errors import ConfigurationError, MisuseError
 from lacre.fields.column_state import ColumnState, ColumnStates, Signer, move
 from lacre.jobs.conversion import Encrypting, ProtectedField
@@ -45,17 +47,35 @@ def _now() -> dt.datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """Where column states are kept, who signs them, and for which key store."""
+    """Where column states are kept, who signs them, for which key store, and where moves are recorded."""
 
     states: ColumnStates
     signer: Signer
     keystore: str
+    record: Callable[[Sequence[Event]], None] = field(repr=False)
     now: Callable[[], dt.datetime] = field(default=_now, repr=False)
 
     def move(self, job: Job, to: ColumnState) -> None:
-        """Bring every column of *job* to state *to*; those that are there stay as they are."""
-        changed = self.now().astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        """
+        Bring every column of *job* to state *to*; those that are there stay as they are.
+
+        Raises:
+            EvidenceUnavailable: the move cannot be recorded, so it is not made.
+        """
+        now, acting = self.now().astimezone(dt.UTC), current()
+        changed = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         for column in job.columns:
+            event = Protection(
+                time=now.timestamp(),
+                principal=acting.principal,
+                roles=tuple(sorted(acting.roles)),
+                purpose=acting.purpose,
+                tenant=acting.tenant or "",
+                place=Place(job.store, job.table, column.name, column.class_),
+                step=str(to),
+                count=column.values,
+            )
+            self.record([event])
             move(
                 self.states,
                 self.signer,

@@ -203,7 +203,7 @@ class RowKey:
 
 
 def row_key(catalogue: Catalogue, protected: Sequence[str]) -> RowKey:
-    """Choose what names the rows of a table: its primary key, where that is never reused."""
+    """Choose what names the rows of a table: its primary key, where that is known early and never reused."""
     if catalogue.spelt(RID) is not None:
         return RowKey(columns=(RID,), added=False)
     why = _unusable(catalogue, protected)
@@ -218,8 +218,10 @@ def _unusable(catalogue: Catalogue, protected: Sequence[str]) -> str:
     if not catalogue.key:
         return "the table has no primary key"
     if catalogue.aliases_rowid:
+        # With AUTOINCREMENT a number is never given again, but it is not known before the INSERT
+        # either, and a value is encrypted before that.
         return (
-            ""
+            "SQLite numbers its rows while it inserts them (AUTOINCREMENT), which is after a value is encrypted"
             if catalogue.text.autoincrement
             else "SQLite gives the number of a deleted row to a new one (no AUTOINCREMENT)"
         )
