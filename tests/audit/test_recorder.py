@@ -19,6 +19,7 @@ from lacre.sinks.jsonl import JsonLinesSink
 from lacre.testing import CapturedEvents
 from tests.audit.looks import look, searched
 
+ROOT = Path(__file__).parents[2]  # where `tests` is imported from
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -323,7 +324,7 @@ def test_sigkill_loses_a_second_at_most(tmp_path: Path) -> None:
     """Every look older than about a second at the moment of the kill is in the file."""
     path = tmp_path / "audit.jsonl"
     with subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as process:
         assert process.stdout is not None
         time.sleep(2.5)
@@ -342,6 +343,8 @@ def test_a_normal_exit_loses_nothing(tmp_path: Path) -> None:
     """A process that just ends, without closing, has drained."""
     path = tmp_path / "audit.jsonl"
     program = KILLED.replace("10_000", "3").replace("time.sleep(0.005)", "pass")
-    subprocess.run([sys.executable, "-c", program, str(path)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", program, str(path)], check=True, capture_output=True, cwd=ROOT
+    )
 
     assert path.read_text().count('"rows":["0","1","2"]') == 1
