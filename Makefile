@@ -56,8 +56,9 @@ clean:  ## remove the environments and everything that was made
 	@$(DEMO) -m pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 
-.venv-test/.stamp: constraints/test.txt constraints/build.txt pyproject.toml scripts/make-environment
+.venv-test/.stamp: constraints/test.txt constraints/samples.txt constraints/build.txt pyproject.toml scripts/make-environment
 	@scripts/make-environment .venv-test constraints/build.txt constraints/test.txt
+	@$(TEST) -m pip install --quiet --no-deps --require-hashes -r constraints/samples.txt
 	@$(TEST) -m pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 
