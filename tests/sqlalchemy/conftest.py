@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
 from lacre import Lacre
@@ -37,6 +37,16 @@ def home(home: Path) -> Path:
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """The database, with every table of the models."""
     engine = create_engine(f"sqlite:///{tmp_path / 'application.db'}")
+
+    # The driver's own transactions do not know savepoints; this is SQLAlchemy's recipe against it.
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN")
+
     Base.metadata.create_all(engine)
     yield engine
     engine.dispose()

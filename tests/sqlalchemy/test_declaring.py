@@ -221,7 +221,7 @@ def test_a_dataclass_neither_prints_nor_compares_its_values(
     assert "canary" not in repr(model)
     assert (model.email, model.plan, model.level) == ("canary@example.org", None, "one")
     with acting("support"):
-        assert model == model  # noqa: PLR0124
+        assert model == model
         assert "***" not in repr(model)
 
 

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What SQL cannot do with ciphertext, and what nobody may put into an encrypted column."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine, func, insert, literal, select, union, update
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlalchemy.orm import Bundle, Session, sessionmaker
+
+from lacre import ConfigurationError, Lacre, LacreError, PlaintextFound, Tampered, UnsupportedQuery
+from lacre.errors import MisuseError
+from tests.sqlalchemy.conftest import Acting
+from tests.sqlalchemy.models import CPF, EMAIL, OTHER_EMAIL, Customer, Order, Typed
+from tests.sqlalchemy.raw import execute, only, rows
+
+TABLE: Any = Customer.__table__
+
+READING = {
+    "order_by": lambda: select(Customer).order_by(Customer.email),
+    "order_by desc": lambda: select(Customer).order_by(Customer.email.desc()),
+    "group_by": lambda: select(func.count()).group_by(Customer.email),
+    "function": lambda: select(Customer).where(func.lower(Customer.email) == EMAIL),
+    "count": lambda: select(func.count(Customer.email)),
+    "distinct": lambda: select(Customer.email.distinct()),
+    "like": lambda: select(Customer).where(Customer.email.like("a%")),
+    "startswith": lambda: select(Customer).where(Customer.email.startswith("a")),
+    "less": lambda: select(Customer).where(Customer.email < EMAIL),
+    "between": lambda: select(Customer).where(Customer.email.between("a", "b")),
+    "plus": lambda: select(Customer).where(Customer.email + "x" == EMAIL),
+    "reversed": lambda: select(Customer).where("x" + Customer.email == EMAIL),
+    "column": lambda: select(Customer.email),
+    "columns": lambda: select(Customer.id, Customer.email),
+    "label": lambda: select(Customer.email.label("e")),
+    "bundle": lambda: select(Bundle("b", Customer.id, Customer.email)),
+    "subquery": lambda: select(select(Customer.email).subquery().c[0]),
+    "union": lambda: union(select(Customer.email), select(Customer.cpf)),
+    "no index": lambda: select(Customer).where(Customer.account == "1"),
+    "other column": lambda: select(Customer).where(Customer.email == Customer.cpf),
+    "other expression": lambda: select(Customer).where(Customer.email == func.lower("A")),
+    "scalar subquery": lambda: select(Customer).where(
+        Customer.email == select(literal("x")).scalar_subquery()
+    ),
+    "in subquery": lambda: select(Customer).where(Customer.email.in_(select(literal("x")))),
+    "in string": lambda: select(Customer).where(Customer.email.in_("abc")),
+    "null in list": lambda: select(Customer).where(Customer.email.in_([EMAIL, None])),
+    "is true": lambda: select(Customer).where(Customer.email.is_(True)),
+    "core": lambda: select(TABLE).where(TABLE.c.email == EMAIL),
+    "core token": lambda: select(TABLE).where(TABLE.c.email_bidx == EMAIL),
+    "token": lambda: select(Customer).where(Customer.email_bidx == b"x"),  # type: ignore[attr-defined]
+}
+
+WRITING = {
+    "update": lambda: update(Customer).values(email="x"),
+    "update None": lambda: update(Customer).values(email=None),
+    "update by attribute": lambda: update(Customer).values({Customer.email: "x"}),
+    "update by attribute None": lambda: update(Customer).values({Customer.email: None}),
+    "update by column": lambda: update(Customer).values({TABLE.c.email: None}),
+    "update by expression": lambda: update(Customer).values(email=Customer.city),
+    "update ordered": lambda: update(Customer).ordered_values(("email", None)),
+    "update ordered by attribute": lambda: update(Customer).ordered_values((Customer.email, None)),
+    "update where": lambda: update(Customer).where(Customer.cpf == CPF).values(email="x"),
+    "update token": lambda: update(Customer).values(email_bidx=None),
+    "insert": lambda: insert(Customer).values(id=uuid4(), email="x"),
+    "insert None": lambda: insert(Customer).values(id=uuid4(), email=None),
+    "insert several": lambda: insert(Customer).values([{"id": uuid4(), "email": "x"}]),
+    "insert from select": lambda: insert(Customer).from_select(
+        ["id", "email"], select(Customer.id, Customer.city)
+    ),
+    "core update": lambda: update(TABLE).values(email="x"),
+    "core update None": lambda: update(TABLE).values(email=None),
+    "core insert": lambda: insert(TABLE).values(id=uuid4(), email="x"),
+    "in a cte": lambda: select(
+        insert(TABLE)
+        .from_select(["id", "email"], select(TABLE.c.id, TABLE.c.city))
+        .returning(TABLE.c.id)
+        .cte()
+    ),
+    "on conflict": lambda: _upsert(email="x"),
+    "on conflict None": lambda: _upsert(email=None),
+    "on conflict column": lambda: _upsert(email=TABLE.c.city),
+    "on conflict token": lambda: _upsert(email_bidx=None),
+}
+
+
+def _upsert(**values: Any) -> Any:
+    statement = sqlite.insert(Customer).values(id=uuid4(), city="x")
+    return statement.on_conflict_do_update(index_elements=["id"], set_=values)
+
+
+@pytest.fixture
+def customer(session: Session) -> Customer:
+    customer = Customer(email=EMAIL, cpf=CPF, account="123", city="plain")
+    session.add(customer)
+    session.commit()
+    return customer
+
+
+@pytest.mark.parametrize("shape", READING)
+@pytest.mark.usefixtures("customer")
+def test_questions_ciphertext_cannot_answer(session: Session, shape: str) -> None:
+    """Whatever would have the database read a value is refused by its own error."""
+    with pytest.raises(UnsupportedQuery):
+        session.execute(READING[shape]()).all()
+
+
+@pytest.mark.parametrize("shape", WRITING)
+@pytest.mark.usefixtures("customer")
+def test_statements_do_not_write_values(session: Session, engine: Engine, shape: str) -> None:
+    """No INSERT or UPDATE statement writes, clears or copies into an encrypted column."""
+    before = rows(engine, "SELECT * FROM customers")
+    with pytest.raises(UnsupportedQuery):
+        session.execute(WRITING[shape]())
+    session.commit()
+
+    assert rows(engine, "SELECT * FROM customers") == before
+
+
+@pytest.mark.parametrize("email", ["x", None])
+def test_bulk_methods_do_not_write_values(
+    session: Session, engine: Engine, customer: Customer, email: str | None
+) -> None:
+    """The bulk methods and executemany forms know no rows; they are refused, also for None."""
+    before = rows(engine, "SELECT * FROM customers")
+    key = customer.id
+    calls = (
+        lambda: session.bulk_insert_mappings(Customer, [{"id": uuid4(), "email": email}]),  # type: ignore[arg-type]
+        lambda: session.bulk_update_mappings(Customer, [{"id": key, "email": email}]),  # type: ignore[arg-type]
+        lambda: session.bulk_save_objects([Customer(id=uuid4(), email=email)]),
+        lambda: session.execute(insert(Customer), [{"id": uuid4(), "email": email}]),
+        lambda: session.execute(update(Customer), [{"id": key, "email": email}]),
+        lambda: session.execute(insert(TABLE), [{"id": uuid4(), "email": email}]),
+    )
+    for call in calls:
+        with pytest.raises(UnsupportedQuery):
+            call()
+    session.commit()
+
+    assert rows(engine, "SELECT * FROM customers") == before
+
+
+def test_statements_write_other_columns(session: Session, customer: Customer) -> None:
+    """A statement that leaves encrypted columns alone runs as ever."""
+    session.execute(insert(Customer), [{"id": uuid4(), "city": "new"}])
+    session.execute(update(Customer).where(Customer.city == "plain").values(city="y"))
+    session.execute(_upsert(city="z"))
+    session.commit()
+
+    assert (customer.city, customer.email) == ("y", EMAIL)
+
+
+def test_core_is_given_ciphertext_only(engine: Engine, customer: Customer) -> None:
+    """Beside every session, a value bound to the column is refused; a read gives what does not print."""
+    for statement in (
+        TABLE.insert().values(id=uuid4(), email="x"),
+        TABLE.update().values(email="x"),
+    ):
+        with engine.connect() as connection, pytest.raises(UnsupportedQuery):
+            connection.execute(statement)
+    with engine.connect() as connection:
+        [held] = connection.execute(select(TABLE.c.email, TABLE.c.email_bidx))
+
+    assert repr(tuple(held)).startswith("(<sealed, ")
+    assert "index token" in repr(tuple(held))
+
+
+@pytest.mark.usefixtures("customer")
+def test_a_plain_session_asks_nothing(engine: Engine) -> None:
+    """A condition on an encrypted column in a session of somebody else's is a clear error."""
+    with sessionmaker(engine)() as plain, pytest.raises(MisuseError, match="session of lacre"):
+        plain.scalars(select(Customer).where(Customer.cpf == CPF)).all()
+
+
+@pytest.mark.parametrize("planted", ["ana@example.org", "wQEA", b"", b"ana", 42, 1.5])
+def test_planted_plaintext_is_refused(
+    session: Session, engine: Engine, customer: Customer, planted: Any, recorded: Any
+) -> None:
+    """Text, bytes or numbers that somebody wrote with SQL are not handed out, and recorded as failed."""
+    execute(engine, "UPDATE customers SET email = ?", planted)
+    session.refresh(customer)
+    with pytest.raises(PlaintextFound) as raised:
+        customer.email
+
+    assert str(planted) not in f"{raised.value} {raised.value.hint}" or planted == b""
+    assert "ana@example.org" not in repr(customer.__dict__)
+    assert recorded("look", column="email")[-1]["outcome"] == "failed"
+
+
+def test_the_text_form_in_a_column_is_plaintext(
+    session: Session, engine: Engine, customer: Customer, lacre: Lacre
+) -> None:
+    """Columns hold binary: even the right value as text is refused, for it is not what was written."""
+    field = lacre.field("pii", table="customers", column="email")
+    text = field.encrypt_text(EMAIL, row=customer.id)
+    execute(engine, "UPDATE customers SET email = ?", text)
+    session.expire_all()
+
+    with pytest.raises(PlaintextFound):
+        customer.email
+
+
+def test_moved_ciphertext_is_refused(session: Session, engine: Engine, customer: Customer) -> None:
+    """From another row, column, table or class, a ciphertext does not open."""
+    other = Customer(email=OTHER_EMAIL, orders=[Order(note="note")])
+    session.add_all([other, Typed(id=customer.id, text="text")])
+    session.commit()
+    mine, theirs = customer.id.hex, other.id.hex
+    for query, parameters in (
+        ("SELECT email FROM customers WHERE id = ?", theirs),
+        ("SELECT cpf FROM customers WHERE id = ?", mine),
+        ("SELECT account FROM customers WHERE id = ?", mine),
+        ("SELECT text FROM typed WHERE id = ?", mine),
+    ):
+        taken = only(engine, query, parameters)
+        assert taken is not None
+        execute(engine, "UPDATE customers SET email = ? WHERE id = ?", taken, mine)
+        session.expire_all()
+        with pytest.raises(Tampered):
+            customer.email
+
+
+def test_another_tenant_does_not_open_a_value(
+    session: Session, operator: Lacre, customer: Customer, acting: Acting, lacre: Lacre
+) -> None:
+    """A row of one tenant, looked at or searched as another, is not there."""
+    with operator.acting_as("operator", roles={"operator"}, purpose="provisioning"):
+        operator.create_keys("acme", "pii")
+    with acting("app", tenant="acme"):
+        with pytest.raises(Tampered):
+            customer.email
+        assert session.scalars(select(Customer).where(Customer.cpf == CPF)).all() == []
+
+    assert customer.email == EMAIL
+
+
+def test_async_sessions_are_refused(lacre: Lacre, acting: Acting) -> None:
+    """An async factory is named as unsupported, and so is a bound one used by an AsyncSession."""
+    with pytest.raises(ConfigurationError, match="takes a sessionmaker"):
+        lacre.sqlalchemy(async_sessionmaker())  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="takes a sessionmaker"):
+        lacre.sqlalchemy(Session)  # type: ignore[arg-type]
+
+
+def test_every_refusal_is_lacres_own(engine: Engine) -> None:
+    """The refusals raised inside SQLAlchemy's execution keep their class and hint."""
+    with engine.connect() as connection, pytest.raises(LacreError) as raised:
+        connection.execute(TABLE.insert().values(id=uuid4(), email="x"))
+
+    assert isinstance(raised.value, UnsupportedQuery)
+    assert raised.value.hint
+    assert raised.value.code == "unsupported-query"
