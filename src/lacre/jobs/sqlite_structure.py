@@ -30,7 +30,7 @@ Refuse = Callable[[str, str], None]
 
 # A writer who knows nothing of lacre may set a column to NULL; alone, that would leave a token
 # that still finds the row and still takes the place of a unique value.
-_TOKEN = '"{bidx}" BLOB CHECK (("{name}" IS NULL) = ("{bidx}" IS NULL))'
+_INDEXED = '"{bidx}" BLOB CHECK (("{name}" IS NULL) = ("{bidx}" IS NULL))'
 _CIPHERTEXT = '"{name}" BLOB{not_null} CHECK ("{name}" IS NULL OR (typeof("{name}") = \'blob\' AND length("{name}") >= 91 AND substr("{name}", 1, 2) = x\'C101\'))'
 
 
@@ -91,7 +91,7 @@ def protected_sql(
         not_null = " NOT NULL" if catalogue.text.column(name).not_null else ""
         replace[name] = _CIPHERTEXT.format(name=name.replace('"', '""'), not_null=not_null)
     append = [
-        _TOKEN.format(name=name.replace('"', '""'), bidx=(name + BIDX).replace('"', '""'))
+        _INDEXED.format(name=name.replace('"', '""'), bidx=(name + BIDX).replace('"', '""'))
         for name, normaliser in columns.items()
         if normaliser is not None
     ]
