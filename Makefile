@@ -88,6 +88,7 @@ PINS = .venv-lock/bin/uv pip compile --quiet --no-config --universal --python-ve
 
 constraints: .venv-lock/.stamp  ## resolve the hashed pins anew from pyproject.toml
 	$(PINS) -o constraints/test.txt --extra cli --group dev pyproject.toml
+	$(PINS) -o constraints/samples.txt --no-deps --group samples
 	$(PINS) -o constraints/demo.txt -c constraints/test.txt --extra cli pyproject.toml
 	$(PINS) -o constraints/bare.txt -c constraints/test.txt pyproject.toml
 	$(PINS) -o constraints/build.txt -c constraints/test.txt --group build
