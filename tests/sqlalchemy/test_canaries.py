@@ -45,21 +45,21 @@ def test_no_trace_of_values_written_looked_at_and_searched(
         parameters = arguments[3]
         sent.append(repr([bytes(p) if isinstance(p, memoryview) else p for p in parameters]))
 
-    with caplog.at_level(logging.DEBUG), acting("app"):
-        with lacre.sqlalchemy(sessionmaker(engine))() as session:
-            customer = Customer(email=CANARY, name=CANARY, account=CANARY)
-            session.add(customer)
-            printed = [repr(customer), repr(customer.__dict__)]
-            session.commit()
-            assert customer.email == CANARY
-            by_email, by_name = Customer.email == CANARY, Customer.name == CANARY
-            found = session.scalars(select(Customer).where(by_email, by_name)).one()
-            printed += [repr(found.__dict__), str(select(Customer).where(by_email)), repr(by_email)]
-            printed += [repr(by_email.right), repr(by_email.right.__class__)]
-            session.execute(update(Customer).where(by_email).values(city="x"))
-            session.commit()
-            session.refresh(found)
-            pickled = pickle.dumps(found)
+    sessions = lacre.sqlalchemy(sessionmaker(engine))
+    with caplog.at_level(logging.DEBUG), acting("app"), sessions() as session:
+        customer = Customer(email=CANARY, name=CANARY, account=CANARY)
+        session.add(customer)
+        printed = [repr(customer), repr(customer.__dict__)]
+        session.commit()
+        assert customer.email == CANARY
+        by_email, by_name = Customer.email == CANARY, Customer.name == CANARY
+        found = session.scalars(select(Customer).where(by_email, by_name)).one()
+        printed += [repr(found.__dict__), str(select(Customer).where(by_email)), repr(by_email)]
+        printed += [repr(by_email.right), repr(by_email.right.__class__)]
+        session.execute(update(Customer).where(by_email).values(city="x"))
+        session.commit()
+        session.refresh(found)
+        pickled = pickle.dumps(found)
     engine.dispose()
     lacre.recorder.flush()
 

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What SQL cannot do with ciphertext, and what nobody may put into an encrypted column."""
 
+import asyncio
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, func, insert, literal, select, union, update
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import Bundle, Session, sessionmaker
 
 from lacre import ConfigurationError, Lacre, LacreError, PlaintextFound, Tampered, UnsupportedQuery
 from lacre.errors import MisuseError
 from tests.sqlalchemy.conftest import Acting
-from tests.sqlalchemy.models import CPF, EMAIL, OTHER_EMAIL, Customer, Order, Typed
+from tests.sqlalchemy.models import CPF, EMAIL, OTHER_EMAIL, Base, Customer, Order, Typed
 from tests.sqlalchemy.raw import execute, only, rows
 
 TABLE: Any = Customer.__table__
@@ -194,8 +195,8 @@ def test_the_text_form_in_a_column_is_plaintext(
     """Columns hold binary: even the right value as text is refused, for it is not what was written."""
     field = lacre.field("pii", table="customers", column="email")
     text = field.encrypt_text(EMAIL, row=customer.id)
+    session.rollback()
     execute(engine, "UPDATE customers SET email = ?", text)
-    session.expire_all()
 
     with pytest.raises(PlaintextFound):
         customer.email
@@ -207,6 +208,7 @@ def test_moved_ciphertext_is_refused(session: Session, engine: Engine, customer:
     session.add_all([other, Typed(id=customer.id, text="text")])
     session.commit()
     mine, theirs = customer.id.hex, other.id.hex
+    session.rollback()
     for query, parameters in (
         ("SELECT email FROM customers WHERE id = ?", theirs),
         ("SELECT cpf FROM customers WHERE id = ?", mine),
@@ -216,9 +218,9 @@ def test_moved_ciphertext_is_refused(session: Session, engine: Engine, customer:
         taken = only(engine, query, parameters)
         assert taken is not None
         execute(engine, "UPDATE customers SET email = ? WHERE id = ?", taken, mine)
-        session.expire_all()
         with pytest.raises(Tampered):
             customer.email
+        session.rollback()
 
 
 def test_another_tenant_does_not_open_a_value(
@@ -235,12 +237,43 @@ def test_another_tenant_does_not_open_a_value(
     assert customer.email == EMAIL
 
 
-def test_async_sessions_are_refused(lacre: Lacre, acting: Acting) -> None:
-    """An async factory is named as unsupported, and so is a bound one used by an AsyncSession."""
-    with pytest.raises(ConfigurationError, match="takes a sessionmaker"):
-        lacre.sqlalchemy(async_sessionmaker())  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="takes a sessionmaker"):
+def test_what_is_no_sessionmaker_is_refused(lacre: Lacre) -> None:
+    """A session class, or anything else that is not a sessionmaker, is named."""
+    with pytest.raises(ConfigurationError, match="takes a sessionmaker, not"):
         lacre.sqlalchemy(Session)  # type: ignore[arg-type]
+
+
+def test_async_sessions_are_refused(lacre: Lacre, acting: Acting, tmp_path: Path) -> None:
+    """An async factory is refused, and a bound one that an AsyncSession uses, at its first connection."""
+    pytest.importorskip("aiosqlite")
+    pytest.importorskip("greenlet")
+    from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+    with pytest.raises(ConfigurationError, match="takes a sessionmaker, not async"):
+        lacre.sqlalchemy(async_sessionmaker())  # type: ignore[arg-type]
+    bound: Any = lacre.sqlalchemy(sessionmaker())
+
+    async def ask() -> None:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'async.db'}")
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(Base.metadata.create_all)
+            async with AsyncSession(engine, sync_session_class=bound) as session:
+                with pytest.raises(ConfigurationError, match="AsyncSession"):
+                    await session.scalars(select(Customer).where(Customer.cpf == CPF))
+            async with AsyncSession(engine, sync_session_class=bound) as session:
+                session.add(Customer(cpf=CPF))
+                with pytest.raises(ConfigurationError, match="AsyncSession"):
+                    await session.commit()
+            async with AsyncSession(engine) as session:
+                session.add(Customer(cpf=CPF))
+                with pytest.raises(ConfigurationError, match="belongs to no session"):
+                    await session.commit()
+        finally:
+            await engine.dispose()
+
+    with acting("app"):
+        asyncio.run(ask())
 
 
 def test_every_refusal_is_lacres_own(engine: Engine) -> None:

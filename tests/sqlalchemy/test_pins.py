@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The names of SQLAlchemy that lacre leans on without a promise: each does what lacre needs.
+
+A release that changes one fails here, and says which.
+"""
+
+import inspect
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Enum, func, insert, select, update
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DontWrapMixin
+from sqlalchemy.orm import MappedColumn, Session, SessionTransaction, mapped_column
+from sqlalchemy.orm.attributes import InstrumentedAttribute, instance_state, manager_of_class
+from sqlalchemy.orm.base import NO_VALUE
+from sqlalchemy.orm.properties import ColumnProperty
+from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
+
+from lacre.sqlalchemy.searching import NotInSQL, Term
+from tests.sqlalchemy.models import EMAIL, Colour, Customer, Order
+
+
+def test_mapped_column_hooks() -> None:
+    """`MappedColumn` scans, copies, and hands over columns and its property by these names."""
+    assert "args" not in inspect.signature(MappedColumn._copy).parameters
+    assert callable(MappedColumn.declarative_scan)
+    assert isinstance(MappedColumn.columns_to_assign, property)
+    assert isinstance(MappedColumn.mapper_property_to_assign, property)
+    column = mapped_column(Enum(Colour), nullable=False)
+    assert column.column.name is None or isinstance(column.column.name, str)
+    assert column.columns_to_assign == [(column.column, column.columns_to_assign[0][1])]
+    assert type(column._copy()) is MappedColumn
+
+
+def test_attribute_options_of_a_dataclass() -> None:
+    """`mapped_column(repr=, compare=)` keeps them in `_attribute_options`, which can be given to another."""
+    options: Any = mapped_column(repr=False, compare=False)._attribute_options
+
+    assert (options.dataclasses_repr, options.dataclasses_compare) == (False, False)
+
+
+def test_property_hooks() -> None:
+    """A property installs its attribute in `instrument_class`, then `post_instrument_class` is called."""
+    assert list(inspect.signature(ColumnProperty.instrument_class).parameters) == ["self", "mapper"]
+    assert list(inspect.signature(ColumnProperty.post_instrument_class).parameters) == [
+        "self",
+        "mapper",
+    ]
+    assert list(inspect.signature(manager_of_class(Customer).instrument_attribute).parameters)[
+        :2
+    ] == ["key", "inst"]
+    assert issubclass(type(Customer.email), InstrumentedAttribute)
+
+
+def test_comparator_hooks() -> None:
+    """A comparator's clause element and annotated columns come from these two."""
+    comparator: Any = Customer.email.comparator
+
+    assert callable(ColumnProperty.Comparator._memoized_method___clause_element__)
+    assert isinstance(comparator.__clause_element__(), NotInSQL)
+    column = comparator._orm_annotate_column(Customer.__table__.c.email)
+    assert column._annotations["parententity"] is inspect_mapper()
+    assert comparator._parentmapper is inspect_mapper()
+    assert comparator.adapter is None
+
+
+def inspect_mapper() -> Any:
+    from sqlalchemy import inspect as inspected
+
+    return inspected(Customer)
+
+
+def test_terms_are_found_in_statements() -> None:
+    """`in_` with an expanding parameter keeps its class, its callable and what was put on it."""
+    condition: Any = Customer.email == EMAIL
+    statement = select(Customer).where(condition, Customer.city == "x")
+    [term] = [found for found in visitors.iterate(statement) if isinstance(found, Term)]
+    where: Any = statement.whereclause
+
+    assert isinstance(where, BooleanClauseList)
+    assert where.operator is operators.and_
+    assert isinstance(condition, BinaryExpression)
+    assert condition.operator is operators.in_op
+    assert (~condition).operator is operators.not_in_op  # type: ignore[attr-defined]
+    assert term.asked[1] == (EMAIL,)
+    assert term.callable is not None
+    assert term.expanding
+
+
+def test_private_parts_of_a_select() -> None:
+    """HAVING and FOR UPDATE are in these two attributes, which a generated copy owns."""
+    statement = select(func.count()).having(func.count() > 1).with_for_update()
+    copied = statement.limit(1)
+    copied._having_criteria = ()
+    copied._for_update_arg = None
+
+    assert "HAVING" not in str(copied)
+    assert "FOR UPDATE" not in str(copied)
+    assert "HAVING" in str(statement)
+    assert "FOR UPDATE" in str(statement)
+
+
+def test_private_parts_of_insert_and_update() -> None:
+    """What a statement writes is in these attributes, under names or columns."""
+    table: Any = Customer.__table__
+    plain: Any = update(table).values(city="x")
+    assert [getattr(key, "key", key) for key in plain._values] == ["city"]
+    ordered: Any = update(table).ordered_values(("city", "x"))
+    kept = [*(ordered._values or ()), *(p[0] for p in getattr(ordered, "_ordered_values", 0) or ())]
+    assert [getattr(key, "key", key) for key in kept] == ["city"]
+    several: Any = insert(table).values([{"city": "x"}, {"city": "y"}])
+    assert [[getattr(k, "key", k) for k in row] for row in several._multi_values[0]] == [
+        ["city"]
+    ] * 2
+    chosen: Any = insert(table).from_select(["city"], select(table.c.city))
+    assert chosen._select_names == ["city"]
+    conflict: Any = sqlite.insert(table).on_conflict_do_update(
+        index_elements=["id"], set_={"city": "x"}
+    )
+    assert list(dict(conflict._post_values_clause.update_values_to_set)) == ["city"]
+
+
+def test_state_of_an_object(session: Session) -> None:
+    """`committed_state` has the old value of what was assigned, NO_VALUE where it was not loaded."""
+    order = Order(id=UUID(int=1))
+    state: Any = instance_state(order)
+    order.note = "x"
+    assert state.committed_state["note"] is NO_VALUE
+    assert state.key is None
+
+    customer = Customer(email=EMAIL)
+    session.add(customer)
+    session.commit()
+    state = instance_state(customer)
+    customer.city = "x"
+    assert state.committed_state["city"] is NO_VALUE
+    assert state.key[1] == (customer.id,)
+    assert state.has_identity
+
+
+def test_events_of_a_session(session: Session) -> None:
+    """A savepoint knows its parent; flushes and commits find the transaction they belong to."""
+    root = session.get_transaction() or session.begin()
+    nested = session.begin_nested()
+
+    assert isinstance(nested, SessionTransaction)
+    assert nested.nested
+    assert nested.parent is root
+    assert session.get_nested_transaction() is nested
+    nested.rollback()
+    assert session.get_nested_transaction() is None
+
+
+def test_errors_that_are_not_wrapped() -> None:
+    """SQLAlchemy wraps no error of this mixin in a StatementError, which quotes parameters."""
+    from lacre import UnsupportedQuery
+    from lacre.sqlalchemy.types import unwrapped
+
+    error = unwrapped(UnsupportedQuery("no", hint="do this"))
+
+    assert isinstance(error, DontWrapMixin)
+    assert isinstance(error, UnsupportedQuery)
+    assert (str(error), error.hint) == ("no", "do this")
+
+
+def test_a_table_knows_its_sqlite_options() -> None:
+    """Whether SQLite reuses a table's keys follows from these two options."""
+    table: Any = Customer.__table__
+    options = table.dialect_options["sqlite"]
+
+    assert (options["autoincrement"], options["with_rowid"]) == (False, True)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model as an application would write it, for the type checker: it is not run."""
+
+import datetime as dt
+from typing import Any, assert_type
+from uuid import UUID, uuid4
+
+from sqlalchemy import JSON, ColumnElement, Engine, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+from lacre import BlindIndex, Lacre
+from lacre.sqlalchemy import encrypted, row_id
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Customer(Base):
+    __tablename__ = "customers"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    lacre_rid: Mapped[UUID] = row_id()
+    email: Mapped[str] = encrypted("pii", index=BlindIndex("email", unique=True))
+    cpf: Mapped[str | None] = encrypted("pii", index=BlindIndex("cpf", unique=True), mask="cpf")
+    born: Mapped[dt.date | None] = encrypted("pii", default=None)
+    data: Mapped[dict[str, Any]] = encrypted("pii", JSON(), padded=False, nullable=False)
+
+
+def use(lacre: Lacre, engine: Engine) -> None:
+    sessions = lacre.sqlalchemy(sessionmaker(engine))
+    assert_type(sessions, sessionmaker[Session])
+    assert_type(Customer.email == "x", ColumnElement[bool])
+    assert_type(Customer.email.in_(["x"]).__class__.__name__, str)
+    with lacre.acting_as("svc:x", roles={"app"}, purpose="test"), sessions() as session:
+        customer = session.scalars(select(Customer).where(Customer.cpf.is_(None))).one()
+        assert_type(customer.email, str)
+        assert_type(customer.cpf, str | None)
+        assert_type(customer.born, dt.date | None)
+        customer.email = "y"
+        customer.cpf = None
