@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.backends.openssl import backend
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from measuring import Bar, Peer, Timings, judged, machine, rounds, say, table, timed, write_results
 from setting import application
@@ -259,6 +260,7 @@ def main() -> int:
     judgements = judged(bars, figures)
     print(microseconds(figures), bars_table(judgements), memory_table(peaks), sep="\n\n")
     facts = machine(("lacre", "cryptography", "pydantic", "sqlalchemy"))
+    facts["openssl of cryptography"] = backend.openssl_version_text()
     if peer is not None:
         facts["peers"] = peer.versions
         peer.close()

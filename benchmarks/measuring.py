@@ -149,7 +149,7 @@ def machine(packages: Sequence[str]) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "openssl": ssl.OPENSSL_VERSION,
+        "openssl of Python": ssl.OPENSSL_VERSION,
         "packages": {name: version(name) for name in packages},
     }
 
