@@ -5,9 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lacre import Lacre
 from lacre.cli.initialise import initialise
+
+# No test rests on a time, and a busy machine is no failure.
+settings.register_profile(
+    "lacre", parent=settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("lacre")
 
 
 @pytest.fixture(scope="session")
