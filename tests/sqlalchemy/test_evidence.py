@@ -44,6 +44,7 @@ def test_what_does_not_commit_is_not_recorded(
     session.add(Customer(email=EMAIL))
     session.flush()
     getattr(session, end)()
+    assert not any(session.info["lacre_events"].values())
     session.add(Customer(cpf=CPF))
     session.commit()
 

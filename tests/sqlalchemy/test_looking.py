@@ -166,6 +166,22 @@ def test_objects_open_in_every_state(session: Session) -> None:
     assert merged.email == EMAIL
 
 
+def test_objects_that_leave_a_session_keep_their_tie(session: Session) -> None:
+    """Deleted and committed, or expunged before any flush, an object is still looked at."""
+    deleted, expunged = Customer(email=EMAIL), Customer(email="x@example.org")
+    session.add(deleted)
+    session.flush()
+    session.delete(deleted)
+    session.commit()
+    session.add(expunged)
+    session.expunge(expunged)
+
+    assert inspect(deleted).detached
+    assert deleted.email == EMAIL
+    assert inspect(expunged).transient
+    assert expunged.email == "x@example.org"
+
+
 def test_an_object_rolled_back_before_it_existed_opens(session: Session) -> None:
     """Flushed, rolled back, and now without identity: its values open under the key it has."""
     customer = Customer(email=EMAIL)
