@@ -196,9 +196,6 @@ def test_every_command_named_exists(page: Path) -> None:
     named = {words for _, words in commands(page.read_text("utf-8"))}
     if not named:
         return
-    cli = pytest.importorskip("lacre.cli", exc_type=ImportError)
-    if not hasattr(cli, "main"):
-        pytest.skip("there is no command line yet")
     missing = [
         "lacre " + " ".join(words)
         for words in sorted(named)
@@ -226,8 +223,6 @@ def test_every_make_target_named_exists(page: Path) -> None:
     makefile = ROOT / "Makefile"
     if not named:
         return
-    if not makefile.exists():
-        pytest.skip("there is no Makefile yet")
 
     assert named <= set(re.findall(r"^([a-z-]+):", makefile.read_text("utf-8"), re.MULTILINE))
 

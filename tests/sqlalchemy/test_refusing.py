@@ -245,8 +245,6 @@ def test_what_is_no_sessionmaker_is_refused(lacre: Lacre) -> None:
 
 def test_async_sessions_are_refused(lacre: Lacre, acting: Acting, tmp_path: Path) -> None:
     """An async factory is refused, and a bound one that an AsyncSession uses, at its first connection."""
-    pytest.importorskip("aiosqlite")
-    pytest.importorskip("greenlet")
     from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
     with pytest.raises(ConfigurationError, match="takes a sessionmaker, not async"):

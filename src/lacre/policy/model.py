@@ -38,6 +38,9 @@ class Right(StrEnum):
     MASK = "mask"
     SEARCH = "search"
 
+    # Enum's own hash is a Python function, and a right is hashed for every look.
+    __hash__ = str.__hash__
+
 
 def _a_name(text: str) -> str:
     if not _NAME.fullmatch(text):
