@@ -270,6 +270,21 @@ def test_protect_and_unprotect(cli: Run, home: Path, shop: Path) -> None:
     assert CANARY not in done.stderr + done.stdout + back.stderr
 
 
+def test_protect_run_again_shows_the_same_model(cli: Run, shop: Path) -> None:
+    """A protected table is not planned anew: the same lines of a model, and no refusal."""
+    first = cli("protect", *protect_arguments(shop, "--yes"))
+    again = cli("protect", *protect_arguments(shop))
+    dry = cli("protect", *protect_arguments(shop, "--dry-run"))
+    model = [line for line in first.stderr.splitlines() if " = encrypted(" in line]
+
+    assert (again.returncode, dry.returncode) == (0, 0)
+    assert model
+    assert all(line in again.stderr.splitlines() for line in model)
+    assert "protected already" in again.stderr
+    assert "protected already" in dry.stderr
+    assert "warning" not in again.stderr
+
+
 def test_protect_says_why_not(cli: Run, shop: Path) -> None:
     """A plan that refuses exits with 3, names its reasons, and never quotes a value."""
     with closing(sqlite3.connect(shop)) as connection:

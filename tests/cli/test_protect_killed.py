@@ -18,7 +18,7 @@ from tests.jobs.test_killed import Writer, sample
 COLUMNS = ("half_life_unit:pii:exact", "spin:pii", "discovery_year:pii")
 
 
-def started(home: Path, path: Path) -> subprocess.Popen[bytes]:
+def started(home: Path, path: Path, throttle: int) -> subprocess.Popen[bytes]:
     arguments = [
         "--database",
         f"sqlite:///{path}",
@@ -28,7 +28,7 @@ def started(home: Path, path: Path) -> subprocess.Popen[bytes]:
         "--batch",
         "50",
         "--throttle",
-        "1500",
+        str(throttle),
     ]
     for column in COLUMNS:
         arguments += ["--column", column]
@@ -83,19 +83,20 @@ def clear(home: Path, path: Path) -> list[tuple[object, ...]]:
 def survive(home: Path, tmp_path: Path, *, kills: int, seed: int) -> None:
     path = sample(tmp_path)
     chance = random.Random(seed)
+    throttle = 5000 // kills  # rows a second: slow enough that the job outlives every kill
     writer = Writer(path, "isotopes", ("spin", "half_life_unit"), "parity", seed)
     before = len(writer.rows)
     writer.start()
     try:
         survived = 0
         while survived < kills:
-            process = started(home, path)
+            process = started(home, path, throttle)
             time.sleep(chance.uniform(0.3, 2.0))
             process.kill()
             _, errors = process.communicate()
             assert process.returncode == -signal.SIGKILL, errors.decode()
             survived += 1
-        done = started(home, path)
+        done = started(home, path, throttle)
         output, errors = done.communicate(timeout=300)
     finally:
         writer.stop()

@@ -222,6 +222,24 @@ def test_a_protected_column_refuses_plaintext_by_itself(tmp_path):
     connection.close()
 
 
+def test_a_value_and_its_token_come_and_go_together(tmp_path):
+    """A token without its value would still find the row, and a value without its token never be found."""
+    path = database(
+        tmp_path,
+        "CREATE TABLE t (id TEXT PRIMARY KEY, v TEXT)",
+        "INSERT INTO t VALUES ('a', 'secret value')",
+    )
+    run(protect, tmp_path, path, "t", "v:pii:exact")
+    connection = sqlite3.connect(path)
+    for alone in ("v = NULL", "v_bidx = NULL"):
+        with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
+            connection.execute(f"UPDATE t SET {alone}")
+    connection.execute("UPDATE t SET v = NULL, v_bidx = NULL")
+
+    assert connection.execute("SELECT v, v_bidx FROM t").fetchall() == [(None, None)]
+    connection.close()
+
+
 def test_a_unique_blind_index_refuses_a_duplicate(tmp_path):
     """What UNIQUE refused before, the index over the tokens refuses after."""
     path = database(

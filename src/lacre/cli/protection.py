@@ -2,7 +2,7 @@
 """`lacre protect` and `lacre unprotect`: encrypt columns in place, and the way back."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from lacre.errors import ConfigurationError, MisuseError
 from lacre.fields.field import Field
 from lacre.fields.index import BlindIndex
 from lacre.fields.scheme import Scheme
+from lacre.jobs.ledger import Job
 from lacre.jobs.passes import Pace
 from lacre.jobs.passes import Progress as Position
 from lacre.jobs.plan import ColumnRequest, Plan, PlannedColumn, plan
-from lacre.jobs.protect import Authority, Report
+from lacre.jobs.protect import Authority, Report, under_way
 from lacre.jobs.protect import protect as protect_job
 from lacre.jobs.residue import REMAINS
 from lacre.jobs.unprotect import unprotect as unprotect_job
@@ -64,14 +65,19 @@ def protect(
             operator.lacre.policy.class_(
                 request.class_
             )  # also before a dry run: raises where there is none
-        decided = plan(path, table_name, requests, store=store)
-        if dry_run and as_json:
-            data(_plan_data(decided))
+        job = under_way(path, table_name, requests, store=store)
+        if job is not None:
+            # In the middle of its job a table cannot be planned again: what was found then counts.
+            _show_job(job, as_json=dry_run and as_json)
+            found, adds_row_id = job.columns, job.key.added
         else:
-            show_plan(decided)
+            decided = plan(path, table_name, requests, store=store)
+            _show_plan(decided, as_json=dry_run and as_json)
+            found, adds_row_id = decided.columns, decided.adds_row_id
+        refused = job is None and bool(decided.refusals)
         if dry_run:
-            raise typer.Exit(3 if decided.refusals else 0)
-        if not decided.refusals and not yes:
+            raise typer.Exit(3 if refused else 0)
+        if job is None and not refused and not yes:
             _ask(f"encrypt {len(requests)} columns of {table_name} in {path}?")
         with progress_bar() as advance:
             report = protect_job(
@@ -85,7 +91,7 @@ def protect(
             )
     _show_report("protected", report, as_json=as_json)
     say("declare the columns in your model:")
-    talk.print(model_of(decided), markup=False)
+    talk.print(model_of(found, adds_row_id=adds_row_id), markup=False)
     say("what this did not reach:")
     for sentence in REMAINS:
         say(f"  - {sentence}")
@@ -180,8 +186,20 @@ def progress_bar() -> Iterator[Callable[[Position], None]]:
         yield advance
 
 
-def show_plan(decided: Plan) -> None:
+def _show_job(job: Job, *, as_json: bool) -> None:
+    if as_json:
+        data({"table": job.table, "under_way": job.phase != "done", "rows_done": job.done})
+    elif job.phase == "done":
+        say(f"these columns of {job.table} are protected already")
+    else:
+        say(f"going on with the job under way on {job.table}")
+
+
+def _show_plan(decided: Plan, *, as_json: bool) -> None:
     """Print the plan: what was found, what will be done, and why not."""
+    if as_json:
+        data(_plan_data(decided))
+        return
     rows = [
         [
             c.name,
@@ -208,10 +226,10 @@ def show_plan(decided: Plan) -> None:
     )
 
 
-def model_of(decided: Plan) -> str:
+def model_of(columns: Sequence[PlannedColumn], *, adds_row_id: bool) -> str:
     """Return the lines of a SQLAlchemy model that fit the protected table."""
-    lines = ["    lacre_rid: Mapped[UUID] = row_id()"] if decided.adds_row_id else []
-    for column in decided.columns:
+    lines = ["    lacre_rid: Mapped[UUID] = row_id()"] if adds_row_id else []
+    for column in columns:
         optional = "" if column.not_null else " | None"
         index = (
             ""

@@ -38,7 +38,7 @@ from lacre.jobs.switch import (
     transaction,
 )
 
-__all__ = ["Authority", "Report", "protect"]
+__all__ = ["Authority", "Report", "protect", "under_way"]
 
 
 def _now() -> dt.datetime:
@@ -133,6 +133,27 @@ def protect(
         connection.close()
 
 
+def under_way(
+    path: Path,
+    table: str,
+    columns: Sequence[ColumnRequest],
+    *,
+    store: str = "main",
+    connect: Callable[[Path], sqlite3.Connection] = opened,
+) -> Job | None:
+    """
+    Return the job that `protect` with these arguments would go on with, or find done; else None.
+
+    Raises:
+        MisuseError: as `protect` would, because of another job on this table.
+    """
+    connection = connect(path)
+    try:
+        return _asked(connection, table, columns, store)
+    finally:
+        connection.close()
+
+
 def _begun(
     connection: sqlite3.Connection,
     path: Path,
@@ -143,17 +164,9 @@ def _begun(
     connect: Callable[[Path], sqlite3.Connection],
 ) -> tuple[Job, bool]:
     """The job under way, if it is this one; else a new one, prepared."""
-    for job in jobs_of(connection, table):
-        if job.phase != "done" or job.direction != "protect":
-            if job.direction != "protect" or not job.asked(store, columns):
-                raise MisuseError(
-                    f"another job is under way on {table}: {job}",
-                    hint="finish that one first, by running it again",
-                )
-            return job, True
-        if job.asked(store, columns):
-            return job, True
-        _not_yet(job, columns)
+    found = _asked(connection, table, columns, store)
+    if found is not None:
+        return found, True
     decided = plan(path, table, columns, store=store, connect=connect)
     if decided.refusals:
         raise ConfigurationError(
@@ -170,6 +183,23 @@ def _begun(
             )
     with transaction(connection):
         return _prepared(connection, decided), False
+
+
+def _asked(
+    connection: sqlite3.Connection, table: str, columns: Sequence[ColumnRequest], store: str
+) -> Job | None:
+    for job in jobs_of(connection, table):
+        if job.phase != "done" or job.direction != "protect":
+            if job.direction != "protect" or not job.asked(store, columns):
+                raise MisuseError(
+                    f"another job is under way on {table}: {job}",
+                    hint="finish that one first, by running it again",
+                )
+            return job
+        if job.asked(store, columns):
+            return job
+        _not_yet(job, columns)
+    return None
 
 
 def _not_yet(job: Job, columns: Sequence[ColumnRequest]) -> None:
