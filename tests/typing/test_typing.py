@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent.parent
 
