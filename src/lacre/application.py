@@ -246,6 +246,7 @@ class Lacre:
     def provisioner(self) -> Provisioner:
         """What makes keys and moves them: for operators."""
         return Provisioner(
+            settle=self.policy.file.cache.age,
             store=self.store,
             services=self.services,
             kms_key=self.policy.kms_key,

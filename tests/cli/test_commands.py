@@ -107,19 +107,27 @@ def test_init_with_a_passphrase(cli: Run, tmp_path: Path) -> None:
     assert "staple" not in wrong.stderr
 
 
-def test_keys_are_listed_created_and_rotated(cli: Run) -> None:
-    """A tenant gets its three keys once; a rotation makes a second version; --json says the same."""
+def test_keys_are_listed_created_and_rotated(cli: Run, home: Path) -> None:
+    """A tenant gets its three keys once; a rotation makes a second version, of an index root in two steps."""
     created = cli("keys", "create", "--tenant", "acme", "--class", "pii")
     again = cli("keys", "create", "--tenant", "acme", "--class", "pii")
-    rotated = [
-        cli("keys", "rotate", "--tenant", "acme", "--class", "pii", "--kind", kind).returncode
-        for kind in ("data", "branch", "index", "kms")
-    ]
+    config = home / "lacre.toml"
+    policy = config.read_text()
+    rotate = ("keys", "rotate", "--tenant", "acme", "--class", "pii", "--kind")
+    announced = cli(*rotate, "index")
+    too_early = cli(*rotate, "index")
+    rotated = [cli(*rotate, kind).returncode for kind in ("data", "branch", "kms")]
+    # Several commands later more than a second has passed, which is this cache's age.
+    config.write_text(policy + "\n[cache]\nage = 1\n")
+    rotated.append(cli(*rotate, "index").returncode)
     listed = json.loads(cli("keys", "list", "--tenant", "acme", "--json").stdout)
     shown = cli("keys", "list", "--tenant", "acme")
 
     assert created.stderr.count("created:") == 3
     assert "nothing to do" in again.stderr
+    assert announced.returncode == 0
+    assert "run the same command again" in announced.stderr
+    assert too_early.returncode == 8
     assert rotated == [0, 0, 0, 0]
     assert {(row["kind"], row["version"], row["state"]) for row in listed} == {
         (kind, version, state)

@@ -10,6 +10,7 @@ import traceback
 import unicodedata
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -507,7 +508,7 @@ class TestIndexes:
         with app.acting_as("operator", roles={"operator"}, purpose="test"):
             from lacre.keys.hierarchy import KeyKind
 
-            app.provisioner.rotate(app.scope("default", "pii", KeyKind.INDEX))
+            replace(app.provisioner, settle=0.0).rotate(app.scope("default", "pii", KeyKind.INDEX))
         app.resolver.forget()
         after = box.prepare("ana", row=2).tokens[0]
 

@@ -269,3 +269,57 @@ def test_two_operators_at_once_create_one_of_each(parts: Parts) -> None:
     assert {kind: states(parts, kind) for kind in KINDS} == {
         kind: [(1, "active")] for kind in KINDS
     }
+
+
+class TestAnIndexRotation:
+    """An index root is announced first and activated when every process may know of it."""
+
+    def test_takes_two_calls_a_settling_time_apart(self, parts: Parts) -> None:
+        """The first call returns a pending root; an early second one says how long; a late one activates."""
+        parts.create()
+        with acting_as("operator", roles={"operator"}, purpose="rotation"):
+            waiting = replace(parts.provisioner, settle=300.0)
+            announced = waiting.rotate(scope("index"))
+            with pytest.raises(MisuseError, match="announced") as early:
+                waiting.rotate(scope("index"))
+            later = replace(waiting, now=lambda: "2999-01-01T00:00:00Z")
+            activated = later.rotate(scope("index"))
+
+        assert announced.state is KeyState.PENDING
+        assert "again in" in early.value.hint
+        assert activated.key_id == announced.key_id
+        assert [row.state for row in parts.store.versions(scope("index"))] == [
+            KeyState.ACTIVE,
+            KeyState.DECRYPT_ONLY,
+        ]
+
+    def test_a_process_that_missed_the_activation_still_finds_everything(
+        self, parts: Parts
+    ) -> None:
+        """With a cache from before the activation, but not from before the announcement, both roots are asked."""
+        parts.create()
+        with acting_as("operator", roles={"operator"}, purpose="rotation"):
+            announced = replace(parts.provisioner, settle=300.0).rotate(scope("index"))
+            stale = parts.resolver()
+            before = {key.key_id for key in stale.searchable(handle("index"))}
+            replace(parts.provisioner, settle=0.0).rotate(scope("index"))
+            after = {key.key_id for key in stale.searchable(handle("index"))}
+
+        assert announced.key_id in before
+        assert before == after
+        assert len(before) == 2
+
+    def test_a_planted_announcement_says_nothing(self, parts: Parts) -> None:
+        """A pending root that somebody inserted without being able to mint is neither asked nor activated."""
+        parts.create()
+        with acting_as("operator", roles={"operator"}, purpose="rotation"):
+            genuine = parts.store.versions(scope("index"))[0]
+            planted = replace(
+                genuine, key_id=os.urandom(16), version=2, state=KeyState.PENDING, mac=None
+            )
+            parts.store.change(add=[planted])
+            asked = {key.key_id for key in parts.resolver().searchable(handle("index"))}
+            rotated = replace(parts.provisioner, settle=0.0).rotate(scope("index"))
+
+        assert asked == {genuine.key_id}
+        assert rotated.version == 3

@@ -2,6 +2,7 @@
 """Searching by exact blind indexes: what is found, by whom, and what stays in no cache."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -218,7 +219,8 @@ def rotate(lacre: Lacre, operator: Lacre) -> Callable[[], None]:
 
     def rotated() -> None:
         with operator.acting_as("operator", roles={"operator"}, purpose="rotation"):
-            operator.provisioner.rotate(operator.scope("default", "pii", KeyKind.INDEX))
+            provisioner = replace(operator.provisioner, settle=0.0)
+            provisioner.rotate(operator.scope("default", "pii", KeyKind.INDEX))
         lacre.resolver.forget()
 
     return rotated

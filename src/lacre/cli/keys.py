@@ -92,8 +92,9 @@ def rotate(
     """
     Make a new version, which is used from now on. Older versions decrypt on; no data is touched.
 
-    Processes that run see it within their cache age. After an index rotation look-ups ask for
-    tokens of every version until the rows are re-indexed.
+    Processes that run see it within their cache age. An index root is rotated by the same
+    command twice, one cache age apart: the first announces it, the second activates it.
+    Look-ups then ask for tokens of every version until the rows are re-indexed.
     """
     with as_operator(config, passphrase_file, purpose="rotation") as operator:
         if kind is Rotated.KMS:
@@ -107,8 +108,15 @@ def rotate(
         row = operator.lacre.provisioner.rotate(
             operator.lacre.scope(whose, class_, KeyKind(kind.value))
         )
+        age = operator.lacre.policy.file.cache.age
+        if row.state is KeyState.PENDING:
+            say(f"announced: {row.scope}, version {row.version} ({row.key_id.hex()[:8]})")
+            say(
+                f"when every process knows of it, in {age:.0f} s, run the same command again: that activates it"
+            )
+            return
         say(f"rotated: {row.scope}, now version {row.version} ({row.key_id.hex()[:8]})")
-        say(f"running processes use it within {operator.lacre.policy.file.cache.age:.0f} s")
+        say(f"running processes use it within {age:.0f} s")
         if kind is Rotated.INDEX:
             warn(
                 "rows written before keep their tokens: look-ups ask under both versions, and unique values are compared across them by look-up"

@@ -77,8 +77,8 @@ class HeldField(Field):
         except (Tampered, InvalidValue, KeyUnavailable):
             return False
 
-    def tokens_of_older_roots(self, value: Any) -> list[IndexToken]:
-        """Return the tokens that rows written before the last rotation of the index root have."""
+    def tokens_of_other_roots(self, value: Any) -> list[IndexToken]:
+        """Return the tokens of *value* under every index root but the active one: before a rotation, or just after."""
         tenant = self._tenant(current())
         index = self.index()
         roots = self._guard.resolver.searchable(tenant.index)[1:]

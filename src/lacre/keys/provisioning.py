@@ -18,7 +18,7 @@ from lacre._core.derive import WRAP
 from lacre.audit.events import KeyChanged
 from lacre.audit.recorder import Recorder
 from lacre.context import current
-from lacre.errors import KeyDisabled, KeyNotFound, Tampered
+from lacre.errors import ConfigurationError, KeyDisabled, KeyNotFound, MisuseError, Tampered
 from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.ports import KeyReader, KeyService, KeyWriter
 from lacre.keys.resolver import service_of, unwrap_row
@@ -46,6 +46,8 @@ class Provisioner:
         kms_key: names the KMS key of a branch key or index root, from the policy.
         now: RFC 3339 text in UTC.
         entropy: returns that many fresh random bytes.
+        settle: seconds until every process knows of an announced index root: the longest cache
+            age among them. 0 where nothing runs.
     """
 
     store: KeyTable
@@ -56,6 +58,7 @@ class Provisioner:
         dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     )
     entropy: Callable[[int], bytes] = os.urandom
+    settle: float = 0.0
 
     def create(self, scope: Scope, *, indexed: bool) -> list[KeyRow]:
         """
@@ -78,32 +81,72 @@ class Provisioner:
         A new index root makes tokens of new writes; look-ups ask under both versions. Where the
         highest version is no longer active (disabled, compromised) it stays as it is.
 
+        An index root is rotated by two calls, *settle* seconds apart: the first announces the
+        new root and returns it pending, the second activates it. In between every process comes
+        to know it, so that none misses rows, or duplicates of unique values, that another
+        process writes under a root it has not heard of.
+
         Raises:
             KeyNotFound: there is nothing to rotate.
             KeyDisabled: the active row was not made active by anyone who holds the key.
+            MisuseError: the announced index root is not known everywhere yet.
         """
         versions = self.store.versions(scope)
         if all(row.state is KeyState.PENDING for row in versions):
             raise _nothing(scope)
         active = next((row for row in versions if row.state is KeyState.ACTIVE), None)
-        make = self._generate if scope.kind is KeyKind.DATA else self._mint
-        fresh, material = make(scope, versions[0].version + 1)
-        activated = fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material)
-        replaced = []
+        if scope.kind is KeyKind.INDEX:
+            fresh, material, known = self._announced(scope, versions)
+            if not known:
+                return fresh
+            add, replaced = (
+                [],
+                [(fresh, fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material))],
+            )
+            activated = replaced[0][1]
+        else:
+            make = self._generate if scope.kind is KeyKind.DATA else self._mint
+            fresh, material = make(scope, versions[0].version + 1)
+            activated = fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material)
+            add, replaced = [activated], []
         if active is not None:
             old = active.stepped(
                 KeyState.DECRYPT_ONLY, changed=self.now(), material=self._trusted(active)
             )
-            replaced = [(active, old)]
-        told = [activated, *(old for _, old in replaced)]
+            # First of all: the row that stops being active makes room for the next.
+            replaced.insert(0, (active, old))
+        told = [activated, *(new for _, new in replaced if new is not activated)]
         if scope.kind is KeyKind.BRANCH:
             replaced += [
                 (row, self._rewrapped(row, activated, material))
                 for row in self.store.versions(scope.of_kind(KeyKind.DATA))
                 if row.wrapped
             ]
-        self._change(told, add=[activated], replace=replaced)
+        self._change(told, add=add, replace=replaced)
         return activated
+
+    def _announced(
+        self, scope: Scope, versions: Sequence[KeyRow]
+    ) -> tuple[KeyRow, KeyMaterial, bool]:
+        # The pending root that somebody who may mint announced, and whether it is known by now.
+        # A pending row that does not open says nothing: anyone who may insert can add one.
+        for row in versions:
+            if row.state is not KeyState.PENDING:
+                continue
+            try:
+                material = self._unwrap(row)
+            except (Tampered, ConfigurationError):
+                continue
+            waited = (_moment(self.now()) - _moment(row.created)).total_seconds()
+            if waited < self.settle:
+                raise MisuseError(
+                    f"the new index root was announced {waited:.0f} s ago, and running processes learn of it within {self.settle:.0f} s",
+                    hint=f"run the same command again in {self.settle - waited:.0f} s: that activates it",
+                )
+            return row, material, True
+        fresh, material = self._mint(scope, versions[0].version + 1)
+        self._change([fresh], add=[fresh])
+        return fresh, material, self.settle <= 0
 
     def step(self, key_id: bytes, state: KeyState) -> KeyRow:
         """
@@ -253,6 +296,10 @@ class Provisioner:
 def _settled(versions: Sequence[KeyRow]) -> KeyRow | None:
     # The highest version that is not pending. Anyone who may insert can add a pending row.
     return next((row for row in versions if row.state is not KeyState.PENDING), None)
+
+
+def _moment(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text)
 
 
 def _nothing(scope: Scope) -> KeyNotFound:

@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 from lacre._core import field
@@ -32,6 +33,7 @@ from lacre.sensitive import KeyMaterial
 __all__ = ["CacheLimits", "Resolver", "ScopeHandle", "UsableKey", "service_of", "unwrap_row"]
 
 _ACTIVE = b"active"  # in the place of a key id: the key that encrypts now
+_PENDING = 4  # announced index roots tried at most, the highest versions first
 _REVISIONS = 100_000  # revisions remembered at most
 
 
@@ -165,6 +167,9 @@ class Resolver:
         """
         Return every index root that tokens may have been made under, the active one first.
 
+        Announced roots are among them: another process may write under one before this process
+        hears of its activation.
+
         Raises:
             KeyDisabled: a version is disabled or compromised. Without it the answer would leave
                 out rows and say nothing, so there is none until it is enabled or destroyed.
@@ -176,7 +181,22 @@ class Resolver:
             if row.key_id != active.key_id
             and row.state not in (KeyState.PENDING, KeyState.DESTROYED)
         ]
-        return [active, *(self.to_decrypt(handle, key_id) for key_id in others)]
+        roots = [active, *(self.to_decrypt(handle, key_id) for key_id in others)]
+        for row in [row for row in self._versions(handle) if row.state is KeyState.PENDING][
+            :_PENDING
+        ]:
+            if row.key_id == active.key_id:
+                continue  # activated since the versions were listed
+            try:
+                roots.append(
+                    self._once(
+                        (handle.token, row.key_id),
+                        partial(self._open, handle.scope, row, self._clock(), announced=True),
+                    )
+                )
+            except (Tampered, ConfigurationError):
+                continue  # planted by someone who may insert but not mint: it says nothing
+        return roots
 
     def _versions(self, handle: ScopeHandle) -> list[KeyRow]:
         # Which versions exist changes only with a rotation: held as long as the active key is.
@@ -244,7 +264,9 @@ class Resolver:
             raise Tampered
         return self._open(scope, rows[0], asked)
 
-    def _open(self, scope: Scope, row: KeyRow, asked: float) -> UsableKey:
+    def _open(
+        self, scope: Scope, row: KeyRow, asked: float, *, announced: bool = False
+    ) -> UsableKey:
         if row.scope != scope or row.keystore != self._store.keystore_id:
             raise Tampered
         if row.revision < self._revisions.get(row.key_id, 0):
@@ -252,7 +274,7 @@ class Resolver:
                 f"the key store went back in time: key {row.key_id.hex()}",
                 hint="somebody restored an older key store; look at the audit log before going on",
             )
-        if row.state not in USABLE:
+        if row.state not in USABLE and not (announced and row.state is KeyState.PENDING):
             self._saw(row)
             raise _not_usable(row, "decrypt")
         # The age counts from before the row was read: what was true then is used no longer.

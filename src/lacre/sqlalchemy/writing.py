@@ -186,15 +186,15 @@ def _refuse_token(mapper: Mapper[Any], target: Any, prop: Any, *, allowed: tuple
 def _refuse_duplicate(
     connection: sa.Connection, field: Any, prop: Any, value: Any, state: Any
 ) -> None:
-    # While an index key is being rotated, older rows carry tokens of the older version, which
-    # the database's constraint cannot compare: they are looked up instead.
+    # While an index root is being rotated, other rows carry tokens of another version, which the
+    # database's constraint cannot compare: they are looked up instead.
     index = prop.declared.index
     if not index.unique:
         return
-    older = field.tokens_of_older_roots(value)
-    if not older:
+    tokens = field.tokens_of_other_roots(value)
+    if not tokens:
         return
     others = [sa.not_(_is_row(prop.index_column.table, state.key[1]))] if state.key else []
-    query = sa.select(sa.literal(1)).where(prop.index_column.in_(older), *others).limit(1)
+    query = sa.select(sa.literal(1)).where(prop.index_column.in_(tokens), *others).limit(1)
     if connection.execute(query).first() is not None:
         raise DuplicateValue(f"{field.scheme} already holds this value")
