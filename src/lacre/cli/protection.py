@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import typer
+from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
@@ -222,7 +223,7 @@ def _show_plan(decided: Plan, *, as_json: bool) -> None:
     for number, step in enumerate(decided.steps(), 1):
         say(f"  {number}. {step}")
     say(
-        f"the file grows by about {decided.growth_bytes / 1e6:.1f} MB; {decided.needed_free_bytes / 1e6:.1f} MB must be free while this runs, {decided.free_bytes / 1e6:,.0f} MB are"
+        f"the file grows by about {decimal(decided.growth_bytes)}; {decimal(decided.needed_free_bytes)} must be free while this runs, {decimal(decided.free_bytes)} are"
     )
 
 

@@ -97,7 +97,7 @@ class Policy:
         declared = self.class_(class_)
         purposes = self.file.purposes
         if purposes is not None and acting.purpose not in purposes:
-            return Decision(Outcome.DENIED, "purposes: undeclared")
+            return Decision(Outcome.DENIED, f"purposes: {acting.purpose!r} is not among them")
         for role in sorted(acting.roles):
             if right in declared.rights.get(role, ()):
                 return Decision(Outcome.ALLOWED, f"classes.{class_}.rights.{role}: {right}")

@@ -74,10 +74,10 @@ class SealedComparator(ColumnProperty.Comparator[Any]):
             ):
                 raise self._unsupported("compared with in_ to anything but a list of values")
             return self._asked(tuple(other[0]), negated=op is operators.not_in_op)
-        raise self._unsupported(f"used with {getattr(op, '__name__', op)}")
+        raise self._unsupported(f"used with {_spelt(op)}")
 
     def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> ColumnElement[Any]:
-        raise self._unsupported(f"used with {getattr(op, '__name__', op)}")
+        raise self._unsupported(f"used with {_spelt(op)}")
 
     def mapped(self, column: Any, key: str) -> Any:
         return self.adapter(column, key) if self.adapter else self._orm_annotate_column(column)
@@ -182,3 +182,17 @@ def _tokens(asked: tuple[Any, tuple[Any, ...]]) -> list[bytes]:
         raise unwrapped(error) from None
     statement.tokens[id(asked)] = found
     return found
+
+
+def _spelt(op: Any) -> str:
+    # As it is written in a query, where SQLAlchemy's own name for it is another.
+    signs = {operators.lt: "<", operators.le: "<=", operators.gt: ">", operators.ge: ">="}
+    name = str(getattr(op, "__name__", op)).removesuffix("_op")
+    words = {
+        "asc": "ORDER BY",
+        "desc": "ORDER BY",
+        "between": "BETWEEN",
+        "like": "LIKE",
+        "ilike": "ILIKE",
+    }
+    return signs.get(op) or words.get(name, name)
