@@ -27,6 +27,7 @@ __all__ = [
     "Protection",
     "Searched",
     "Surrogate",
+    "Used",
     "Written",
     "surrogates",
 ]
@@ -97,10 +98,8 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looked(Event):
-    """Values of one column were looked at, all with one outcome under one rule."""
-
-    action: ClassVar[str] = "look"
+class Used(Event):
+    """Values of one column were used, all with one outcome under one rule. Never made itself."""
 
     place: Place
     outcome: Outcome
@@ -110,24 +109,27 @@ class Looked(Event):
     key: str
 
     def details(self) -> Mapping[str, object]:
-        return _used(self)
+        return _placed(self.place) | {
+            "outcome": str(self.outcome),
+            "rule": self.rule,
+            "count": self.count,
+            "rows": surrogates(self.rows),
+            "key": self.key,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written(Event):
-    """Values of one column were encrypted."""
+class Looked(Used):
+    """Values were looked at."""
+
+    action: ClassVar[str] = "look"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written(Used):
+    """Values were encrypted."""
 
     action: ClassVar[str] = "encrypt"
-
-    place: Place
-    outcome: Outcome
-    rule: str
-    rows: tuple[str, ...]
-    count: int
-    key: str
-
-    def details(self) -> Mapping[str, object]:
-        return _used(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,16 +195,6 @@ def _placed(place: Place) -> dict[str, object]:
         "table": place.table,
         "column": place.column,
         "class": place.class_,
-    }
-
-
-def _used(event: "Looked | Written") -> dict[str, object]:
-    return _placed(event.place) | {
-        "outcome": str(event.outcome),
-        "rule": event.rule,
-        "count": event.count,
-        "rows": surrogates(event.rows),
-        "key": event.key,
     }
 
 

@@ -75,7 +75,9 @@ class Authority:
                 step=str(to),
                 count=column.values,
             )
-            self.record([event])
+            present = self.states.get(job.store, job.table, column.name)
+            if present is None or present.state is not to:
+                self.record([event])
             move(
                 self.states,
                 self.signer,
