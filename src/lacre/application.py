@@ -240,6 +240,8 @@ class Lacre:
     def scope(self, tenant: str, class_: str, kind: KeyKind = KeyKind.DATA) -> Scope:
         """Return the scope of a tenant's keys of a class."""
         self.policy.class_(class_)
+        if not tenant or len(tenant) > 255:
+            raise ConfigurationError("a tenant is a name of 1 to 255 characters")
         return self.policy.scope(kind, class_, tenant)
 
     @property
@@ -261,7 +263,7 @@ class Lacre:
 
     def close(self) -> None:
         """
-        Drain the recorder, drop every cached key, close the key store.
+        Drain the recorder, empty the cache of keys, close the key store. Wipes no memory.
 
         Raises:
             EvidenceUnavailable: looks could not be written; the rest is done all the same.

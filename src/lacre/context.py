@@ -89,7 +89,8 @@ class acting_as:  # noqa: N801 - reads as a verb where it is used
         purpose: why. Required, because an access without a reason is not evidence.
         tenant: whose data. Without one the configuration's default is used.
         across_yield: allow the block inside a generator, where it stays open in the consumer's
-            code between two values: meant for test fixtures.
+            code between two values: meant for test fixtures. A generator that enters the block
+            by way of a helper is not noticed.
 
     Raises:
         MisuseError: opened inside a generator without *across_yield*, or entered twice.

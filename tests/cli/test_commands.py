@@ -1,6 +1,7 @@
 """What a user types, sees and gets as an exit code."""
 
 import json
+import re
 import sqlite3
 import stat
 import subprocess
@@ -125,6 +126,15 @@ def test_keys_are_listed_created_and_rotated(cli: Run, home: Path) -> None:
 
     assert created.stderr.count("created:") == 3
     assert "nothing to do" in again.stderr
+    events = [
+        json.loads(line) for line in (home / "lacre" / "audit.jsonl").read_text().splitlines()
+    ]
+    assert [
+        (e["key"], e["version"]) for e in events if e.get("kind") == "kms" and e["version"] > 1
+    ] == [
+        ("local://pii-fields", 2),
+        ("local://pii-index", 2),
+    ]
     assert announced.returncode == 0
     assert "run the same command again" in announced.stderr
     assert too_early.returncode == 8
@@ -384,3 +394,16 @@ def test_an_unknown_variable_is_refused(home: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="LACRE_CACHE_AGE"):
         Lacre.load(home / "lacre.toml", environ={"LACRE_CACHE_AGE": "5"})
+
+
+def test_the_version_is_told(cli: Run) -> None:
+    """`lacre --version` prints one line and needs no configuration."""
+    told = cli("--version")
+
+    assert told.returncode == 0
+    assert re.fullmatch(r"lacre \S+\n", told.stdout)
+
+
+def test_a_tenant_has_a_name(cli: Run) -> None:
+    """An empty tenant is refused before any key is made."""
+    assert cli("keys", "create", "--tenant", "", "--class", "pii").returncode == 3

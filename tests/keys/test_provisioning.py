@@ -44,9 +44,7 @@ def test_every_change_is_in_the_evidence_before_it_is_made(parts: Parts) -> None
     """One event for each key and state, and no change where it cannot be recorded."""
     parts.create()
     assert [(e.kind, e.version, e.state) for e in parts.sink.of("key")] == [  # type: ignore[attr-defined]
-        ("branch", 1, "active"),
-        ("data", 1, "active"),
-        ("index", 1, "active"),
+        (kind, 1, state) for kind in KINDS for state in ("pending", "active")
     ]
     parts.sink.failing = OSError("full")
     for kind in KINDS:

@@ -259,3 +259,12 @@ def test_the_policy_names_the_kms_key_of_a_scope() -> None:
         policy.kms_key(policy.scope(KeyKind.INDEX, "credentials", "t"))
     with pytest.raises(ConfigurationError, match="no class 'other'"):
         policy.kms_key(policy.scope(KeyKind.BRANCH, "other", "t"))
+
+
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 100_000, "a = " + "9" * 6_000], ids=["deep", "long"]
+)
+def test_a_hostile_file_is_a_configuration_error(text: str) -> None:
+    """Tables without end, or a number of thousands of digits, give one sentence and no traceback."""
+    with pytest.raises(ConfigurationError, match=r"lacre\.toml"):
+        parse_policy(text, {})

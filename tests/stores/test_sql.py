@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lacre.errors import ConfigurationError, KeyNotFound, LacreError, MisuseError
+from lacre.errors import ConfigurationError, KeyNotFound, LacreError, MisuseError, Tampered
 from lacre.fields.column_state import ColumnState, ColumnStateRow
 from lacre.keys.hierarchy import KeyRow, KeyState
 from lacre.keys.seen import SeenSerial
@@ -417,3 +417,30 @@ def test_the_highest_serial_is_kept(store: SQLKeyStore) -> None:
     store.remember(higher)
 
     assert store.recall("local://x") == higher
+
+
+def test_every_connection_overwrites_what_it_frees(store: SQLKeyStore) -> None:
+    """secure_delete is asked for on each connection, whatever SQLite was built with."""
+    with store._reading() as connection:
+        connection.exec_driver_sql("PRAGMA secure_delete = OFF")
+    store._engine.dispose()
+    with store._reading() as connection:
+        assert connection.exec_driver_sql("PRAGMA secure_delete").scalar() == 1
+        raw = sqlite3.connect(":memory:")
+        raw.execute("PRAGMA secure_delete = OFF")
+        assert raw.execute("PRAGMA secure_delete").fetchone() == (0,)
+        raw.close()
+
+
+def test_a_removed_memory_is_noticed(store: SQLKeyStore, path: Path) -> None:
+    """Where keys are wrapped under a KMS key, "never seen" is a lie that somebody wrote."""
+    seen = SeenSerial(
+        kms_key="local://pii-fields", serial=7, hash="ab" * 32, version_id="cd" * 16, mac=b"m" * 32
+    )
+    store.remember(seen)
+    store.change(add=[replace(ROW, parent="local://pii-fields", scope=scope("branch"))])
+    sql(path, "DELETE FROM lacre_keystore_seen")
+
+    assert store.recall("local://never-used") is None
+    with pytest.raises(Tampered):
+        store.recall("local://pii-fields")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from textwrap import shorten
 
 import sqlalchemy as sa
 import typer
@@ -196,7 +197,7 @@ class Demonstration:
         before = self._path.stat().st_size
         with as_operator(self._config, None, purpose="protect") as operator:
             for step in plan(self._path, "customers", requests).steps():
-                out.print(Text("  " + f"• {step}"))
+                out.print(Text("  • " + shorten(step, 74, placeholder=" …")))
             started = time.perf_counter()
             with progress_bar() as advance:
                 report = protect(

@@ -13,6 +13,7 @@ from pathlib import Path
 from lacre.application import Lacre, open_key_store
 from lacre.context import acting_as
 from lacre.errors import ConfigurationError
+from lacre.keys.hierarchy import KeyKind, KeyState
 from lacre.kms.local import Identity, KeystoreAdministration
 from lacre.policy.loading import parse_policy
 
@@ -82,7 +83,10 @@ def initialise(
         ) as lacre,
         acting_as("operator", roles={"operator"}, purpose="provisioning"),
     ):
-        for name, _, _ in CLASSES:
+        for name, _, searchable in CLASSES:
+            for kind in (KeyKind.BRANCH, KeyKind.INDEX) if searchable else (KeyKind.BRANCH,):
+                kms = lacre.scope("default", name, kind)
+                lacre.provisioner.record_kms(kms, version=1, state=KeyState.ACTIVE)
             lacre.create_keys("default", name)
     made = [
         config,

@@ -16,6 +16,8 @@ from lacre.errors import ConfigurationError, KeyNotFound, Tampered
 
 __all__ = ["inspect"]
 
+_LONGEST = 64 * 1024 * 1024  # above any value, in any of its forms
+
 
 def inspect(
     value: str = typer.Argument(
@@ -80,10 +82,11 @@ def _key(key_id: bytes, config: Path) -> str:
 
 def _read(value: str) -> tuple[bytes, str]:
     if value == "-":
-        content = sys.stdin.buffer.read()
+        content = sys.stdin.buffer.read(_LONGEST)
     elif value.startswith("@"):
         try:
-            content = Path(value[1:]).read_bytes()
+            with Path(value[1:]).open("rb") as file:
+                content = file.read(_LONGEST)
         except OSError:
             raise ConfigurationError(f"{value[1:]} cannot be read") from None
     else:

@@ -124,12 +124,17 @@ def rotate(
 
 
 def _rotate_kms(operator: Operator, class_: str) -> None:
-    declared = operator.lacre.policy.class_(class_)
     keystore = operator.keystore()
-    for uri in filter(None, (declared.fields, declared.index)):
-        manifest = keystore.rotate_key(uri.removeprefix("local://"), operator.recipients())
+    indexed = operator.lacre.policy.class_(class_).index is not None
+    for kind in (KeyKind.BRANCH, KeyKind.INDEX) if indexed else (KeyKind.BRANCH,):
+        scope = operator.lacre.scope("any", class_, kind)
+        uri = operator.lacre.policy.kms_key(scope)
+        name = uri.removeprefix("local://")
+        following = keystore.manifest(name).newest.number + 1
+        operator.lacre.provisioner.record_kms(scope, version=following, state=KeyState.ACTIVE)
+        keystore.rotate_key(name, operator.recipients())
         say(
-            f"rotated: {uri}, now version {manifest.newest.number}; keys wrapped before still open under their version"
+            f"rotated: {uri}, now version {following}; keys wrapped before still open under their version"
         )
 
 

@@ -5,6 +5,7 @@ The command `lacre`: its subcommands, and what becomes of their errors.
 
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import typer
@@ -35,6 +36,21 @@ app.command()(protect)
 app.command()(unprotect)
 app.command()(inspect)
 app.command()(demo)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"lacre {metadata.version('lacre')}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: bool = typer.Option(
+        False, "--version", callback=_tell_version, is_eager=True, help="print the version"
+    ),
+) -> None:
+    """Keep sensitive data encrypted wherever it goes, readable only as lacre.toml allows."""
 
 
 @app.command()

@@ -172,6 +172,30 @@ class Provisioner:
             key_id, KeyState.ACTIVE if highest.key_id == key_id else KeyState.DECRYPT_ONLY
         )
 
+    def record_kms(self, scope: Scope, *, version: int, state: KeyState) -> None:
+        """
+        Record that the KMS key of *scope*'s kind and class gets, or got, a version.
+
+        Its administration is the key service's; only the record is made here.
+        """
+        acting = current()
+        self.recorder.write(
+            [
+                KeyChanged(
+                    time=dt.datetime.now(dt.UTC).timestamp(),
+                    principal=acting.principal,
+                    roles=tuple(sorted(acting.roles)),
+                    purpose=acting.purpose,
+                    tenant="",
+                    class_=scope.class_,
+                    kind="kms",
+                    key=self.kms_key(scope),
+                    version=version,
+                    state=str(state),
+                )
+            ]
+        )
+
     def _first(
         self, scope: Scope, make: Callable[[Scope, int], tuple[KeyRow, KeyMaterial]]
     ) -> list[KeyRow]:
@@ -183,7 +207,7 @@ class Provisioner:
             material = self._unwrap(fresh)
         else:
             fresh, material = make(scope, 1)
-            self.store.change(add=[fresh])
+            self._change([fresh], add=[fresh])
         active = fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material)
         self._change([active], replace=[(fresh, active)])
         return [active]

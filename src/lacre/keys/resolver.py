@@ -204,10 +204,11 @@ class Resolver:
         held = self._listed.get(handle.token)
         if held is None or held[0] <= now:
             held = (now + self._limits.age, list(self._store.versions(handle.scope)))
-            self._listed.pop(handle.token, None)
-            while len(self._listed) >= self._limits.entries:
-                del self._listed[next(iter(self._listed))]
-            self._listed[handle.token] = held
+            with self._lock:
+                self._listed.pop(handle.token, None)
+                while len(self._listed) >= self._limits.entries:
+                    del self._listed[next(iter(self._listed))]
+                self._listed[handle.token] = held
         return held[1]
 
     def _once(self, key: tuple[bytes, bytes], load: Callable[[], UsableKey]) -> UsableKey:

@@ -67,6 +67,8 @@ def parse_policy(text: str, environ: Mapping[str, str], *, name: str = "lacre.to
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{name} is not TOML: {error}") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, tables without end
+        raise ConfigurationError(f"{name} holds something no policy needs") from None
     for variable, value in environ.items():
         if variable.startswith(_PREFIX) and variable not in _OTHERS:
             _overlay(tables, variable, value)

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from lacre.errors import (
     Tampered,
 )
 from lacre.keys.ports import KeyService
-from lacre.kms.local import Identity, LocalKeyService, SeenSerial
+from lacre.kms.local import Identity, KeystoreAdministration, LocalKeyService, SeenSerial
 from lacre.kms.local.manifest import open_version
 from tests.kms.local.keystore import (
     APP,
@@ -205,6 +206,30 @@ def test_a_rolled_back_file_is_refused(keystore: Keystore) -> None:
     with pytest.raises(Tampered):
         service.mint(KEY, CONTEXT)
     assert keystore.service(memory=memory).mint(KEY, CONTEXT), "without any memory nobody can tell"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda operator: operator.add_recipient("finance", BILLING.public),
+        lambda operator: operator.disable_version("finance", 1),
+    ],
+    ids=["a recipient was added", "the version was disabled"],
+)
+def test_a_rollback_that_leaves_the_keys_as_they_are_is_refused(
+    keystore: Keystore, change: Callable[[KeystoreAdministration], object]
+) -> None:
+    """The next process refuses an older file too where nothing but its serial tells it apart."""
+    old = keystore.path.read_bytes()
+    change(keystore.operator)
+    memory = Memory()
+    keystore.service(memory=memory).manifest(KEY)
+    remembered = memory.rows.get(KEY)
+    keystore.path.write_bytes(old)
+
+    assert remembered is not None
+    with pytest.raises(Tampered):
+        keystore.service(memory=memory).mint(KEY, CONTEXT)
 
 
 def test_another_file_of_the_same_serial_is_refused(keystore: Keystore) -> None:
