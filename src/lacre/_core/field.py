@@ -39,6 +39,7 @@ __all__ = [
 
 MAGIC_AND_SUITE = b"\xc1\x01"
 PADDED = 0x01
+_HEADS = (b"\xc1\x01\x00", b"\xc1\x01\x01")  # magic, suite and every combination of flags
 OVERHEAD = 91
 MAX_ENCODED = 16 * 1024 * 1024
 _LONGEST = OVERHEAD + padded_length(MAX_ENCODED)
@@ -183,11 +184,7 @@ def parse(value: bytes | bytearray | memoryview) -> Header:
 
 def looks_encrypted(value: bytes | bytearray | memoryview) -> bool:
     """Whether magic byte, suite, flags and length are those of field format 1."""
-    return (
-        OVERHEAD <= len(value) <= _LONGEST
-        and bytes(value[:2]) == MAGIC_AND_SUITE
-        and value[2] <= PADDED
-    )
+    return value[:3] in _HEADS and OVERHEAD <= len(value) <= _LONGEST
 
 
 def key_id_of(value: bytes | bytearray | memoryview) -> bytes:

@@ -74,6 +74,8 @@ class Guarded:
             guard.policy.kms_key(
                 guard.policy.scope(KeyKind.INDEX, scheme.class_, "any")
             )  # raises if the class forbids indexes
+        self._record_look = guard.recorder.record_look
+        self._clock = guard.clock
         self._default_tenant = guard.policy.file.default_tenant
         self._tenants: dict[str | None, TenantFacts] = {}
 
@@ -117,16 +119,14 @@ class Guarded:
         row: str,
         key_id: bytes,
     ) -> None:
-        guard = self._guard
-        now = guard.clock()
         # Look(...) without the detour by way of its keyword arguments, which takes as long as
         # AES does: this runs for every look.
-        guard.recorder.record_look(
+        self._record_look(
             tuple.__new__(
                 Look,
                 (
                     event,
-                    now,
+                    self._clock(),
                     acting,
                     tenant.name,
                     self._place,
