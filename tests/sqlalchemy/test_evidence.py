@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine, create_engine, event, select
+from sqlalchemy.orm import Session, sessionmaker
 
-from lacre import EvidenceUnavailable, Lacre
+from lacre import ConfigurationError, EvidenceUnavailable, Lacre
+from tests.sqlalchemy.conftest import Acting
 from tests.sqlalchemy.models import CPF, EMAIL, OTHER_EMAIL, Customer
 from tests.sqlalchemy.raw import only
 
@@ -159,3 +160,66 @@ def test_what_another_listener_writes_at_the_commit_is_recorded(
     session.commit()
 
     assert written(recorded) == {"email": 1, "cpf": 1}
+
+
+AUTOCOMMIT: dict[str, dict[str, Any]] = {
+    "engine": {"isolation_level": "AUTOCOMMIT"},
+    "execution option": {"execution_options": {"isolation_level": "AUTOCOMMIT"}},
+    "driver": {"connect_args": {"isolation_level": None}},
+}
+
+
+@pytest.mark.parametrize("how", AUTOCOMMIT)
+def test_a_connection_without_transactions_is_not_written_on(
+    lacre: Lacre, engine: Engine, acting: Acting, recorded: Recorded, how: str
+) -> None:
+    """In AUTOCOMMIT mode a rollback would leave the row and no event: the flush is refused, unsent."""
+    loose = create_engine(engine.url, **AUTOCOMMIT[how])
+    sessions = lacre.sqlalchemy(sessionmaker(loose))
+    with acting("app"), sessions() as session:
+        session.add(Customer(email=EMAIL))
+        with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+            session.flush()
+        session.rollback()
+    loose.dispose()
+
+    assert only(engine, "SELECT count(*) FROM customers") == 0
+    assert written(recorded) == {}
+
+
+def test_a_session_that_turns_transactions_off_is_not_written_on(session: Session) -> None:
+    """Also where the mode is asked for later, for one connection."""
+    session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+    session.add(Customer(email=EMAIL))
+
+    with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+        session.flush()
+
+
+def test_a_connection_without_transactions_is_read(
+    session: Session, lacre: Lacre, engine: Engine, acting: Acting
+) -> None:
+    """Looks and searches need no transaction, nor does writing a column that is not encrypted."""
+    session.add(Customer(email=EMAIL))
+    session.commit()
+    loose = create_engine(engine.url, isolation_level="AUTOCOMMIT")
+    with acting("app"), lacre.sqlalchemy(sessionmaker(loose))() as reading:
+        found = reading.scalars(select(Customer).where(Customer.email == EMAIL)).one()
+        found.city = "y"
+        reading.commit()
+
+        assert (found.email, found.city) == (EMAIL, "y")
+    loose.dispose()
+
+
+def test_the_drivers_own_transactions_are_written_in(
+    lacre: Lacre, engine: Engine, acting: Acting, recorded: Recorded
+) -> None:
+    """An engine without the savepoint recipe, where sqlite3 itself sends BEGIN, is written on."""
+    usual = create_engine(engine.url)
+    with acting("app"), lacre.sqlalchemy(sessionmaker(usual))() as session:
+        session.add(Customer(email=EMAIL))
+        session.commit()
+    usual.dispose()
+
+    assert written(recorded) == {"email": 1}

@@ -172,3 +172,13 @@ def test_a_table_knows_its_sqlite_options() -> None:
     options = table.dialect_options["sqlite"]
 
     assert (options["autoincrement"], options["with_rowid"]) == (False, True)
+
+
+def test_a_connection_knows_whether_it_is_in_autocommit_mode(session: Session) -> None:
+    """`Connection._is_autocommit_isolation` says so, for an option of the connection or the engine."""
+    usual: Any = session.connection()
+    assert usual._is_autocommit_isolation() is False
+    loose: Any = session.get_bind().execution_options(isolation_level="AUTOCOMMIT")  # type: ignore[union-attr]
+
+    with loose.connect() as connection:
+        assert connection._is_autocommit_isolation() is True

@@ -5,20 +5,42 @@ Events of writes, kept until the transaction that holds the rows commits.
 Events follow their savepoint: released, they are the outer transaction's; rolled back, they are
 gone. Just before the commit they are handed to the recorder, and where it cannot take them there
 is no commit. Does not hold looks: they happened, whatever becomes of the transaction.
+
+Leans on a private name of SQLAlchemy, pinned by a test: `Connection._is_autocommit_isolation`.
 """
 
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, SessionTransaction, object_session
 
 from lacre.audit.events import Event
+from lacre.errors import ConfigurationError
 from lacre.fields.held import HeldField
 
-__all__ = ["keep_evidence", "wrote"]
+__all__ = ["check_transaction", "keep_evidence", "wrote"]
 
 _ROWS = "lacre_rows"  # in session.info: rows written by the flush under way, by field
 _EVENTS = "lacre_events"  # in session.info: events by the transaction they belong to
+
+
+def check_transaction(connection: Connection) -> None:
+    """
+    Raise unless what is about to be written waits for a commit: its evidence does.
+
+    Raises:
+        ConfigurationError
+    """
+    autocommit = connection._is_autocommit_isolation()  # noqa: SLF001
+    if not autocommit and connection.dialect.name == "sqlite":
+        # The driver's own autocommit, unless somebody sent BEGIN, as SQLAlchemy's recipe does.
+        driver: Any = connection.connection.dbapi_connection
+        autocommit = driver.isolation_level is None and not driver.in_transaction
+    if autocommit:
+        raise ConfigurationError(
+            "the connection is in AUTOCOMMIT mode, where a rollback leaves the row without the evidence of its write",
+            hint="write encrypted values with an engine that has transactions: leave out isolation_level",
+        )
 
 
 def wrote(target: Any, field: HeldField, row: str) -> None:

@@ -24,7 +24,7 @@ from lacre.sqlalchemy.declared import (
     row_of,
     row_of_identity,
 )
-from lacre.sqlalchemy.evidence import wrote
+from lacre.sqlalchemy.evidence import check_transaction, wrote
 from lacre.sqlalchemy.types import SealedValue
 
 __all__ = ["before_insert", "before_update", "sealed_properties"]
@@ -110,6 +110,7 @@ def _sealed(
         return False
     else:
         value = _reopened(field, target, prop, held, row)
+    check_transaction(connection)
     stored = field.prepare_many([(row, value)], recorded=False)[0]
     if index_key is not None:
         _refuse_duplicate(connection, field, prop, value, state)
