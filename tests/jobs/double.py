@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lacre._core import field
 from lacre._core.blind import index_key, token
 from lacre._core.canonical import FieldPlace
-from lacre.errors import MisuseError
+from lacre.errors import MisuseError, Tampered
 from lacre.fields.codecs import codec_for
 from lacre.fields.column_state import ColumnState, ColumnStateRow
 from lacre.fields.index import BlindIndex
@@ -139,21 +140,25 @@ class FileStates:
 
 
 class FixedSigner:
-    def __init__(self) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    def __init__(self, seed: bytes = bytes(32)) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self.fingerprint = sha256(self._key.public_key().public_bytes_raw()).hexdigest()[:32]
 
     def sign(self, message):
         return self._key.sign(message)
 
     def verify(self, message, signature):
-        self._key.public_key().verify(signature, message)
+        try:
+            self._key.public_key().verify(signature, message)
+        except InvalidSignature:
+            raise Tampered from None
 
 
 def authority(path: Path) -> Authority:
     return Authority(
         states=FileStates(path),
         signer=FixedSigner(),
+        signers=[FixedSigner()],
         keystore="store-1",
         record=lambda events: None,
     )
@@ -163,7 +168,7 @@ def readable(path: Path, table: str) -> list[tuple]:
     """Every row of a protected table in the clear, without what lacre added, in key order."""
     connection = opened(path)
     try:
-        job = jobs_of(connection, table)[-1]
+        job = jobs_of(connection, table, authority(path))[-1]
         catalogue = Catalogue(connection, table)
         names = [
             name for name in catalogue.insertable if name != RID and not name.endswith("_bidx")

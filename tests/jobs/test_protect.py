@@ -528,7 +528,7 @@ def test_what_an_application_wrote_since_comes_back_as_plaintext(tmp_path):
     run(protect, tmp_path, path, "t", "v:pii:exact")
     connection = sqlite3.connect(path)
     (job,) = connection.execute("SELECT record FROM lacre_job").fetchone()
-    column = jobs_of(connection, "t")[0].columns[0]
+    column = jobs_of(connection, "t", authority(tmp_path / "states"))[0].columns[0]
     stored = FixedKeyField("t", column).prepare_many([("new", "written while encrypted")])[0]
     connection.execute(
         "INSERT INTO t (id, v, v_bidx) VALUES ('new', ?, ?)", (stored.value, stored.tokens[0])

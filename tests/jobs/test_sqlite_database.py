@@ -69,3 +69,28 @@ def test_a_connection_overwrites_what_it_frees(tmp_path):
     assert connection.execute("PRAGMA secure_delete").fetchone() == (1,)
     assert connection.execute("PRAGMA foreign_keys").fetchone() == (0,)
     connection.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ATTACH 'other.db' AS other",
+        "ATTACH ? AS other",
+        "ATTACH ':memory:' AS other",
+        "VACUUM INTO 'other.db'",
+        "DETACH main",
+        "SELECT load_extension('other')",
+    ],
+)
+def test_a_jobs_connection_reaches_no_other_file(tmp_path, monkeypatch, statement):
+    """Whoever gets a statement run there still has the one database; VACUUM's own file is allowed."""
+    monkeypatch.chdir(tmp_path)
+    sqlite3.connect("data.db").close()
+    connection = opened(tmp_path / "data.db")
+    values = ("other.db",) if "?" in statement else ()
+
+    with pytest.raises(sqlite3.DatabaseError, match=r"not authorized|authorization denied"):
+        connection.execute(statement, values)
+    connection.execute("VACUUM")
+    assert [file.name for file in tmp_path.iterdir()] == ["data.db"]
+    connection.close()

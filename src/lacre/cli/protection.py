@@ -66,7 +66,7 @@ def protect(
             operator.lacre.policy.class_(
                 request.class_
             )  # also before a dry run: raises where there is none
-        job = under_way(path, table_name, requests, store=store)
+        job = under_way(path, table_name, requests, authority=authority_of(operator), store=store)
         if job is not None:
             # In the middle of its job a table cannot be planned again: what was found then counts.
             _show_job(job, as_json=dry_run and as_json)
@@ -158,6 +158,7 @@ def authority_of(operator: Operator) -> Authority:
         record=operator.lacre.recorder.write,
         states=operator.store,
         signer=operator.identity,
+        signers=operator.lacre.signers,
         keystore=operator.store.keystore_id,
     )
 

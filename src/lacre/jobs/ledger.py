@@ -6,6 +6,9 @@ The jobs' memory, inside the database they work on: one row for each job.
 Implements ``spec/protect-sqlite.md``, section "The job's row". It is written in the same
 transactions as the data, so the two never disagree, whenever the process is killed. Holds names,
 definitions and counts, never a value.
+
+Whoever writes the database writes this table too, and a job runs the definitions that its row
+holds. So the operator signs each row, and nothing of one is used before its signature is verified.
 """
 
 import datetime as dt
@@ -14,14 +17,17 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
-from typing import Any, Literal
+from hashlib import sha256
+from typing import Any, Literal, Protocol
 
-from lacre.errors import MisuseError
+from lacre._core.canonical import canonical
+from lacre.errors import ConfigurationError, MisuseError, Tampered
+from lacre.fields.column_state import Signer, Verifier
 from lacre.jobs.plan import ColumnRequest, PlannedColumn
 from lacre.jobs.sqlite_database import JOB, RowKey
 from lacre.jobs.sqlite_schema import same_name
 
-__all__ = ["Job", "jobs_of", "open_ledger", "remove", "write"]
+__all__ = ["Job", "Trust", "jobs_of", "open_ledger", "remove", "write"]
 
 Direction = Literal["protect", "unprotect"]
 # fill: both forms are there, and the marker says which counts. clean: the switch-over is done,
@@ -32,6 +38,33 @@ _TYPES: dict[str, type] = {
     kind.__name__: kind for kind in (str, int, bool, bytes, dict, Decimal, dt.date, dt.datetime)
 }
 Objects = tuple[tuple[str, str, str], ...]
+
+# 16 bytes like every label, so that no other signed message of lacre begins with it.
+_LABEL = b"lacre/1/job".ljust(16, b"\0")
+_COLUMNS = (
+    "id",
+    "table",
+    "direction",
+    "phase",
+    "record",
+    "signer",
+    "signature",
+    "position",
+    "done",
+)
+
+
+class Trust(Protocol):
+    """Who signs jobs, for which key store, and whose signatures are believed."""
+
+    @property
+    def signer(self) -> Signer: ...
+
+    @property
+    def signers(self) -> Sequence[Verifier]: ...
+
+    @property
+    def keystore(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,32 +112,72 @@ class Job:
 
 def open_ledger(connection: sqlite3.Connection) -> None:
     """Make the table if there is none. Not AUTOINCREMENT: that would leave a table behind."""
-    connection.execute(
-        f'CREATE TABLE IF NOT EXISTS {JOB} (id INTEGER PRIMARY KEY, "table" TEXT NOT NULL, direction TEXT NOT NULL, phase TEXT NOT NULL, '
-        "record TEXT NOT NULL, position TEXT, done INTEGER NOT NULL)"
+    if not _is_there(connection):
+        connection.execute(
+            f'CREATE TABLE {JOB} (id INTEGER PRIMARY KEY, "table" TEXT NOT NULL, direction TEXT NOT NULL, phase TEXT NOT NULL, '
+            "record TEXT NOT NULL, signer TEXT NOT NULL, signature BLOB NOT NULL, position TEXT, done INTEGER NOT NULL)"
+        )
+
+
+def jobs_of(connection: sqlite3.Connection, table: str, trust: Trust) -> list[Job]:
+    """
+    Return the jobs on *table*, oldest first.
+
+    Raises:
+        Tampered: a row that no trusted operator signed as it is; its note says where.
+        ConfigurationError: the table of that name is not lacre's.
+    """
+    if not _is_there(connection):
+        return []
+    rows = connection.execute(
+        f'SELECT id, "table", direction, phase, record, signer, signature, done FROM {JOB} ORDER BY id'
+    ).fetchall()
+    return [
+        _read(row, trust) for row in rows if isinstance(row[1], str) and same_name(row[1], table)
+    ]
+
+
+def _is_there(connection: sqlite3.Connection) -> bool:
+    found = connection.execute(
+        "SELECT type FROM sqlite_master WHERE lower(name) = ? AND type IN ('table', 'view')", (JOB,)
+    ).fetchone()
+    if found is None:
+        return False
+    columns = tuple(row[1] for row in connection.execute(f"PRAGMA table_info({JOB})"))
+    if found[0] != "table" or columns != _COLUMNS:
+        raise ConfigurationError(
+            f"this database has a {found[0]} {JOB} that lacre did not make",
+            hint="rename it: lacre keeps its jobs in a table of that name",
+        )
+    return True
+
+
+def _signed_bytes(
+    job_id: int, table: str, direction: str, phase: str, record: str, *, signer: str, keystore: str
+) -> bytes:
+    # The record by its hash: a part of a canonical map ends at 65535 bytes, a definition may not.
+    return _LABEL + canonical(
+        {
+            "direction": direction,
+            "job": str(job_id),
+            "keystore": keystore,
+            "phase": phase,
+            "record": sha256(record.encode("ascii")).hexdigest(),
+            "signer": signer,
+            "table": table,
+        }
     )
 
 
-def jobs_of(connection: sqlite3.Connection, table: str) -> list[Job]:
-    """Return the jobs on *table*, oldest first."""
-    if (
-        connection.execute(
-            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (JOB,)
-        ).fetchone()
-        is None
-    ):
-        return []
-    rows = connection.execute(
-        f'SELECT id, "table", direction, phase, record, done FROM {JOB} ORDER BY id'
-    ).fetchall()
-    return [_read(row) for row in rows if same_name(row[1], table)]
-
-
 def write(
-    connection: sqlite3.Connection, job: Job, *, was: tuple[Direction, Phase] | None = None
+    connection: sqlite3.Connection,
+    job: Job,
+    trust: Trust,
+    *,
+    was: tuple[Direction, Phase] | None = None,
 ) -> None:
     """
-    Write *job*, inside the caller's transaction.
+    Sign and write *job*, inside the caller's transaction.
 
     Args:
         was: direction and phase it must still have; None for a new one.
@@ -127,15 +200,28 @@ def write(
             "final": job.final,
         }
     )
+    signer = trust.signer.fingerprint
+    signature = trust.signer.sign(
+        _signed_bytes(
+            job.job_id,
+            job.table,
+            job.direction,
+            job.phase,
+            record,
+            signer=signer,
+            keystore=trust.keystore,
+        )
+    )
     if was is None:
         connection.execute(
-            f'INSERT INTO {JOB} (id, "table", direction, phase, record, done) VALUES (?, ?, ?, ?, ?, ?)',
-            (job.job_id, job.table, job.direction, job.phase, record, job.done),
+            f'INSERT INTO {JOB} (id, "table", direction, phase, record, signer, signature, done) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+            (job.job_id, job.table, job.direction, job.phase, record, signer, signature, job.done),
         )
         return
     moved = connection.execute(
-        f"UPDATE {JOB} SET direction = ?, phase = ?, record = ?, position = NULL, done = ? WHERE id = ? AND direction = ? AND phase = ?",
-        (job.direction, job.phase, record, job.done, job.job_id, *was),
+        f"UPDATE {JOB} SET direction = ?, phase = ?, record = ?, signer = ?, signature = ?, position = NULL, done = ? "
+        "WHERE id = ? AND direction = ? AND phase = ?",
+        (job.direction, job.phase, record, signer, signature, job.done, job.job_id, *was),
     )
     if moved.rowcount != 1:
         raise overtaken()
@@ -195,8 +281,38 @@ def _objects(listed: Sequence[Sequence[str]]) -> Objects:
     return tuple((kind, name, sql) for kind, name, sql in listed)
 
 
-def _read(row: Sequence[Any]) -> Job:
-    job_id, table, direction, phase, text, done = row
+def _verified(row: Sequence[Any], trust: Trust) -> None:
+    """Raise unless a trusted identity signed everything of *row* but its count."""
+    job_id, table, direction, phase, record, signer, signature, _ = row
+    texts = (table, direction, phase, record, signer)
+    by_fingerprint = {verifier.fingerprint: verifier for verifier in trust.signers}
+    try:
+        # SQLite types values, not columns: what is signed here is text, and nothing else is.
+        if not all(isinstance(text, str) for text in texts) or signer not in by_fingerprint:
+            raise Tampered
+        if not isinstance(signature, bytes) or not record.isascii():
+            raise Tampered
+        by_fingerprint[signer].verify(
+            _signed_bytes(
+                job_id, table, direction, phase, record, signer=signer, keystore=trust.keystore
+            ),
+            signature,
+        )
+    except (Tampered, MisuseError):
+        error = Tampered()
+        error.add_note(
+            f"the row {job_id} of {JOB} is not what an operator of this key store signed; nothing of it was used"
+        )
+        error.hint = (
+            f"restore the database, {JOB} included, from a backup; "
+            "if the operator's identity was replaced, keep the old one's public text among [local] signers"
+        )
+        raise error from None
+
+
+def _read(row: Sequence[Any], trust: Trust) -> Job:
+    _verified(row, trust)
+    job_id, table, direction, phase, text, _, _, done = row
     record = json.loads(text)
     columns = (
         PlannedColumn(**(column | {"python_type": _TYPES[column["python_type"]]}))
@@ -216,5 +332,6 @@ def _read(row: Sequence[Any]) -> Job:
         original=_objects(record["original"]),
         prepared=_objects(record["prepared"]),
         final=_objects(record["final"]),
-        done=done,
+        # Not signed, because every batch changes it; shown, and acted on nowhere.
+        done=done if isinstance(done, int) else 0,
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 from lacre.audit.events import Event, Place, Protection
 from lacre.context import current
 from lacre.errors import ConfigurationError, MisuseError
-from lacre.fields.column_state import ColumnState, ColumnStates, Signer, move
+from lacre.fields.column_state import ColumnState, ColumnStates, Signer, Verifier, move
 from lacre.jobs.conversion import Encrypting, ProtectedField
 from lacre.jobs.ledger import Job, jobs_of, next_id, open_ledger, write
 from lacre.jobs.passes import Pace, Worker
@@ -47,10 +47,14 @@ def _now() -> dt.datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """Where column states are kept, who signs them, for which key store, and where moves are recorded."""
+    """
+    Where column states are kept, who signs them and the jobs, for which key store, whose
+    signatures are believed (*signers*, the signer's own among them), and where moves are recorded.
+    """
 
     states: ColumnStates
     signer: Signer
+    signers: Sequence[Verifier]
     keystore: str
     record: Callable[[Sequence[Event]], None] = field(repr=False)
     now: Callable[[], dt.datetime] = field(default=_now, repr=False)
@@ -123,7 +127,8 @@ def protect(
         ConfigurationError: the plan refuses; its reasons are in the message.
         MisuseError: another job is under way on this table.
         InvalidValue, DuplicateValue: a value written since the plan; the row is named.
-        Tampered: what was encrypted does not open as what was there.
+        Tampered: what was encrypted does not open as what was there, or the job's row is not what
+            an operator signed.
     """
     pace = pace or Pace()
     connection = connect(path)
@@ -140,6 +145,7 @@ def under_way(
     table: str,
     columns: Sequence[ColumnRequest],
     *,
+    authority: Authority,
     store: str = "main",
     connect: Callable[[Path], sqlite3.Connection] = opened,
 ) -> Job | None:
@@ -148,10 +154,11 @@ def under_way(
 
     Raises:
         MisuseError: as `protect` would, because of another job on this table.
+        Tampered: a job's row is not what an operator signed.
     """
     connection = connect(path)
     try:
-        return _asked(connection, table, columns, store)
+        return _asked(connection, table, columns, store, authority)
     finally:
         connection.close()
 
@@ -166,7 +173,7 @@ def _begun(
     connect: Callable[[Path], sqlite3.Connection],
 ) -> tuple[Job, bool]:
     """The job under way, if it is this one; else a new one, prepared."""
-    found = _asked(connection, table, columns, store)
+    found = _asked(connection, table, columns, store, authority)
     if found is not None:
         return found, True
     decided = plan(path, table, columns, store=store, connect=connect)
@@ -184,13 +191,17 @@ def _begun(
                 hint="this may be an old copy of the database: restore the present one, or use another --store name",
             )
     with transaction(connection):
-        return _prepared(connection, decided), False
+        return _prepared(connection, decided, authority), False
 
 
 def _asked(
-    connection: sqlite3.Connection, table: str, columns: Sequence[ColumnRequest], store: str
+    connection: sqlite3.Connection,
+    table: str,
+    columns: Sequence[ColumnRequest],
+    store: str,
+    authority: Authority,
 ) -> Job | None:
-    for job in jobs_of(connection, table):
+    for job in jobs_of(connection, table, authority):
         if job.phase != "done" or job.direction != "protect":
             if job.direction != "protect" or not job.asked(store, columns):
                 raise MisuseError(
@@ -217,7 +228,7 @@ def _not_yet(job: Job, columns: Sequence[ColumnRequest]) -> None:
         )
 
 
-def _prepared(connection: sqlite3.Connection, decided: Plan) -> Job:
+def _prepared(connection: sqlite3.Connection, decided: Plan, authority: Authority) -> Job:
     catalogue = Catalogue(connection, decided.table)
     if tuple(catalogue.objects()) != decided.definitions:
         raise MisuseError(
@@ -249,7 +260,7 @@ def _prepared(connection: sqlite3.Connection, decided: Plan) -> Job:
         prepared=tuple(Catalogue(connection, decided.table).objects()),
         final=(),
     )
-    write(connection, job)
+    write(connection, job, authority)
     return job
 
 
@@ -287,7 +298,7 @@ def _finished(
         worker.fill()
         worker.verify()
         no_duplicates(connection, job)
-        job = _switched(connection, job, worker)
+        job = _switched(connection, job, worker, authority)
         lost = worker.lost_races
     if job.phase == "clean":
         # Only now: the state says what is true of the table, and it is true since the commit.
@@ -295,7 +306,7 @@ def _finished(
         clean(connection)
         with transaction(connection):
             finished = job.stepped(phase="done")
-            write(connection, finished, was=("protect", "clean"))
+            write(connection, finished, authority, was=("protect", "clean"))
     (rows,) = connection.execute(f"SELECT count(*) FROM {quoted(job.table)}").fetchone()
     return Report(
         table=job.table,
@@ -306,7 +317,9 @@ def _finished(
     )
 
 
-def _switched(connection: sqlite3.Connection, job: Job, worker: Worker) -> Job:
+def _switched(
+    connection: sqlite3.Connection, job: Job, worker: Worker, authority: Authority
+) -> Job:
     connection.execute("PRAGMA legacy_alter_table=ON")
     # EXCLUSIVE: no reader of a rollback-journal database can make the commit wait.
     with transaction(connection, "EXCLUSIVE"):
@@ -322,5 +335,5 @@ def _switched(connection: sqlite3.Connection, job: Job, worker: Worker) -> Job:
             indexes=job.indexes,
         )
         switched = job.stepped(phase="clean", final=final)
-        write(connection, switched, was=("protect", "fill"))
+        write(connection, switched, authority, was=("protect", "fill"))
     return switched

@@ -41,7 +41,7 @@ _BUSY_SECONDS = 60.0
 
 def opened(path: Path) -> sqlite3.Connection:
     """
-    Connect to an existing database file.
+    Connect to an existing database file, and to no other: nothing run here can attach one.
 
     Raises:
         ConfigurationError: there is no such file, or it is not a database.
@@ -51,6 +51,9 @@ def opened(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_SECONDS)
     # Text that is no UTF-8 must arrive somehow: it is counted and refused, not a crash.
     connection.text_factory = _text
+    # Definitions and triggers of the file are somebody else's. Whatever they say, they reach no
+    # other file that this process may open, such as the key store.
+    connection.set_authorizer(_authorized)
     try:
         # Freed pages and cells are overwritten with zeros as they are freed.
         connection.execute("PRAGMA secure_delete=ON").fetchall()
@@ -61,6 +64,19 @@ def opened(path: Path) -> sqlite3.Connection:
         connection.close()
         raise ConfigurationError(f"{path} does not open as an SQLite database: {error}") from None
     return connection
+
+
+def _authorized(
+    action: int, first: str | None, second: str | None, _schema: str | None, _program: str | None
+) -> int:
+    # VACUUM attaches a nameless file of its own; a name that is no literal arrives as None.
+    if action == sqlite3.SQLITE_ATTACH and first != "":
+        return sqlite3.SQLITE_DENY
+    if action == sqlite3.SQLITE_DETACH:
+        return sqlite3.SQLITE_DENY
+    if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() == "load_extension":
+        return sqlite3.SQLITE_DENY
+    return sqlite3.SQLITE_OK
 
 
 def _text(data: bytes) -> str:

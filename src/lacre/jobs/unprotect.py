@@ -53,25 +53,30 @@ def unprotect(
         MisuseError: these columns were not protected by these arguments, a later `protect` has
             to be undone first, or the table's definition was changed since.
         Tampered, KeyUnavailable: a value does not open; nothing was switched over.
+        Tampered: the job's row is not what an operator signed; nothing was done.
     """
     pace = pace or Pace()
     connection = connect(path)
     try:
         with refusing(table):
-            job = _found(connection, table, columns, store)
+            job = _found(connection, table, columns, store, authority)
             resumed = job.direction == "unprotect"
             if not resumed:
                 with transaction(connection):
-                    job = _prepared(connection, job)
+                    job = _prepared(connection, job, authority)
             return _finished(connection, job, fields, authority, pace, resumed=resumed)
     finally:
         connection.close()
 
 
 def _found(
-    connection: sqlite3.Connection, table: str, columns: Sequence[ColumnRequest], store: str
+    connection: sqlite3.Connection,
+    table: str,
+    columns: Sequence[ColumnRequest],
+    store: str,
+    authority: Authority,
 ) -> Job:
-    jobs = jobs_of(connection, table)
+    jobs = jobs_of(connection, table, authority)
     for job in jobs:
         if job.direction == "unprotect" and job.asked(store, columns):
             return job
@@ -91,7 +96,7 @@ def _found(
     return last
 
 
-def _prepared(connection: sqlite3.Connection, job: Job) -> Job:
+def _prepared(connection: sqlite3.Connection, job: Job, authority: Authority) -> Job:
     catalogue = Catalogue(connection, job.table)
     present = catalogue.objects()
     if present != list(job.final):
@@ -121,7 +126,7 @@ def _prepared(connection: sqlite3.Connection, job: Job) -> Job:
         prepared=tuple(Catalogue(connection, job.table).objects()),
         done=0,
     )
-    write(connection, prepared, was=("protect", "done"))
+    write(connection, prepared, authority, was=("protect", "done"))
     return prepared
 
 
@@ -145,7 +150,7 @@ def _finished(
         )
         worker.fill()
         worker.verify()
-        job = _switched(connection, job, worker)
+        job = _switched(connection, job, worker, authority)
         lost = worker.lost_races
     authority.move(job, ColumnState.PLAINTEXT)
     clean(connection)
@@ -161,7 +166,9 @@ def _finished(
     )
 
 
-def _switched(connection: sqlite3.Connection, job: Job, worker: Worker) -> Job:
+def _switched(
+    connection: sqlite3.Connection, job: Job, worker: Worker, authority: Authority
+) -> Job:
     connection.execute("PRAGMA legacy_alter_table=ON")
     with transaction(connection, "EXCLUSIVE"):
         worker.catch_up()
@@ -174,5 +181,5 @@ def _switched(connection: sqlite3.Connection, job: Job, worker: Worker) -> Job:
             indexes=[sql for _, _, sql in own_programs(job.original, "index")],
         )
         switched = job.stepped(phase="clean", final=final)
-        write(connection, switched, was=("unprotect", "fill"))
+        write(connection, switched, authority, was=("unprotect", "fill"))
     return switched
