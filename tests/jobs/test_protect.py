@@ -428,8 +428,12 @@ def test_verification_finds_a_ciphertext_of_something_else(tmp_path):
     path = people(tmp_path)
     half_done(tmp_path, path, phase="verify")
     connection = sqlite3.connect(path)
+    (trigger,) = connection.execute(
+        "SELECT sql FROM sqlite_master WHERE name = 't_lacre_form'"
+    ).fetchone()
     connection.execute("DROP TRIGGER t_lacre_form")
     connection.execute("UPDATE t SET v = 'not what was encrypted' WHERE id = '5'")
+    connection.execute(trigger)
     connection.commit()
     connection.close()
 

@@ -23,6 +23,7 @@ from lacre.errors import ConfigurationError, MisuseError
 from lacre.fields.column_state import ColumnState, ColumnStates, Signer, Verifier, move
 from lacre.jobs.conversion import Encrypting, ProtectedField
 from lacre.jobs.ledger import Job, jobs_of, next_id, open_ledger, write
+from lacre.jobs.outcome import require_protected
 from lacre.jobs.passes import Pace, Worker
 from lacre.jobs.plan import ColumnRequest, Plan, PlannedColumn, plan
 from lacre.jobs.sqlite_database import RID, Catalogue, RowKey, opened, row_key
@@ -30,6 +31,7 @@ from lacre.jobs.sqlite_schema import quoted
 from lacre.jobs.sqlite_structure import protected_sql
 from lacre.jobs.switch import (
     add_companions,
+    changed_meanwhile,
     clean,
     no_duplicates,
     own_programs,
@@ -183,15 +185,28 @@ def _begun(
             + "; ".join(refusal.reason for refusal in decided.refusals),
             hint="; ".join(dict.fromkeys(refusal.hint for refusal in decided.refusals)),
         )
-    for column in decided.columns:
-        present = authority.states.get(store, decided.table, column.name)
-        if present is not None and present.state is ColumnState.ENCRYPTED:
-            raise ConfigurationError(
-                f"the key store says that {decided.table}.{column.name} is encrypted, and this database holds it in the clear",
-                hint="this may be an old copy of the database: restore the present one, or use another --store name",
-            )
+    _not_encrypted(store, decided.table, decided.columns, authority)
     with transaction(connection):
         return _prepared(connection, decided, authority), False
+
+
+def _not_encrypted(
+    store: str, table: str, columns: Sequence[PlannedColumn], authority: Authority
+) -> None:
+    for column in columns:
+        present = authority.states.get(store, table, column.name)
+        if present is not None and present.state is ColumnState.ENCRYPTED:
+            raise ConfigurationError(
+                f"the key store says that {table}.{column.name} is encrypted, and this database holds it in the clear",
+                hint="this may be an old copy of the database: restore the present one, or use another --store name",
+            )
+
+
+def _still_clear(connection: sqlite3.Connection, job: Job, authority: Authority) -> None:
+    """Before the state becomes `dual`: the table is in the middle of this job, and was not protected since."""
+    if Catalogue(connection, job.table).objects() != list(job.prepared):
+        raise changed_meanwhile(job)
+    _not_encrypted(job.store, job.table, job.columns, authority)
 
 
 def _asked(
@@ -288,6 +303,7 @@ def _finished(
 ) -> Report:
     lost = 0
     if job.phase == "fill":
+        _still_clear(connection, job, authority)
         authority.move(job, ColumnState.DUAL)
         worker = Worker(
             connection,
@@ -301,12 +317,16 @@ def _finished(
         job = _switched(connection, job, worker, authority)
         lost = worker.lost_races
     if job.phase == "clean":
-        # Only now: the state says what is true of the table, and it is true since the commit.
+        # Only now: the state says what is true of the table, and it is true since the commit. The
+        # row alone is not believed: an old one, rightly signed, could have been put back.
+        require_protected(connection, job)
         authority.move(job, ColumnState.ENCRYPTED)
         clean(connection)
         with transaction(connection):
             finished = job.stepped(phase="done")
             write(connection, finished, authority, was=("protect", "clean"))
+    else:
+        require_protected(connection, job)
     (rows,) = connection.execute(f"SELECT count(*) FROM {quoted(job.table)}").fetchone()
     return Report(
         table=job.table,

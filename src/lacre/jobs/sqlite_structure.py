@@ -24,14 +24,14 @@ from lacre.jobs.sqlite_schema import (
     tokens,
 )
 
-__all__ = ["IndexChange", "Structure", "protected_sql", "structure_of"]
+__all__ = ["IndexChange", "Structure", "holds_values", "protected_sql", "structure_of"]
 
 Refuse = Callable[[str, str], None]
 
 # A writer who knows nothing of lacre may set a column to NULL; alone, that would leave a token
 # that still finds the row and still takes the place of a unique value.
-_INDEXED = '"{bidx}" BLOB CHECK (("{name}" IS NULL) = ("{bidx}" IS NULL))'
-_CIPHERTEXT = '"{name}" BLOB{not_null} CHECK ("{name}" IS NULL OR (typeof("{name}") = \'blob\' AND length("{name}") >= 91 AND substr("{name}", 1, 2) = x\'C101\'))'
+_TOGETHER = '("{name}" IS NULL) = ("{bidx}" IS NULL)'
+_VALUE = '"{name}" IS NULL OR (typeof("{name}") = \'blob\' AND length("{name}") >= 91 AND substr("{name}", 1, 2) = x\'C101\')'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +89,9 @@ def protected_sql(
     replace = {}
     for name in columns:
         not_null = " NOT NULL" if catalogue.text.column(name).not_null else ""
-        replace[name] = _CIPHERTEXT.format(name=name.replace('"', '""'), not_null=not_null)
+        replace[name] = f"{quoted(name)} BLOB{not_null} CHECK ({holds_values(name)})"
     append = [
-        _INDEXED.format(name=name.replace('"', '""'), bidx=(name + BIDX).replace('"', '""'))
+        f"{quoted(name + BIDX)} BLOB CHECK ({_with_token(name)})"
         for name, normaliser in columns.items()
         if normaliser is not None
     ]
@@ -100,6 +100,16 @@ def protected_sql(
         # be unique, not secret.
         append.append(f"{quoted(RID)} TEXT NOT NULL DEFAULT (lower(hex(randomblob(16))))")
     return edited(catalogue.text, name=catalogue.table, replace=replace, drop=drop, append=append)
+
+
+def holds_values(name: str, *, indexed: bool = False) -> str:
+    """Return the SQL that asks whether a row of a protected column holds a value or NULL."""
+    value = _VALUE.format(name=name.replace('"', '""'))
+    return f"({value}) AND {_with_token(name)}" if indexed else value
+
+
+def _with_token(name: str) -> str:
+    return _TOGETHER.format(name=name.replace('"', '""'), bidx=(name + BIDX).replace('"', '""'))
 
 
 def _definition(

@@ -132,10 +132,7 @@ def rebuild(
     run = connection.execute
     before = Catalogue(connection, job.table)
     if before.objects() != list(job.prepared):
-        raise MisuseError(
-            f"somebody changed the definition of {job.table} while the job was under way",
-            hint="undo that change, then run the same command again",
-        )
+        raise changed_meanwhile(job)
     others = before.other_objects()
     dangling = _dangling(connection)
     (rows,) = run(f"SELECT count(*) FROM {quoted(job.table)}").fetchone()
@@ -265,6 +262,29 @@ def clean(
                 hint="end that program, then run the same command again",
             )
         sleep(0.1)
+
+
+def changed_meanwhile(job: Job) -> MisuseError:
+    return MisuseError(
+        f"somebody changed the definition of {job.table} while the job was under way",
+        hint="undo that change, then run the same command again",
+    )
+
+
+def unchanged(catalogue: Catalogue, left: Objects, by: str) -> None:
+    """
+    Make sure that the table, its indexes and its triggers are defined as the job left them.
+
+    Raises:
+        MisuseError: they are not; what differs is named.
+    """
+    present = catalogue.objects()
+    if present != list(left):
+        changed = sorted({f"{kind} {name}" for kind, name, _ in set(present) ^ set(left)})
+        raise MisuseError(
+            f"the definitions are no longer what {by} made: {', '.join(changed)}",
+            hint="undo these changes; they can be made again when the job is over",
+        )
 
 
 def own_programs(objects: Objects, kind: str) -> Objects:

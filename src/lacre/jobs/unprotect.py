@@ -17,6 +17,7 @@ from lacre.errors import MisuseError
 from lacre.fields.column_state import ColumnState
 from lacre.jobs.conversion import Decrypting, ProtectedField
 from lacre.jobs.ledger import Job, jobs_of, remove, write
+from lacre.jobs.outcome import require_plaintext
 from lacre.jobs.passes import Pace, Worker
 from lacre.jobs.plan import ColumnRequest, PlannedColumn
 from lacre.jobs.protect import Authority, Report
@@ -30,6 +31,7 @@ from lacre.jobs.switch import (
     refusing,
     table_sql,
     transaction,
+    unchanged,
 )
 
 __all__ = ["unprotect"]
@@ -98,16 +100,10 @@ def _found(
 
 def _prepared(connection: sqlite3.Connection, job: Job, authority: Authority) -> Job:
     catalogue = Catalogue(connection, job.table)
-    present = catalogue.objects()
-    if present != list(job.final):
-        changed = sorted({f"{kind} {name}" for kind, name, _ in set(present) ^ set(job.final)})
-        raise MisuseError(
-            f"the definitions are no longer what protect made: {', '.join(changed)}",
-            hint="undo these changes; they can be made again on the unprotected table",
-        )
+    unchanged(catalogue, job.final, "protect")
     triggers = [
         (name, sql, narrowed_trigger(sql, catalogue.names))
-        for kind, name, sql in present
+        for kind, name, sql in job.final
         if kind == "trigger"
     ]
     names = [column.name for column in job.columns]
@@ -152,6 +148,7 @@ def _finished(
         worker.verify()
         job = _switched(connection, job, worker, authority)
         lost = worker.lost_races
+    require_plaintext(connection, job)
     authority.move(job, ColumnState.PLAINTEXT)
     clean(connection)
     with transaction(connection):
