@@ -6,11 +6,12 @@ Looks are decided and recorded as everywhere. `holds` and `reopened` decrypt for
 which encrypts anew or leaves alone; they hand nothing to a principal, so they are no looks.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from lacre._core import field as core
 from lacre._core.blind import token
-from lacre.audit.events import Looked, Outcome
+from lacre.audit.events import Looked, Outcome, Written
 from lacre.context import current
 from lacre.errors import InvalidValue, KeyUnavailable, Tampered
 from lacre.fields.field import Field
@@ -76,6 +77,29 @@ class HeldField(Field):
             return self._plain(raw, row) == bytes(self._encode(value))
         except (Tampered, InvalidValue, KeyUnavailable):
             return False
+
+    def decide_on_clearing(self) -> None:
+        """
+        Raise unless the principal may put NULL in place of a value: it destroys the value, as a write does.
+
+        Raises:
+            AccessDenied: no role has the right to encrypt.
+        """
+        self._decided(current(), Right.ENCRYPT)
+
+    def cleared(self, rows: Sequence[RowId]) -> Written:
+        """Return the event of having put NULL in place of values in *rows*: a write without a key."""
+        acting = current()
+        decision = self._decided(acting, Right.ENCRYPT)
+        return Written(
+            **self._who(acting, self._tenant(acting)),
+            place=self._place,
+            outcome=decision.outcome,
+            rule=decision.rule,
+            rows=tuple(row_text(row) for row in rows),
+            count=len(rows),
+            key="",
+        )
 
     def tokens_of_other_roots(self, value: Any) -> list[IndexToken]:
         """Return the tokens of *value* under every index root but the active one: before a rotation, or just after."""

@@ -9,6 +9,7 @@ is no commit. Does not hold looks: they happened, whatever becomes of the transa
 Leans on a private name of SQLAlchemy, pinned by a test: `Connection._is_autocommit_isolation`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, event
@@ -16,11 +17,10 @@ from sqlalchemy.orm import Session, SessionTransaction, object_session
 
 from lacre.audit.events import Event
 from lacre.errors import ConfigurationError
-from lacre.fields.held import HeldField
 
 __all__ = ["check_transaction", "keep_evidence", "wrote"]
 
-_ROWS = "lacre_rows"  # in session.info: rows written by the flush under way, by field
+_ROWS = "lacre_rows"  # in session.info: rows of the flush under way, by what makes their event
 _EVENTS = "lacre_events"  # in session.info: events by the transaction they belong to
 
 
@@ -43,11 +43,11 @@ def check_transaction(connection: Connection) -> None:
         )
 
 
-def wrote(target: Any, field: HeldField, row: str) -> None:
-    """Note that a value of *target* was encrypted; its event is made when the flush is over."""
+def wrote(target: Any, event_of: Callable[[list[str]], Event], row: str) -> None:
+    """Note that *row* was written for *target*; *event_of* makes the event when the flush is over."""
     session = object_session(target)
     if session is not None:
-        session.info.setdefault(_ROWS, {}).setdefault(field, []).append(row)
+        session.info.setdefault(_ROWS, {}).setdefault(event_of, []).append(row)
 
 
 def keep_evidence(factory: Any) -> None:
@@ -68,10 +68,10 @@ def _present(session: Session) -> SessionTransaction | None:
 
 
 def _on_flushed(session: Session, _context: Any) -> None:
-    rows: dict[HeldField, list[str]] = session.info.pop(_ROWS, {})
+    rows: dict[Callable[[list[str]], Event], list[str]] = session.info.pop(_ROWS, {})
     if rows:
         events = _events(session).setdefault(_present(session), [])
-        events += [field.written(written) for field, written in rows.items()]
+        events += [event_of(written) for event_of, written in rows.items()]
 
 
 def _on_commit(session: Session) -> None:

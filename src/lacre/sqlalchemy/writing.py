@@ -3,7 +3,7 @@
 Encrypting in the unit of work: when an object is inserted or updated, and only then.
 
 Ciphertext and index token of a value are set together. A value that was not assigned is left
-byte for byte as it was. Does not encrypt for bulk statements, which know no objects.
+byte for byte as it was. NULL in place of a value is a write, NULL otherwise is nothing. Does not encrypt for bulk statements, which know no objects.
 """
 
 from typing import Any
@@ -67,6 +67,10 @@ def before_update(mapper: Mapper[Any], connection: sa.Connection, target: Any) -
         elif prop.key in state.committed_state:
             _keep_unchanged(connection, target, prop, row)
         assigned = prop.key in state.committed_state
+        if assigned and state.dict.get(prop.key) is None:
+            # By assigning None or by `del`: to the unit of work it is the same NULL.
+            set_attribute(target, prop.key, None)
+            _clear(connection, target, prop, row)
         if not (assigned and _sealed(mapper, connection, target, prop, row)):
             _refuse_token(mapper, target, prop, allowed=())
 
@@ -116,7 +120,7 @@ def _sealed(
         _refuse_duplicate(connection, field, prop, value, state)
         set_attribute(target, index_key, stored.tokens[0])
     held.sealed(stored.value)
-    wrote(target, field, row)
+    wrote(target, field.written, row)
     return True
 
 
@@ -143,14 +147,32 @@ def _keep_unchanged(connection: sa.Connection, target: Any, prop: Any, row: str)
         or state.committed_state[prop.key] is not NO_VALUE
     ):
         return
-    column = prop.columns[0]
-    query = sa.select(column).where(_is_row(column.table, state.key[1]))
-    stored = connection.execute(query).scalar()
+    stored = _stored(connection, state, prop)
     if stored is not None and binding_of(target).field(prop).holds(
         stored.raw, held.pending, row=row
     ):
         held.sealed(stored.raw)
         state.committed_state[prop.key] = held
+
+
+def _clear(connection: sa.Connection, target: Any, prop: Any, row: str) -> None:
+    # NULL is no value, but putting it in place of one destroys that: decided and recorded like a write.
+    state: Any = instance_state(target)
+    before = state.committed_state[prop.key]
+    if before is NO_VALUE:
+        before = _stored(connection, state, prop)
+    if before is None:
+        return
+    field = binding_of(target).field(prop)
+    field.decide_on_clearing()
+    check_transaction(connection)
+    wrote(target, field.cleared, row)
+
+
+def _stored(connection: sa.Connection, state: Any, prop: Any) -> SealedValue | None:
+    column = prop.columns[0]
+    query = sa.select(column).where(_is_row(column.table, state.key[1]))
+    return connection.execute(query).scalar()
 
 
 def _is_row(table: Any, identity: Any) -> sa.ColumnElement[bool]:
