@@ -288,6 +288,37 @@ def test_protect_and_unprotect(cli: Run, home: Path, shop: Path) -> None:
     assert CANARY not in done.stderr + done.stdout + back.stderr
 
 
+def test_the_database_spells_the_names_not_the_command(cli: Run, home: Path, shop: Path) -> None:
+    """However table and columns are typed, values are bound to the names that the table itself has."""
+    typed = ["--database", str(shop), "--column", "eMail:pii:email", "--column", "CPF:pii", "--yes"]
+    with closing(sqlite3.connect(shop)) as connection:
+        before = connection.execute("SELECT * FROM customers ORDER BY id").fetchall()
+
+    done = cli("protect", "--table", "CUSTOMERS", *typed)
+    again = cli("protect", "--table", "Customers", *typed)
+
+    assert (done.returncode, again.returncode) == (0, 0), done.stderr + again.stderr
+    assert "protected: email, cpf of customers" in done.stdout
+    assert "protected already" in again.stderr
+    with (
+        Lacre.load(home / "lacre.toml", environ={}) as lacre,
+        acting_as("t", roles={"app"}, purpose="p"),
+        closing(sqlite3.connect(shop)) as connection,
+    ):
+        box = lacre.field(
+            "pii", table="customers", column="email", index=BlindIndex("email", unique=True)
+        )
+        (found,) = connection.execute(
+            "SELECT email, lacre_rid FROM customers WHERE email_bidx = ?",
+            (box.search_tokens(CANARY)[0],),
+        ).fetchall()
+        assert box.decrypt(found[0], row=found[1]) == CANARY
+    back = cli("unprotect", *protect_arguments(shop, "--yes"))
+    assert back.returncode == 0, back.stderr
+    with closing(sqlite3.connect(shop)) as connection:
+        assert connection.execute("SELECT * FROM customers ORDER BY id").fetchall() == before
+
+
 def test_protect_run_again_shows_the_same_model(cli: Run, shop: Path) -> None:
     """A protected table is not planned anew: the same lines of a model, and no refusal."""
     first = cli("protect", *protect_arguments(shop, "--yes"))

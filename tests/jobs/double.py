@@ -97,6 +97,10 @@ def fields(table: str):
     return lambda column: FixedKeyField(table, column)
 
 
+def fields_as_planned(column: PlannedColumn) -> FixedKeyField:
+    return FixedKeyField(column.table, column)
+
+
 class FileStates:
     """Column states in a text file: they outlive a killed process."""
 

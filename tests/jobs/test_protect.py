@@ -30,6 +30,7 @@ from tests.jobs.double import (
     FixedSigner,
     authority,
     fields,
+    fields_as_planned,
     plain,
     readable,
     requests,
@@ -754,3 +755,47 @@ def test_a_writer_who_knows_no_row_id_gets_one(tmp_path):
     with pytest.raises(sqlite3.IntegrityError):
         connection.execute("UPDATE t SET lacre_rid = ?", (ids[0],))
     connection.close()
+
+
+@pytest.mark.parametrize("stopped_in", ["T", "t"])
+def test_a_job_goes_on_whatever_the_case_of_its_arguments(tmp_path, stopped_in):
+    """Begun, resumed and undone with three spellings, every value is bound to the table's own."""
+    path = people(tmp_path)
+    clear = plain(path, "t")
+
+    def stop(progress):
+        raise Stops
+
+    def job(direction, table, columns, pace=None):
+        return direction(
+            path,
+            table,
+            requests(columns),
+            fields=fields_as_planned,
+            authority=authority(tmp_path / "states"),
+            pace=pace,
+        )
+
+    with pytest.raises(Stops):
+        job(protect, stopped_in, "V:pii:exact", Pace(batch=2, progress=stop))
+    done = job(protect, "T", "v:pii:exact")
+
+    assert (done.table, done.columns, done.resumed) == ("t", ("v",), True)
+    assert readable(path, "t") == clear
+    assert {(row.table, row.column) for row in FileStates(tmp_path / "states").all()} == {
+        ("t", "v")
+    }
+    job(unprotect, "t", "V:pii:exact")
+    assert plain(path, "t") == clear
+
+
+def test_names_that_sqlite_keeps_apart_are_not_one(tmp_path):
+    """SQLite folds ASCII letters only: É and é are two columns, and two jobs."""
+    path = database(
+        tmp_path,
+        "CREATE TABLE t (id TEXT PRIMARY KEY, é TEXT, É TEXT)",
+        "INSERT INTO t VALUES ('a', 'one', 'two')",
+    )
+    run(protect, tmp_path, path, "t", "é:pii")
+
+    assert run(protect, tmp_path, path, "t", "É:pii").columns == ("É",)

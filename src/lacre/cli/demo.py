@@ -204,7 +204,7 @@ class Demonstration:
                     self._path,
                     "customers",
                     requests,
-                    fields=fields_of(operator, "customers", "main"),
+                    fields=fields_of(operator, "main"),
                     authority=authority_of(operator),
                     pace=Pace(progress=advance),
                 )

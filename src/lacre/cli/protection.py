@@ -85,7 +85,7 @@ def protect(
                 path,
                 table_name,
                 requests,
-                fields=fields_of(operator, table_name, store),
+                fields=fields_of(operator, store),
                 authority=authority_of(operator),
                 store=store,
                 pace=Pace(batch=batch, throttle=throttle, progress=advance),
@@ -121,7 +121,7 @@ def unprotect(
                 path,
                 table_name,
                 requests,
-                fields=fields_of(operator, table_name, store),
+                fields=fields_of(operator, store),
                 authority=authority_of(operator),
                 store=store,
                 pace=Pace(batch=batch, throttle=throttle, progress=advance),
@@ -129,7 +129,7 @@ def unprotect(
     _show_report("unprotected", report, as_json=as_json)
 
 
-def fields_of(operator: Operator, table_name: str, store: str) -> Callable[[PlannedColumn], Field]:
+def fields_of(operator: Operator, store: str) -> Callable[[PlannedColumn], Field]:
     """Return what makes the field of a planned column."""
 
     def made(column: PlannedColumn) -> Field:
@@ -142,7 +142,7 @@ def fields_of(operator: Operator, table_name: str, store: str) -> Callable[[Plan
             Scheme(
                 class_=column.class_,
                 store=store,
-                table=table_name,
+                table=column.table,
                 column=column.name,
                 python_type=column.python_type,
                 indexes=indexes,

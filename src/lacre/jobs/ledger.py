@@ -25,7 +25,7 @@ from lacre.errors import ConfigurationError, MisuseError, Tampered
 from lacre.fields.column_state import Signer, Verifier
 from lacre.jobs.plan import ColumnRequest, PlannedColumn
 from lacre.jobs.sqlite_database import JOB, RowKey
-from lacre.jobs.sqlite_schema import same_name
+from lacre.jobs.sqlite_schema import folded, same_name
 
 __all__ = ["Job", "Trust", "jobs_of", "open_ledger", "remove", "write"]
 
@@ -95,10 +95,8 @@ class Job:
 
     def asked(self, store: str, columns: Sequence[ColumnRequest]) -> bool:
         """Whether the job was started with these arguments."""
-        mine = {
-            (column.name.casefold(), column.class_, column.normaliser) for column in self.columns
-        }
-        theirs = {(column.name.casefold(), column.class_, column.normaliser) for column in columns}
+        mine = {(folded(column.name), column.class_, column.normaliser) for column in self.columns}
+        theirs = {(folded(column.name), column.class_, column.normaliser) for column in columns}
         return store == self.store and mine == theirs and len(columns) == len(theirs)
 
     def __str__(self) -> str:

@@ -76,10 +76,12 @@ class Refusal:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedColumn:
     """
-    One column, as found. *unique* asks for a unique blind index; *form* is how its values are
-    written, so that `unprotect` writes them the same way.
+    One column, as found: *table* and *name* as the database spells them, which is what values are
+    bound to, however they were typed. *unique* asks for a unique blind index; *form* is how its
+    values are written, so that `unprotect` writes them the same way.
     """
 
+    table: str
     name: str
     class_: str
     normaliser: str | None
@@ -186,6 +188,7 @@ def planned(
     rows, surveys = _survey(catalogue, key, requests, types, structure, refusals)
     found = tuple(
         PlannedColumn(
+            table=catalogue.table,
             name=request.name,
             class_=request.class_,
             normaliser=request.normaliser,

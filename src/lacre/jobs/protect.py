@@ -27,7 +27,7 @@ from lacre.jobs.outcome import require_protected
 from lacre.jobs.passes import Pace, Worker
 from lacre.jobs.plan import ColumnRequest, Plan, PlannedColumn, plan
 from lacre.jobs.sqlite_database import RID, Catalogue, RowKey, opened, row_key
-from lacre.jobs.sqlite_schema import quoted
+from lacre.jobs.sqlite_schema import quoted, same_name
 from lacre.jobs.sqlite_structure import protected_sql
 from lacre.jobs.switch import (
     add_companions,
@@ -123,7 +123,8 @@ def protect(
     Encrypt *columns* of *table* in place; return when no plaintext is left in the file.
 
     Args:
-        fields: makes the field of a planned column: its Python type, its index unique or not.
+        fields: makes the field of a planned column: of its table and name as the plan spells
+            them, its Python type, its index unique or not.
 
     Raises:
         ConfigurationError: the plan refuses; its reasons are in the message.
@@ -234,7 +235,7 @@ def _not_yet(job: Job, columns: Sequence[ColumnRequest]) -> None:
     done = [
         column.name
         for column in job.columns
-        if any(column.name.casefold() == asked.name.casefold() for asked in columns)
+        if any(same_name(column.name, asked.name) for asked in columns)
     ]
     if done:
         raise MisuseError(

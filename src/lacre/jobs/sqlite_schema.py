@@ -20,6 +20,7 @@ __all__ = [
     "TableText",
     "Token",
     "edited",
+    "folded",
     "identifiers",
     "narrowed_trigger",
     "parse_table",
@@ -198,10 +199,11 @@ def identifiers(found: Sequence[Token]) -> Iterator[str]:
 
 def same_name(one: str, other: str) -> bool:
     """Whether SQLite takes both for one name: ASCII letters fold, and only those."""
-    return _folded(one) == _folded(other)
+    return folded(one) == folded(other)
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """Return what SQLite compares *name* by."""
     return "".join(char.lower() if char.isascii() else char for char in name)
 
 
