@@ -284,6 +284,12 @@ def test_protect_and_unprotect(cli: Run, home: Path, shop: Path) -> None:
         for event in events
         if event["action"] == "protection" and event["column"] == "email"
     ] == ["dual", "encrypted", "plaintext"]
+    assert {event["tenant"] for event in events if event["action"] == "protection"} == {"default"}
+    encrypted = [event for event in events if event["action"] == "encrypt"]
+    assert {
+        column: sum(event["count"] for event in encrypted if event["column"] == column)
+        for column in ("email", "cpf")
+    } == {"email": 5, "cpf": 3}
     assert CANARY not in (home / "lacre" / "audit.jsonl").read_text()
     assert CANARY not in done.stderr + done.stdout + back.stderr
 

@@ -57,7 +57,7 @@ class FixedKeyField:
             version=1,
         )
 
-    def prepare_many(self, items):
+    def prepare_many(self, items, /, *, recorded=True):
         made = []
         for row, value in items:
             sealed = field.encrypt(

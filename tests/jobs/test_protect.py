@@ -333,7 +333,7 @@ def test_a_row_that_changes_while_it_is_encrypted_is_taken_up_again(tmp_path):
     raced = []
 
     class Racing(FixedKeyField):
-        def prepare_many(self, items):
+        def prepare_many(self, items, /, *, recorded=True):
             if not raced:
                 raced.append(True)
                 other = sqlite3.connect(path)
@@ -342,7 +342,7 @@ def test_a_row_that_changes_while_it_is_encrypted_is_taken_up_again(tmp_path):
                 other.execute("DELETE FROM t WHERE id = '2'")
                 other.commit()
                 other.close()
-            return super().prepare_many(items)
+            return super().prepare_many(items, recorded=recorded)
 
     report = protect(
         path,
@@ -449,7 +449,7 @@ def test_a_refused_key_leaves_the_plaintext_where_it_was(tmp_path):
     clear = plain(path, "t")
 
     class Denied(FixedKeyField):
-        def prepare_many(self, items):
+        def prepare_many(self, items, /, *, recorded=True):
             raise AccessDenied("no")
 
     with pytest.raises(AccessDenied):
@@ -724,10 +724,10 @@ def test_a_second_process_is_told_that_it_was_overtaken(tmp_path):
     finished = []
 
     class Slow(FixedKeyField):
-        def prepare_many(self, items):
+        def prepare_many(self, items, /, *, recorded=True):
             if not finished:
                 finished.append(run(protect, tmp_path, path, "t", "v:pii"))
-            return super().prepare_many(items)
+            return super().prepare_many(items, recorded=recorded)
 
     with pytest.raises(MisuseError, match="moved the job on"):
         protect(

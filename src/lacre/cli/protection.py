@@ -156,6 +156,7 @@ def authority_of(operator: Operator) -> Authority:
     """Return who moves column states: the operator, whose signature lacre.toml trusts."""
     return Authority(
         record=operator.lacre.recorder.write,
+        tenant=operator.lacre.policy.tenant,
         states=operator.store,
         signer=operator.identity,
         signers=operator.lacre.signers,

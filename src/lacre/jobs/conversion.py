@@ -30,7 +30,11 @@ class Made(Protocol):
 class ProtectedField(Protocol):
     """What encrypts and decrypts one column. Rows are named by their row id's text; no value is None."""
 
-    def prepare_many(self, items: Sequence[tuple[str, Any]], /) -> Sequence[Made]: ...
+    def prepare_many(
+        self, items: Sequence[tuple[str, Any]], /, *, recorded: bool = True
+    ) -> Sequence[Made]:
+        """Encrypt. Not *recorded*: what is made is compared and thrown away."""
+        ...
 
     def decrypt_many(self, items: Sequence[tuple[str, bytes]], /) -> Sequence[object]: ...
 
@@ -99,7 +103,7 @@ class Encrypting:
                     raise _differs(column, rows[row][0])
             place += 1
             if column.normaliser:
-                again = field.prepare_many(self._loaded(rows, at, filled))
+                again = field.prepare_many(self._loaded(rows, at, filled), recorded=False)
                 tokens = {
                     row: bytes(stored.tokens[0]) for row, stored in zip(filled, again, strict=True)
                 }

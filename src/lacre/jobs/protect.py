@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lacre.audit.events import Event, Place, Protection
-from lacre.context import current
+from lacre.context import Acting, current
 from lacre.errors import ConfigurationError, MisuseError
 from lacre.fields.column_state import ColumnState, ColumnStates, Signer, Verifier, move
 from lacre.jobs.conversion import Encrypting, ProtectedField
@@ -43,6 +43,10 @@ from lacre.jobs.switch import (
 __all__ = ["Authority", "Report", "protect", "under_way"]
 
 
+def _named(acting: Acting) -> str:
+    return acting.tenant or ""
+
+
 def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
@@ -52,6 +56,8 @@ class Authority:
     """
     Where column states are kept, who signs them and the jobs, for which key store, whose
     signatures are believed (*signers*, the signer's own among them), and where moves are recorded.
+
+    *tenant* tells whose keys the fields take, as they tell it.
     """
 
     states: ColumnStates
@@ -59,6 +65,7 @@ class Authority:
     signers: Sequence[Verifier]
     keystore: str
     record: Callable[[Sequence[Event]], None] = field(repr=False)
+    tenant: Callable[[Acting], str] = field(default=_named, repr=False)
     now: Callable[[], dt.datetime] = field(default=_now, repr=False)
 
     def move(self, job: Job, to: ColumnState) -> None:
@@ -76,7 +83,7 @@ class Authority:
                 principal=acting.principal,
                 roles=tuple(sorted(acting.roles)),
                 purpose=acting.purpose,
-                tenant=acting.tenant or "",
+                tenant=self.tenant(acting),
                 place=Place(job.store, job.table, column.name, column.class_),
                 step=str(to),
                 count=column.values,
