@@ -325,6 +325,34 @@ def test_the_database_spells_the_names_not_the_command(cli: Run, home: Path, sho
         assert connection.execute("SELECT * FROM customers ORDER BY id").fetchall() == before
 
 
+def test_what_was_changed_outside_is_located(cli: Run, shop: Path) -> None:
+    """A moved value and a job's altered row are named on stderr, with what to do, and nothing is done."""
+    assert cli("protect", *protect_arguments(shop, "--yes")).returncode == 0
+    with closing(sqlite3.connect(shop)) as connection:
+        connection.execute(
+            "UPDATE customers SET cpf = (SELECT cpf FROM customers WHERE id = 2) WHERE id = 4"
+        )
+        (row,) = connection.execute("SELECT lacre_rid FROM customers WHERE id = 4").fetchone()
+        connection.commit()
+    moved = cli("unprotect", *protect_arguments(shop, "--yes"))
+    with closing(sqlite3.connect(shop)) as connection:
+        connection.execute("UPDATE lacre_job SET phase = 'done'")
+        connection.commit()
+    before = shop.read_bytes()
+    altered = [
+        cli("unprotect", *protect_arguments(shop, "--yes")),
+        cli("protect", *protect_arguments(shop, "--yes")),
+        cli("protect", *protect_arguments(shop, "--dry-run")),
+    ]
+
+    assert moved.returncode == 6
+    assert f"customers.cpf of row {row}: it does not open" in moved.stderr
+    assert [run.returncode for run in altered] == [6, 6, 6]
+    assert all("the row 1 of lacre_job is not what an operator" in run.stderr for run in altered)
+    assert all("backup" in run.stderr for run in altered)
+    assert shop.read_bytes() == before
+
+
 def test_protect_run_again_shows_the_same_model(cli: Run, shop: Path) -> None:
     """A protected table is not planned anew: the same lines of a model, and no refusal."""
     first = cli("protect", *protect_arguments(shop, "--yes"))

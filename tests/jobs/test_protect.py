@@ -440,7 +440,29 @@ def test_verification_finds_a_ciphertext_of_something_else(tmp_path):
 
     with pytest.raises(Tampered) as stopped:
         run(protect, tmp_path, path, "t", "v:pii:exact")
-    assert stopped.value.__notes__ == ["v of row 5: its two forms are not the same value"]
+    assert stopped.value.__notes__ == ["t.v of row 5: its two forms are not the same value"]
+
+
+@pytest.mark.parametrize(
+    ("companion", "told"),
+    [
+        ("(SELECT v_lacre FROM t WHERE id = '1')", "it does not open"),
+        ("'text'", "it is not ciphertext"),
+        ("NULL", "its two forms are not the same value"),
+    ],
+)
+def test_verification_names_the_row_of_what_does_not_open(tmp_path, companion, told):
+    """A companion that is no ciphertext of its row is located, whatever is wrong with it."""
+    path = people(tmp_path)
+    half_done(tmp_path, path, phase="verify")
+    connection = sqlite3.connect(path)
+    connection.execute(f"UPDATE t SET v_lacre = {companion} WHERE id = '5'")
+    connection.commit()
+    connection.close()
+
+    with pytest.raises(Tampered) as stopped:
+        run(protect, tmp_path, path, "t", "v:pii:exact")
+    assert stopped.value.__notes__ == [f"t.v of row 5: {told}"]
 
 
 def test_a_refused_key_leaves_the_plaintext_where_it_was(tmp_path):
@@ -559,8 +581,9 @@ def test_unprotect_refuses_a_moved_ciphertext(tmp_path):
     connection.commit()
     connection.close()
 
-    with pytest.raises(Tampered):
+    with pytest.raises(Tampered) as refused:
         run(unprotect, tmp_path, path, "t", "v:pii")
+    assert refused.value.__notes__ == ["t.v of row 2: it does not open"]
     assert plain(path, "t", "typeof(v)") == [("blob",)] * 7
 
 
@@ -666,7 +689,7 @@ def test_a_token_of_something_else_is_found(tmp_path):
 
     with pytest.raises(Tampered) as stopped:
         run(protect, tmp_path, path, "t", "v:pii:exact")
-    assert stopped.value.__notes__ == ["v of row 2: its two forms are not the same value"]
+    assert stopped.value.__notes__ == ["t.v of row 2: its two forms are not the same value"]
 
 
 @pytest.mark.parametrize("journal", ["delete", "wal"])

@@ -107,6 +107,8 @@ def run() -> None:
         app()
     except LacreError as error:
         talk.print(Text.assemble(("lacre: ", "red"), str(error)))
+        for note in getattr(error, "__notes__", ()):  # where: the row, the column
+            say(note)
         if error.hint:
             talk.print(Text.assemble(("hint: ", "cyan"), error.hint))
         sys.exit(exit_code(error))

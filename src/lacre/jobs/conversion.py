@@ -7,9 +7,16 @@ the field that encrypts, as a `ProtectedField`, and is acting while it runs.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from lacre.errors import AccessDenied, InvalidValue, Tampered
+from lacre.errors import (
+    AccessDenied,
+    InvalidValue,
+    KeyUnavailable,
+    LacreError,
+    PlaintextFound,
+    Tampered,
+)
 from lacre.jobs.plan import PlannedColumn
 from lacre.jobs.sqlite_values import Form, Stored
 from lacre.sensitive import Mask
@@ -39,6 +46,8 @@ class ProtectedField(Protocol):
     def decrypt_many(self, items: Sequence[tuple[str, bytes]], /) -> Sequence[object]: ...
 
 
+_Error = TypeVar("_Error", bound=LacreError)
+_NOT_OPENED = (Tampered, PlaintextFound, KeyUnavailable)
 Rows = Sequence[tuple[str, Sequence[Stored]]]
 
 
@@ -93,11 +102,9 @@ class Encrypting:
         place = 0
         for at, (column, field, form) in enumerate(self._columns):
             ciphertexts = [targets[place] for targets in made]
-            _same_nulls(rows, at, ciphertexts)
+            _same_nulls(column, rows, at, ciphertexts)
             filled = [row for row, (_, values) in enumerate(rows) if values[at] is not None]
-            opened = field.decrypt_many(
-                [(rows[row][0], _as_bytes(ciphertexts[row])) for row in filled]
-            )
+            opened = _opened(column, field, [(rows[row][0], ciphertexts[row]) for row in filled])
             for row, value in zip(filled, opened, strict=True):
                 if not _identical(_written(column, form, value), rows[row][1][at]):
                     raise _differs(column, rows[row][0])
@@ -141,9 +148,7 @@ class Decrypting:
         made: list[list[Stored]] = [[] for _ in rows]
         for at, (column, field, form) in enumerate(self._columns):
             filled = [row for row, (_, values) in enumerate(rows) if values[at] is not None]
-            opened = field.decrypt_many(
-                [(rows[row][0], _as_bytes(rows[row][1][at])) for row in filled]
-            )
+            opened = _opened(column, field, [(rows[row][0], rows[row][1][at]) for row in filled])
             by_row = {
                 row: _written(column, form, value)
                 for row, value in zip(filled, opened, strict=True)
@@ -175,21 +180,37 @@ def _identical(one: Stored, other: Stored) -> bool:
     return type(one) is type(other) and one == other
 
 
-def _as_bytes(stored: Stored) -> bytes:
-    if not isinstance(stored, bytes):
-        raise Tampered
-    return stored
+def _opened(
+    column: PlannedColumn, field: ProtectedField, items: Sequence[tuple[str, Stored]]
+) -> Sequence[object]:
+    """Decrypt a page of one column. What does not open is named by its row, in a note."""
+    sealed = []
+    for row, stored in items:
+        if not isinstance(stored, bytes):
+            raise _located(Tampered(), column, row, "it is not ciphertext")
+        sealed.append((row, stored))
+    try:
+        return field.decrypt_many(sealed)
+    except _NOT_OPENED:
+        # A page's error does not say which row: one by one, only now, because that is slower.
+        for item in sealed:
+            try:
+                field.decrypt_many([item])
+            except _NOT_OPENED as one:
+                raise _located(one, column, item[0], "it does not open") from None
+        raise
 
 
-def _same_nulls(rows: Rows, at: int, ciphertexts: Sequence[Stored]) -> None:
+def _same_nulls(column: PlannedColumn, rows: Rows, at: int, ciphertexts: Sequence[Stored]) -> None:
     for (name, values), ciphertext in zip(rows, ciphertexts, strict=True):
         if (values[at] is None) != (ciphertext is None):
-            error = Tampered()
-            error.add_note(f"row {name}")
-            raise error
+            raise _differs(column, name)
 
 
 def _differs(column: PlannedColumn, row: str) -> Tampered:
-    error = Tampered()
-    error.add_note(f"{column.name} of row {row}: its two forms are not the same value")
+    return _located(Tampered(), column, row, "its two forms are not the same value")
+
+
+def _located(error: _Error, column: PlannedColumn, row: str, what: str) -> _Error:
+    error.add_note(f"{column.table}.{column.name} of row {row}: {what}")
     return error
