@@ -17,5 +17,10 @@ def only(engine: Engine, query: str, *parameters: Any) -> Any:
 
 
 def execute(engine: Engine, query: str, *parameters: Any) -> None:
+    """As somebody who may turn the table's CHECK constraints off."""
     with engine.begin() as connection:
-        connection.exec_driver_sql(query, parameters)
+        connection.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
+        try:
+            connection.exec_driver_sql(query, parameters)
+        finally:
+            connection.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")

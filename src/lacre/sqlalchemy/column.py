@@ -15,6 +15,7 @@ from sqlalchemy.orm import MappedColumn, mapped_column
 from lacre.errors import ConfigurationError
 from lacre.fields.index import BlindIndex
 from lacre.sqlalchemy.attribute import SealedProperty
+from lacre.sqlalchemy.constraints import check
 from lacre.sqlalchemy.declared import NOTHING, ROW_ID, Declared
 from lacre.sqlalchemy.types import EncryptedType, IndexType
 
@@ -122,6 +123,7 @@ class EncryptedColumn(MappedColumn[Any]):
                 index=not unique or None,
                 nullable=self.column.nullable,
             )
+        check(self.column, self._index_column)
         self._property = SealedProperty(
             self.column,
             declared=self.declared,
