@@ -70,6 +70,14 @@ def test_a_key_store_without_sqlalchemy_says_what_to_install(bare: Path, tmp_pat
     assert hint_of(bare, call) == "pip install 'lacre[sqlalchemy]'"
 
 
+@pytest.mark.parametrize(
+    "call", ["import lacre.sqlalchemy", "from lacre.sqlalchemy import encrypted"]
+)
+def test_models_without_sqlalchemy_say_what_to_install(bare: Path, call: str) -> None:
+    """A module that declares encrypted columns, imported without SQLAlchemy, says what to install."""
+    assert hint_of(bare, call) == "pip install 'lacre[sqlalchemy]'"
+
+
 def test_a_national_number_without_its_package_says_what_to_install(bare: Path) -> None:
     """A normaliser that needs a package which is not there names the extra that has it."""
     call = "from lacre.fields.normalisers import normaliser; normaliser('cpf')"

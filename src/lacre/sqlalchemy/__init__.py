@@ -20,8 +20,15 @@ do with ciphertext raises `UnsupportedQuery` before anything is sent.
 Does not work on `AsyncSession` or with bulk inserts in this release: both refuse.
 """
 
+from lacre.errors import ConfigurationError
 from lacre.fields.index import BlindIndex
-from lacre.sqlalchemy.column import encrypted, row_id
-from lacre.sqlalchemy.types import EncryptedType, IndexType
+
+try:
+    from lacre.sqlalchemy.column import encrypted, row_id
+    from lacre.sqlalchemy.types import EncryptedType, IndexType
+except ModuleNotFoundError as error:
+    raise ConfigurationError(
+        f"{error.name} is not installed", hint="pip install 'lacre[sqlalchemy]'"
+    ) from None
 
 __all__ = ["BlindIndex", "EncryptedType", "IndexType", "encrypted", "row_id"]
