@@ -325,6 +325,28 @@ def test_the_database_spells_the_names_not_the_command(cli: Run, home: Path, sho
         assert connection.execute("SELECT * FROM customers ORDER BY id").fetchall() == before
 
 
+def test_unprotect_shows_what_it_would_do(cli: Run, shop: Path) -> None:
+    """A dry run of the way back names rows, columns and the definition to come, and changes nothing."""
+    never = cli("unprotect", *protect_arguments(shop, "--dry-run"))
+    assert cli("protect", *protect_arguments(shop, "--yes")).returncode == 0
+    before = shop.read_bytes()
+
+    shown = cli("unprotect", *protect_arguments(shop, "--dry-run"))
+    as_json = json.loads(cli("unprotect", *protect_arguments(shop, "--dry-run", "--json")).stdout)
+
+    assert never.returncode == 8
+    assert shown.returncode == 0
+    assert "would decrypt email, cpf of customers, 5 rows" in shown.stderr
+    assert "email TEXT NOT NULL UNIQUE" in shown.stderr
+    assert as_json == {
+        "table": "customers",
+        "columns": ["email", "cpf"],
+        "rows": 5,
+        "under_way": False,
+    }
+    assert shop.read_bytes() == before
+
+
 def test_what_was_changed_outside_is_located(cli: Run, shop: Path) -> None:
     """A moved value and a job's altered row are named on stderr, with what to do, and nothing is done."""
     assert cli("protect", *protect_arguments(shop, "--yes")).returncode == 0

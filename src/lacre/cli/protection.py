@@ -23,6 +23,8 @@ from lacre.jobs.plan import ColumnRequest, Plan, PlannedColumn, plan
 from lacre.jobs.protect import Authority, Report, under_way
 from lacre.jobs.protect import protect as protect_job
 from lacre.jobs.residue import REMAINS
+from lacre.jobs.switch import table_sql
+from lacre.jobs.unprotect import to_undo
 from lacre.jobs.unprotect import unprotect as unprotect_job
 
 __all__ = ["authority_of", "fields_of", "model_of", "progress_bar", "protect", "unprotect"]
@@ -103,16 +105,26 @@ def unprotect(
     table_name: str = _Table,
     column: list[str] = _Columns,
     store: str = _Store,
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="show what would be undone and change nothing"
+    ),
     yes: bool = _Yes,
     batch: int = _Batch,
     throttle: float | None = _Throttle,
-    as_json: bool = typer.Option(False, "--json", help="the report, for a program to read"),
+    as_json: bool = typer.Option(
+        False, "--json", help="what is to be undone (with --dry-run) or the report, for a program"
+    ),
     config: Path = Config,
     passphrase_file: Path | None = PassphraseFile,
 ) -> None:
     """Decrypt columns in place: the way back, with the arguments that protect was given."""
     path, requests = _file(database), [ColumnRequest.parse(text) for text in column]
     with as_operator(config, passphrase_file, purpose="unprotect") as operator:
+        authority = authority_of(operator)
+        if dry_run:
+            job, rows = to_undo(path, table_name, requests, authority=authority, store=store)
+            _show_undoing(job, rows, as_json=as_json)
+            raise typer.Exit
         warn(f"{len(requests)} columns of {table_name} will hold plaintext again")
         if not yes:
             _ask(f"decrypt {len(requests)} columns of {table_name} in {path}?")
@@ -122,7 +134,7 @@ def unprotect(
                 table_name,
                 requests,
                 fields=fields_of(operator, store),
-                authority=authority_of(operator),
+                authority=authority,
                 store=store,
                 pace=Pace(batch=batch, throttle=throttle, progress=advance),
             )
@@ -196,6 +208,20 @@ def _show_job(job: Job, *, as_json: bool) -> None:
         say(f"these columns of {job.table} are protected already")
     else:
         say(f"going on with the job under way on {job.table}")
+
+
+def _show_undoing(job: Job, rows: int, *, as_json: bool) -> None:
+    names = [column.name for column in job.columns]
+    under_way = job.direction == "unprotect"
+    if as_json:
+        data({"table": job.table, "columns": names, "rows": rows, "under_way": under_way})
+        return
+    if under_way:
+        say(f"an unprotect of {job.table} is under way, and would go on")
+    say(
+        f"would decrypt {', '.join(names)} of {job.table}, {rows:,} rows, and give the table back the definition it had:"
+    )
+    say(table_sql(job.original, job.table))
 
 
 def _show_plan(decided: Plan, *, as_json: bool) -> None:

@@ -17,7 +17,18 @@ from lacre.jobs.ledger import Job, Objects
 from lacre.jobs.sqlite_database import FORM, RID, Catalogue, RowKey, same_stored
 from lacre.jobs.sqlite_schema import quoted, same_name
 
-__all__ = ["add_companions", "clean", "rebuild", "refusing", "transaction"]
+__all__ = [
+    "add_companions",
+    "changed_meanwhile",
+    "clean",
+    "no_duplicates",
+    "own_programs",
+    "rebuild",
+    "refusing",
+    "table_sql",
+    "transaction",
+    "unchanged",
+]
 
 _OLD = "lacre_old"
 

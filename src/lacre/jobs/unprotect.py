@@ -34,7 +34,7 @@ from lacre.jobs.switch import (
     unchanged,
 )
 
-__all__ = ["unprotect"]
+__all__ = ["to_undo", "unprotect"]
 
 
 def unprotect(
@@ -69,6 +69,37 @@ def unprotect(
             return _finished(connection, job, fields, authority, pace, resumed=resumed)
     finally:
         connection.close()
+
+
+def to_undo(
+    path: Path,
+    table: str,
+    columns: Sequence[ColumnRequest],
+    *,
+    authority: Authority,
+    store: str = "main",
+    connect: Callable[[Path], sqlite3.Connection] = opened,
+) -> tuple[Job, int]:
+    """
+    Return the job that `unprotect` with these arguments would undo, and its table's rows now.
+
+    Raises:
+        MisuseError, Tampered: as `unprotect` would, before its first change.
+    """
+    connection = connect(path)
+    try:
+        with refusing(table):
+            job = _found(connection, table, columns, store, authority)
+            if job.direction == "protect":
+                unchanged(Catalogue(connection, job.table), job.final, "protect")
+            return job, _rows(connection, job)
+    finally:
+        connection.close()
+
+
+def _rows(connection: sqlite3.Connection, job: Job) -> int:
+    (rows,) = connection.execute(f"SELECT count(*) FROM {quoted(job.table)}").fetchone()
+    return int(rows)
 
 
 def _found(
@@ -153,11 +184,10 @@ def _finished(
     clean(connection)
     with transaction(connection):
         remove(connection, job)
-    (rows,) = connection.execute(f"SELECT count(*) FROM {quoted(job.table)}").fetchone()
     return Report(
         table=job.table,
         columns=tuple(column.name for column in job.columns),
-        rows=rows,
+        rows=_rows(connection, job),
         lost_races=lost,
         resumed=resumed,
     )
