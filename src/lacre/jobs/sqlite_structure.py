@@ -11,6 +11,7 @@ column's name counts as its mention.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from lacre.fields.checks import is_ciphertext, is_together
 from lacre.jobs.sqlite_database import BIDX, RID, Catalogue
 from lacre.jobs.sqlite_schema import (
     ColumnText,
@@ -27,11 +28,6 @@ from lacre.jobs.sqlite_schema import (
 __all__ = ["IndexChange", "Structure", "holds_values", "protected_sql", "structure_of"]
 
 Refuse = Callable[[str, str], None]
-
-# A writer who knows nothing of lacre may set a column to NULL; alone, that would leave a token
-# that still finds the row and still takes the place of a unique value.
-_TOGETHER = '("{name}" IS NULL) = ("{bidx}" IS NULL)'
-_VALUE = '"{name}" IS NULL OR (typeof("{name}") = \'blob\' AND length("{name}") >= 91 AND substr("{name}", 1, 2) = x\'C101\')'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +87,7 @@ def protected_sql(
         not_null = " NOT NULL" if catalogue.text.column(name).not_null else ""
         replace[name] = f"{quoted(name)} BLOB{not_null} CHECK ({holds_values(name)})"
     append = [
-        f"{quoted(name + BIDX)} BLOB CHECK ({_with_token(name)})"
+        f"{quoted(name + BIDX)} BLOB CHECK ({is_together(quoted(name), quoted(name + BIDX))})"
         for name, normaliser in columns.items()
         if normaliser is not None
     ]
@@ -103,13 +99,9 @@ def protected_sql(
 
 
 def holds_values(name: str, *, indexed: bool = False) -> str:
-    """Return the SQL that asks whether a row of a protected column holds a value or NULL."""
-    value = _VALUE.format(name=name.replace('"', '""'))
-    return f"({value}) AND {_with_token(name)}" if indexed else value
-
-
-def _with_token(name: str) -> str:
-    return _TOGETHER.format(name=name.replace('"', '""'), bidx=(name + BIDX).replace('"', '""'))
+    """Return the SQL that asks whether a row of a protected column passes the CHECKs that the table got."""
+    value = is_ciphertext(quoted(name))
+    return f"({value}) AND {is_together(quoted(name), quoted(name + BIDX))}" if indexed else value
 
 
 def _definition(
