@@ -17,7 +17,7 @@ from lacre.fields.column_state import ColumnState
 from lacre.jobs.protect import protect
 from lacre.jobs.unprotect import unprotect
 from tests.jobs.double import FileStates, authority, fields, plain, requests, schema
-from tests.jobs.test_protect import half_done, people, run
+from tests.jobs.test_protect import database, half_done, people, run
 
 
 def job_row(path):
@@ -186,3 +186,17 @@ def test_a_column_that_holds_something_else_is_not_reported_protected(tmp_path, 
     with pytest.raises(PlaintextFound, match=r"t\.v .* in 1 row"):
         run(protect, tmp_path, path, "t", "v:pii:exact")
     assert state(tmp_path) is before
+
+
+def test_bytes_that_look_like_ciphertext_come_back(tmp_path):
+    """A column of bytes may hold anything, also what begins like a value and is none."""
+    lookalike = b"\xc1\x01" + bytes(120)
+    path = database(
+        tmp_path,
+        "CREATE TABLE t (id TEXT PRIMARY KEY, v BLOB)",
+        ("INSERT INTO t VALUES ('a', ?)", (lookalike,)),
+    )
+    run(protect, tmp_path, path, "t", "v:pii")
+    run(unprotect, tmp_path, path, "t", "v:pii")
+
+    assert plain(path, "t") == [("a", lookalike)]

@@ -87,6 +87,7 @@ def test_a_jobs_connection_reaches_no_other_file(tmp_path, monkeypatch, statemen
     monkeypatch.chdir(tmp_path)
     sqlite3.connect("data.db").close()
     connection = opened(tmp_path / "data.db")
+    connection.enable_load_extension(True)  # what SQLite itself would refuse, were it off
     values = ("other.db",) if "?" in statement else ()
 
     with pytest.raises(sqlite3.DatabaseError, match=r"not authorized|authorization denied"):
