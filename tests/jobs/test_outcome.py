@@ -14,7 +14,9 @@ from lacre.errors import (
     Tampered,
 )
 from lacre.fields.column_state import ColumnState
+from lacre.jobs.ledger import jobs_of
 from lacre.jobs.protect import protect
+from lacre.jobs.sqlite_database import opened
 from lacre.jobs.unprotect import unprotect
 from tests.jobs.double import FileStates, authority, fields, plain, requests, schema
 from tests.jobs.test_protect import database, half_done, people, run
@@ -194,9 +196,14 @@ def test_bytes_that_look_like_ciphertext_come_back(tmp_path):
     path = database(
         tmp_path,
         "CREATE TABLE t (id TEXT PRIMARY KEY, v BLOB)",
-        ("INSERT INTO t VALUES ('a', ?)", (lookalike,)),
+        "INSERT INTO t VALUES ('a', x'00')",
     )
     run(protect, tmp_path, path, "t", "v:pii")
+    connection = opened(path)
+    (job,) = jobs_of(connection, "t", authority(tmp_path / "states"))
+    (made,) = fields("t")(job.columns[0]).prepare_many([("a", lookalike)])
+    connection.execute("UPDATE t SET v = ?", (made.value,))
+    connection.close()
     run(unprotect, tmp_path, path, "t", "v:pii")
 
     assert plain(path, "t") == [("a", lookalike)]
