@@ -231,10 +231,8 @@ class Lacre:
         Raises:
             ConfigurationError: SQLAlchemy is not installed.
         """
-        try:
-            from lacre.sqlalchemy.session import bind
-        except ModuleNotFoundError as error:
-            raise missing("sqlalchemy", error) from None
+        from lacre.sqlalchemy.session import bind
+
         return bind(factory, self)
 
     def scope(self, tenant: str, class_: str, kind: KeyKind = KeyKind.DATA) -> Scope:
@@ -286,15 +284,10 @@ def open_key_store(url: str, base: Path) -> "SQLKeyStore":
     try:
         from lacre.stores.sql import SQLKeyStore
     except ModuleNotFoundError as error:
-        raise missing("sqlalchemy", error) from None
+        raise ConfigurationError(
+            f"{error.name} is not installed", hint="pip install 'lacre[sqlalchemy]'"
+        ) from None
     prefix = "sqlite:///"
     if url.startswith(prefix) and not url.startswith("sqlite:////"):
         url = prefix + str(base / url.removeprefix(prefix))
     return SQLKeyStore(url)
-
-
-def missing(extra: str, error: ModuleNotFoundError) -> ConfigurationError:
-    """Return the error that says how to install what *error* missed."""
-    return ConfigurationError(
-        f"{error.name} is not installed", hint=f"pip install 'lacre[{extra}]'"
-    )
