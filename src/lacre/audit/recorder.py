@@ -228,8 +228,8 @@ def _grouped(looks: Iterable[Look | Event]) -> Iterable[Event]:
     alike: dict[tuple[Any, ...], list[Look]] = {}
     last: Look | None = None
     for look in looks:
-        if isinstance(look, Event):
-            yield look
+        if type(look) is not Look:
+            yield look  # type: ignore[misc] # whatever is no look is an event
             continue
         # By identity first, most looks being like the one before: comparing what acting and place
         # say costs as much as the look did, so it is done once for each set of alike ones.

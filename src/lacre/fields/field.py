@@ -39,15 +39,9 @@ from lacre.sensitive import KeyMaterial, Mask
 
 __all__ = ["Field"]
 
-_FORMS = (
-    b"\xc1\x01",
-    b"wQE",
-    b"{",
-    b" ",
-    b"\t",
-    b"\r",
-    b"\n",
-)  # how the binary, text and JSON form of a value begin
+_STARTS = frozenset(
+    (b"\xc1", b"w", b"{", b" ", b"\t", b"\r", b"\n")
+)  # of the binary, text and JSON form
 _BINARY = (bytes, bytearray, memoryview)  # a tuple: the union would be made anew for every look
 
 
@@ -77,9 +71,12 @@ class Field(Guarded):
         if value is None:
             return None
         acting = current()
-        decision = self._decided(acting, Right.ENCRYPT)
+        guard = self._guard
+        decision = guard.policy.decide(acting, self.scheme.class_, Right.ENCRYPT)
+        if decision.outcome is not Outcome.ALLOWED:
+            raise self._denied_use(acting, Right.ENCRYPT, decision)
         tenant = self._tenant(acting)
-        key = self._guard.resolver.to_encrypt(tenant.data)
+        key = guard.resolver.to_encrypt(tenant.data)
         text = row_text(row)
         sealed = self._sealed(value, text, tenant, key)
         self._record(Written, acting, tenant, decision, text, key.key_id)
@@ -311,7 +308,7 @@ class Field(Guarded):
         if isinstance(value, Sealed):
             raise _already(self.scheme)
         payload = self._encode(value)
-        if payload.startswith(_FORMS):
+        if payload[:1] in _STARTS:
             self._refuse_encrypted(payload)
         # The salt is drawn here, one call of the kernel's generator for each value: no pool that
         # a fork or a resumed snapshot could share, and no argument that a caller could repeat.

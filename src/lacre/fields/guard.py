@@ -85,17 +85,14 @@ class Guarded:
     def _decided(self, acting: Acting, right: Right) -> Decision:
         decision = self._guard.policy.decide(acting, self.scheme.class_, right)
         if decision.outcome is not Outcome.ALLOWED:
-            tenant = self._tenant(acting)
-            self._record(
-                Looked if right is Right.DECRYPT else Written,
-                acting,
-                tenant,
-                Decision(Outcome.DENIED, decision.rule),
-                "",
-                b"",
-            )
-            raise self._refusal(acting, str(right), decision)
+            raise self._denied_use(acting, right, decision)
         return decision
+
+    def _denied_use(self, acting: Acting, right: Right, decision: Decision) -> AccessDenied:
+        event = Looked if right is Right.DECRYPT else Written
+        denied = Decision(Outcome.DENIED, decision.rule)
+        self._record(event, acting, self._tenant(acting), denied, "", b"")
+        return self._refusal(acting, str(right), decision)
 
     def _denied(self, acting: Acting, tenant: TenantFacts, decision: Decision, row: str) -> Mask:
         self._record(Looked, acting, tenant, decision, row, b"")
