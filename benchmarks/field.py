@@ -208,7 +208,7 @@ def bars_table(judgements: list[dict[str, Any]]) -> str:
         )
         for one in judgements
     ]
-    return table(("ratio", "bar", "of medians", "of minima", ""), lines)
+    return table(("ratio", "bar", "of rounds", "of minima", ""), lines)
 
 
 def memory_table(peaks: list[dict[str, Any]]) -> str:

@@ -43,7 +43,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """`what` over `beside` is at most (or at least) `limit`, in a run's medians; None: no bar, shown only."""
+    """`what` over `beside` is at most (or at least) `limit`, in the median round; None: no bar, shown only."""
 
     what: str
     beside: str
@@ -121,11 +121,18 @@ class Peer:
 
 
 def judged(bars: Sequence[Bar], figures: Mapping[str, Timings]) -> list[dict[str, Any]]:
-    """Return each bar with the ratio of medians, which decides, and the ratio of minima."""
+    """
+    Return each bar with the median of the rounds' ratios, which decides, and the ratio of minima.
+
+    Both figures of a round are of one moment, so a machine that changes its speed between rounds
+    (as this kind does, by half) moves neither; a ratio of medians may compare two speeds.
+    """
     judgements = []
     for bar in bars:
         what, beside = figures[bar.what], figures[bar.beside]
-        median = what.median / beside.median
+        median = statistics.median(
+            ours / theirs for ours, theirs in zip(what.seconds, beside.seconds, strict=True)
+        )
         least = what.least / beside.least
         if bar.at_least:  # "n times faster": the other way round
             median, least = 1 / median, 1 / least

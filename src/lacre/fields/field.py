@@ -11,6 +11,7 @@ Does no SQL and does not know how a row is stored: the caller names the row.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from lacre._core import field as core
@@ -323,13 +324,18 @@ class Field(Guarded):
 
     def _refuse_encrypted(self, payload: bytes) -> None:
         # Double encryption is refused only if the bytes name a key that the key store holds: a
-        # bytes field may hold anything, and text may begin with any letter.
+        # bytes field may hold anything, and text may begin with any letter. A large value is
+        # neither copied nor parsed for this, unless it has the marks of a value.
         candidates: list[bytes] = [bytes(payload)] if core.looks_encrypted(payload) else []
-        for parse in (from_text, from_json_text):
-            try:
-                candidates.append(bytes(parse(bytes(payload).decode().strip(" \t\r\n"))))
-            except (Tampered, UnicodeDecodeError):
-                continue
+        text = payload.strip(b" \t\r\n")
+        parse = None
+        if text.startswith(b"wQE"):
+            parse = from_text
+        elif text.startswith(b"{") and b"lacre-1-" in text:
+            parse = from_json_text
+        if parse is not None:
+            with suppress(Tampered, UnicodeDecodeError):
+                candidates.append(bytes(parse(text.decode())))
         if any(self._guard.store.holds(core.key_id_of(candidate)) for candidate in candidates):
             raise _already(self.scheme)
 
