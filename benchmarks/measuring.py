@@ -133,15 +133,16 @@ def judged(bars: Sequence[Bar], figures: Mapping[str, Timings]) -> list[dict[str
         median = statistics.median(
             ours / theirs for ours, theirs in zip(what.seconds, beside.seconds, strict=True)
         )
-        least = what.least / beside.least
+        medians, least = what.median / beside.median, what.least / beside.least
         if bar.at_least:  # "n times faster": the other way round
-            median, least = 1 / median, 1 / least
+            median, medians, least = 1 / median, 1 / medians, 1 / least
         judgements.append(
             {
                 "what": bar.what,
                 "beside": bar.beside,
                 "bar": bar.text(),
                 "ratio": round(median, 3),
+                "ratio_of_medians": round(medians, 3),
                 "ratio_of_minima": round(least, 3),
                 "met": bar.met(median),
             }

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from lacre.context import Acting
 
@@ -30,6 +30,7 @@ __all__ = [
     "Used",
     "Written",
     "surrogates",
+    "who",
 ]
 
 # Text that a person is not known by: a UUID, or a number too short for a telephone or a document.
@@ -195,6 +196,17 @@ def _placed(place: Place) -> dict[str, object]:
         "table": place.table,
         "column": place.column,
         "class": place.class_,
+    }
+
+
+def who(acting: Acting, *, time: float, tenant: str) -> dict[str, Any]:
+    """Return what every event says of the one who acts, as arguments of any event."""
+    return {
+        "time": time,
+        "principal": acting.principal,
+        "roles": tuple(sorted(acting.roles)),
+        "purpose": acting.purpose,
+        "tenant": tenant,
     }
 
 

@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from lacre.audit.events import Event, Look
+from lacre.audit.events import Event, Look, who
 from lacre.errors import EvidenceUnavailable
 
 __all__ = ["Recorder", "Sink"]
@@ -256,11 +256,7 @@ def _grouped(looks: Iterable[Look | Event]) -> Iterable[Event]:
     for group in groups.values():
         first = group[0]
         yield first.event(
-            time=first.time,
-            principal=first.acting.principal,
-            roles=tuple(sorted(first.acting.roles)),
-            purpose=first.acting.purpose,
-            tenant=first.tenant,
+            **who(first.acting, time=first.time, tenant=first.tenant),
             place=first.place,
             outcome=first.outcome,
             rule=first.rule,

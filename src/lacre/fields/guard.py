@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from lacre._core.canonical import FieldPlace
-from lacre.audit.events import Look, Looked, Outcome, Written
+from lacre.audit.events import Look, Looked, Outcome, Written, who
 from lacre.audit.recorder import Recorder
 from lacre.context import Acting
 from lacre.errors import AccessDenied
@@ -136,13 +136,7 @@ class Guarded:
         )
 
     def _who(self, acting: Acting, tenant: TenantFacts) -> dict[str, Any]:
-        return {
-            "time": self._guard.clock(),
-            "principal": acting.principal,
-            "roles": tuple(sorted(acting.roles)),
-            "purpose": acting.purpose,
-            "tenant": tenant.name,
-        }
+        return who(acting, time=self._clock(), tenant=tenant.name)
 
     def _tenant(self, acting: Acting) -> TenantFacts:
         tenant = self._tenants.get(acting.tenant or self._default_tenant)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lacre.audit.events import Event, Place, Protection
+from lacre.audit.events import Event, Place, Protection, who
 from lacre.context import Acting, current
 from lacre.errors import ConfigurationError, MisuseError
 from lacre.fields.column_state import ColumnState, ColumnStates, Signer, Verifier, move
@@ -79,11 +79,7 @@ class Authority:
         changed = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         for column in job.columns:
             event = Protection(
-                time=now.timestamp(),
-                principal=acting.principal,
-                roles=tuple(sorted(acting.roles)),
-                purpose=acting.purpose,
-                tenant=self.tenant(acting),
+                **who(acting, time=now.timestamp(), tenant=self.tenant(acting)),
                 place=Place(job.store, job.table, column.name, column.class_),
                 step=str(to),
                 count=column.values,

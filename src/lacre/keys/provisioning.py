@@ -9,13 +9,14 @@ the audit log before it is made, and made in one transaction; two operators at o
 
 import datetime as dt
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lacre._core import field
 from lacre._core.derive import WRAP
-from lacre.audit.events import KeyChanged
+from lacre.audit.events import KeyChanged, who
 from lacre.audit.recorder import Recorder
 from lacre.context import current
 from lacre.errors import ConfigurationError, KeyDisabled, KeyNotFound, MisuseError, Tampered
@@ -178,23 +179,15 @@ class Provisioner:
 
         Its administration is the key service's; only the record is made here.
         """
-        acting = current()
-        self.recorder.write(
-            [
-                KeyChanged(
-                    time=dt.datetime.now(dt.UTC).timestamp(),
-                    principal=acting.principal,
-                    roles=tuple(sorted(acting.roles)),
-                    purpose=acting.purpose,
-                    tenant="",
-                    class_=scope.class_,
-                    kind="kms",
-                    key=self.kms_key(scope),
-                    version=version,
-                    state=str(state),
-                )
-            ]
+        event = KeyChanged(
+            **who(current(), time=time.time(), tenant=""),
+            class_=scope.class_,
+            kind="kms",
+            key=self.kms_key(scope),
+            version=version,
+            state=str(state),
         )
+        self.recorder.write([event])
 
     def _first(
         self, scope: Scope, make: Callable[[Scope, int], tuple[KeyRow, KeyMaterial]]
@@ -296,15 +289,10 @@ class Provisioner:
         add: Sequence[KeyRow] = (),
         replace: Sequence[tuple[KeyRow, KeyRow]] = (),
     ) -> None:
-        acting = current()
-        when = dt.datetime.now(dt.UTC).timestamp()
+        acting, now = current(), time.time()
         events = [
             KeyChanged(
-                time=when,
-                principal=acting.principal,
-                roles=tuple(sorted(acting.roles)),
-                purpose=acting.purpose,
-                tenant=row.scope.tenant,
+                **who(acting, time=now, tenant=row.scope.tenant),
                 class_=row.scope.class_,
                 kind=str(row.scope.kind),
                 key=row.key_id.hex(),
