@@ -40,7 +40,7 @@ from lacre.jobs.switch import (
     transaction,
 )
 
-__all__ = ["Authority", "Report", "protect", "under_way"]
+__all__ = ["Authority", "Report", "protect", "reported", "row_count", "under_way"]
 
 
 def _named(acting: Acting) -> str:
@@ -331,12 +331,21 @@ def _finished(
             write(connection, finished, authority, was=("protect", "clean"))
     else:
         require_protected(connection, job)
+    return reported(connection, job, lost_races=lost, resumed=resumed)
+
+
+def row_count(connection: sqlite3.Connection, job: Job) -> int:
     (rows,) = connection.execute(f"SELECT count(*) FROM {quoted(job.table)}").fetchone()
+    return int(rows)
+
+
+def reported(connection: sqlite3.Connection, job: Job, *, lost_races: int, resumed: bool) -> Report:
+    """Return what a job that has come to its end did."""
     return Report(
         table=job.table,
         columns=tuple(column.name for column in job.columns),
-        rows=rows,
-        lost_races=lost,
+        rows=row_count(connection, job),
+        lost_races=lost_races,
         resumed=resumed,
     )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: S608 - SQL is built of quoted names; every value is a parameter
+
 """
 `lacre unprotect` on SQLite: the way back, to the table exactly as `protect` found it.
 
@@ -20,9 +20,9 @@ from lacre.jobs.ledger import Job, jobs_of, remove, write
 from lacre.jobs.outcome import require_plaintext
 from lacre.jobs.passes import Pace, Worker
 from lacre.jobs.plan import ColumnRequest, PlannedColumn
-from lacre.jobs.protect import Authority, Report
+from lacre.jobs.protect import Authority, Report, reported, row_count
 from lacre.jobs.sqlite_database import Catalogue, RowKey, opened
-from lacre.jobs.sqlite_schema import narrowed_trigger, quoted
+from lacre.jobs.sqlite_schema import narrowed_trigger
 from lacre.jobs.switch import (
     add_companions,
     clean,
@@ -92,14 +92,9 @@ def to_undo(
             job = _found(connection, table, columns, store, authority)
             if job.direction == "protect":
                 unchanged(Catalogue(connection, job.table), job.final, "protect")
-            return job, _rows(connection, job)
+            return job, row_count(connection, job)
     finally:
         connection.close()
-
-
-def _rows(connection: sqlite3.Connection, job: Job) -> int:
-    (rows,) = connection.execute(f"SELECT count(*) FROM {quoted(job.table)}").fetchone()
-    return int(rows)
 
 
 def _found(
@@ -184,13 +179,7 @@ def _finished(
     clean(connection)
     with transaction(connection):
         remove(connection, job)
-    return Report(
-        table=job.table,
-        columns=tuple(column.name for column in job.columns),
-        rows=_rows(connection, job),
-        lost_races=lost,
-        resumed=resumed,
-    )
+    return reported(connection, job, lost_races=lost, resumed=resumed)
 
 
 def _switched(
