@@ -26,7 +26,7 @@ def started(home: Path, path: Path, throttle: int) -> subprocess.Popen[bytes]:
         "isotopes",
         "--yes",
         "--batch",
-        "50",
+        "20",
         "--throttle",
         str(throttle),
     ]
@@ -83,7 +83,9 @@ def clear(home: Path, path: Path) -> list[tuple[object, ...]]:
 def survive(home: Path, tmp_path: Path, *, kills: int, seed: int) -> None:
     path = sample(tmp_path)
     chance = random.Random(seed)
-    throttle = 5000 // kills  # rows a second: slow enough that the job outlives every kill
+    # Rows a second. A run lives two seconds at most and may begin with a whole batch, so all runs
+    # to be killed together reach fewer rows than there are: the job outlives every kill.
+    throttle = 1000 // kills
     writer = Writer(path, "isotopes", ("spin", "half_life_unit"), "parity", seed)
     before = len(writer.rows)
     writer.start()
@@ -96,7 +98,7 @@ def survive(home: Path, tmp_path: Path, *, kills: int, seed: int) -> None:
             _, errors = process.communicate()
             assert process.returncode == -signal.SIGKILL, errors.decode()
             survived += 1
-        done = started(home, path, throttle)
+        done = started(home, path, 100_000)
         output, errors = done.communicate(timeout=300)
     finally:
         writer.stop()
