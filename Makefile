@@ -1,5 +1,5 @@
 # Each target sets up what it needs, from hashed files, in an environment of its own inside the
-# checkout. Only `make test` may ask for root, and only where Go is missing.
+# checkout. Only `make test` may ask for root, and only where Go or PostgreSQL is missing.
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
@@ -14,7 +14,7 @@ DEMO := .venv-demo/bin/python
 TEST := .venv-test/bin/python
 SOURCES := $(shell find src -name '*.py' 2>/dev/null) pyproject.toml $(wildcard README.md)
 
-.PHONY: help demo test test-long bench lint clean constraints
+.PHONY: help demo test test-long components bench lint clean constraints
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' Makefile | awk -F: '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -34,13 +34,19 @@ PYTEST = PATH="$$(scripts/find-go --install):$$PATH" \
 	BARE_PYTHON="$(CURDIR)/.venv-bare/bin/python" \
 	$(TEST) -m pytest -n 2
 
-test: .venv-test/.stamp .venv-bare/.stamp lint  ## every check and test; where Go is missing it is installed, which takes root
-	@scripts/find-go --install >/dev/null
+# What differs between the two SQLAlchemy that are supported.
+ON_SQLALCHEMY_20 = tests/sqlalchemy tests/stores
+
+test: .venv-test/.stamp .venv-sqlalchemy20/.stamp .venv-bare/.stamp components lint  ## every check and test
+	.venv-sqlalchemy20/bin/python -m pytest -n 2 -m "not long" $(ON_SQLALCHEMY_20)
 	$(PYTEST) -m "not long"
 
-test-long: .venv-test/.stamp .venv-bare/.stamp  ## the tests that take minutes
-	@scripts/find-go --install >/dev/null
+test-long: .venv-test/.stamp .venv-bare/.stamp components  ## the tests that take minutes
 	$(PYTEST) -m long
+
+components:  ## what the tests run on that is no Python package; as root it is installed where it is missing
+	@scripts/find-go --install >/dev/null
+	@scripts/find-postgresql --install >/dev/null
 
 bench: .venv-demo/.stamp .venv-peers/.stamp  ## figures, beside peers measured in the same run
 	$(DEMO) benchmarks/field.py --peers .venv-peers/bin/python
@@ -60,6 +66,11 @@ clean:  ## remove the environments and everything that was made
 	@scripts/make-environment .venv-test constraints/build.txt constraints/test.txt
 	@$(TEST) -m pip install --quiet --no-deps --require-hashes -r constraints/samples.txt
 	@$(TEST) -m pip install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.venv-sqlalchemy20/.stamp: constraints/sqlalchemy20.txt constraints/build.txt pyproject.toml scripts/make-environment
+	@scripts/make-environment .venv-sqlalchemy20 constraints/build.txt constraints/sqlalchemy20.txt
+	@.venv-sqlalchemy20/bin/python -m pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 
 # What `pip install lacre` gives, without extras: the built wheel, and what it requires.
@@ -87,7 +98,8 @@ PINS = .venv-lock/bin/uv pip compile --quiet --no-config --universal --python-ve
 	--custom-compile-command "make constraints" $(UPGRADE)
 
 constraints: .venv-lock/.stamp  ## resolve the hashed pins anew from pyproject.toml
-	$(PINS) -o constraints/test.txt --extra cli --group dev pyproject.toml
+	$(PINS) -o constraints/test.txt --extra cli --extra postgresql --group dev pyproject.toml
+	$(PINS) -o constraints/sqlalchemy20.txt --extra cli --extra postgresql --group dev --group sqlalchemy20 pyproject.toml
 	$(PINS) -o constraints/samples.txt --no-deps --group samples
 	$(PINS) -o constraints/demo.txt -c constraints/test.txt --extra cli pyproject.toml
 	$(PINS) -o constraints/bare.txt -c constraints/test.txt pyproject.toml

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from lacre import Lacre
 from lacre.cli.initialise import initialise
+from tests.components.postgresql import Database, Server, postgresql_server
 
 # No test rests on a time, and a busy machine is no failure.
 settings.register_profile(
@@ -46,3 +47,17 @@ def operator(home: Path) -> Iterator[Lacre]:
         home / "lacre.toml", environ={}, identity="lacre/identities/operator.key"
     ) as application:
         yield application
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A PostgreSQL server."""
+    with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgresql: Server) -> Iterator[Database]:
+    """An empty PostgreSQL database."""
+    with postgresql.database() as database:
+        yield database

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A real PostgreSQL server of the tests' own: TLS on 127.0.0.1, passwords, nothing durable.
+
+Started once for each test process and ended with it, also when that is killed. Every test gets
+databases of its own. A machine without PostgreSQL fails the tests and says what to install.
+"""
+
+import datetime as dt
+import ipaddress
+import os
+import pwd
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+__all__ = ["Database", "Server", "postgresql_server"]
+
+ROOT = Path(__file__).resolve().parents[2]
+SUPERUSER = "postgres"
+_SECONDS = 30
+
+# Nothing here outlives the tests, so nothing waits for a disk.
+_FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "ssl": "on",
+    "ssl_min_protocol_version": "TLSv1.3",
+    "password_encryption": "scram-sha-256",
+    "max_connections": "200",
+    "max_prepared_transactions": "20",  # two-phase sessions
+    "wal_level": "logical",  # change data capture
+    "shared_buffers": "64MB",
+    "logging_collector": "off",
+    "timezone": "UTC",
+}
+_HBA = """\
+local   all all               trust
+hostssl all all 127.0.0.1/32  scram-sha-256
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """One database of the server. *url* takes a driver: ``psycopg`` or ``asyncpg``."""
+
+    server: "Server"
+    name: str
+
+    def url(
+        self, driver: str = "psycopg", *, user: str = SUPERUSER, password: str | None = None
+    ) -> sa.URL:
+        """Return an SQLAlchemy URL, over TLS that checks the server's certificate."""
+        query = (
+            {"sslmode": "verify-full", "sslrootcert": str(self.server.certificate)}
+            if driver == "psycopg"
+            else {}
+        )
+        return sa.URL.create(
+            f"postgresql+{driver}",
+            username=user,
+            password=self.server.password if password is None else password,
+            host="localhost",
+            port=self.server.port,
+            database=self.name,
+            query=query,
+        )
+
+    def text_url(self, driver: str = "psycopg", **options: str) -> str:
+        """`url` as text, password included: as it stands in a settings file."""
+        return self.url(driver, **options).render_as_string(hide_password=False)
+
+    def dsn(self, *, user: str = SUPERUSER, password: str | None = None) -> str:
+        """Return the URL that psycopg and libpq's programs take."""
+        return self.text_url(
+            user=user, **({} if password is None else {"password": password})
+        ).replace("postgresql+psycopg", "postgresql")
+
+    def connect(self, *, user: str = SUPERUSER, autocommit: bool = True) -> "psycopg.Connection":
+        """Connect with psycopg."""
+        return psycopg.connect(self.dsn(user=user), autocommit=autocommit)
+
+
+class Server:
+    """A running server. *password* is the superuser's."""
+
+    def __init__(self, directory: Path, process: "subprocess.Popen[bytes]", port: int) -> None:
+        self.directory = directory
+        self.process = process
+        self.port = port
+        self.password = (directory / "password").read_text(encoding="utf-8")
+        self.certificate = directory / "server.crt"
+
+    @contextmanager
+    def database(self) -> Iterator[Database]:
+        """A new, empty database, dropped afterwards."""
+        name = f"test_{uuid4().hex[:12]}"
+        self.administer(f'CREATE DATABASE "{name}"')
+        try:
+            yield Database(server=self, name=name)
+        finally:
+            self.administer(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def administer(self, statement: str) -> None:
+        """Run one statement as the superuser."""
+        with Database(server=self, name="postgres").connect() as connection:
+            connection.execute(statement)
+
+    def tls(self) -> dict[str, ssl.SSLContext]:
+        """Return what asyncpg takes in ``connect_args``, to check the server's certificate."""
+        return {"ssl": ssl.create_default_context(cafile=str(self.certificate))}
+
+    def log(self) -> str:
+        """What the server wrote to its log."""
+        return (self.directory / "log").read_text(encoding="utf-8", errors="replace")
+
+
+@contextmanager
+def postgresql_server(*, durable: bool = False, **settings: str) -> Iterator[Server]:
+    """
+    Start a server; end it with the block.
+
+    Args:
+        durable: as production would run: for measurements.
+        settings: of postgresql.conf.
+    """
+    programs = _programs()
+    directory = Path(tempfile.mkdtemp(prefix="lacre-pg-"))
+    # The server refuses to run as root.
+    owner = pwd.getpwnam(SUPERUSER) if os.geteuid() == 0 else None
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        (directory / "password").write_text(uuid4().hex, encoding="utf-8")
+        _certificate(directory)
+        if owner is not None:
+            for path in (directory, *directory.iterdir()):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+        port = _free_port()
+        data = directory / "data"
+        as_owner = _as_owner(owner)
+        made = subprocess.run(
+            [*as_owner, programs / "initdb", "--pgdata", data, "--username", SUPERUSER, "--pwfile", directory / "password",
+             "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync", "--auth", "scram-sha-256"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if made.returncode != 0:
+            pytest.fail(f"initdb: {made.stderr}")
+        (data / "pg_hba.conf").write_text(_HBA, encoding="utf-8")
+        chosen = {
+            **_SETTINGS,
+            **({} if durable else _FAST),
+            "port": str(port),
+            "unix_socket_directories": str(directory),
+            "ssl_cert_file": str(directory / "server.crt"),
+            "ssl_key_file": str(directory / "server.key"),
+            **settings,
+        }
+        options = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
+        with (directory / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [*as_owner, *_dies_with_us(), programs / "postgres", "-D", data, *options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        server = Server(directory, process, port)
+        _wait(server)
+        yield server
+    finally:
+        if process is not None and process.poll() is None:
+            process.send_signal(3)  # SIGQUIT: at once; what it held is thrown away with its folder
+            try:
+                process.wait(_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _programs() -> Path:
+    found = subprocess.run(
+        [ROOT / "scripts" / "find-postgresql"], capture_output=True, text=True, check=False
+    )
+    if found.returncode != 0:
+        pytest.fail(found.stderr)
+    return Path(found.stdout.strip())
+
+
+def _as_owner(owner: pwd.struct_passwd | None) -> list[str]:
+    if owner is None:
+        return []
+    return ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
+
+
+def _dies_with_us() -> list[str]:
+    # A test process that is killed runs no `finally`.
+    return ["setpriv", "--pdeathsig", "QUIT"] if shutil.which("setpriv") else []
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def _wait(server: Server) -> None:
+    until = time.monotonic() + _SECONDS
+    while True:
+        try:
+            Database(server=server, name="postgres").connect().close()
+            return
+        except psycopg.OperationalError:
+            if server.process.poll() is not None or time.monotonic() > until:
+                pytest.fail(f"PostgreSQL did not start:\n{server.log()}")
+            time.sleep(0.05)
+
+
+def _certificate(directory: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=2))
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            ),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (directory / "server.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private = directory / "server.key"
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    private.chmod(0o600)
