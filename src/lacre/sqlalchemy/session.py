@@ -6,22 +6,20 @@ A session is bound to its application and to no principal: whoever acts at the m
 or a flush is decided on. Evidence of writes is `lacre.sqlalchemy.evidence`'s.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, event, inspect
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, event
 from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker
 from sqlalchemy.orm.attributes import instance_state
 
-from lacre.errors import ConfigurationError, DuplicateValue, UnsupportedQuery
+from lacre.errors import ConfigurationError
 from lacre.sqlalchemy.binding import Application, Binding
 from lacre.sqlalchemy.evidence import keep_evidence
 from lacre.sqlalchemy.rechecking import CANDIDATES, rechecked
 from lacre.sqlalchemy.searching import Asking, asking
 from lacre.sqlalchemy.statements import refuse_values
+from lacre.sqlalchemy.translating import TranslatingSession
 from lacre.sqlalchemy.types import SealedValue
-from lacre.sqlalchemy.writing import sealed_properties
 
 __all__ = ["bind"]
 
@@ -42,7 +40,7 @@ def bind(factory: "sessionmaker[Any]", application: Application) -> "sessionmake
     options["info"] = {**(options.get("info") or {}), "lacre": Binding(application)}
     # The factory made a class of its own from what it was given; ours goes in front of that.
     bound = sessionmaker(
-        class_=type("Session", (_TranslatingSession, factory.class_), {}), **options
+        class_=type("Session", (TranslatingSession, factory.class_), {}), **options
     )
     event.listen(bound, "do_orm_execute", _on_execute)
     event.listen(bound, "after_begin", _on_begin)
@@ -55,47 +53,6 @@ def bind(factory: "sessionmaker[Any]", application: Application) -> "sessionmake
         event.listen(bound, leaving, _on_leaving)
     keep_evidence(bound)
     return bound
-
-
-class _TranslatingSession(Session):
-    """Says which unique value was there already, without the statement and its parameters."""
-
-    def flush(self, objects: Sequence[Any] | None = None) -> None:
-        try:
-            super().flush(objects)
-        except IntegrityError as error:
-            scheme = self.info["lacre"].violated(str(error.orig))
-            if scheme is None:
-                raise
-            raise DuplicateValue(
-                f"{scheme} already holds this value",
-                hint="the unique blind index says so; look the row up by the value",
-            ) from None
-
-    # The three legacy bulk methods run no event of the unit of work: they would write NULL
-    # beside a token that still finds the row.
-
-    def bulk_save_objects(self, objects: Any, *args: Any, **kw: Any) -> None:
-        objects = list(objects)
-        for mapper in {instance_state(found).mapper for found in objects}:
-            _refuse_bulk(mapper)
-        super().bulk_save_objects(objects, *args, **kw)
-
-    def bulk_insert_mappings(self, mapper: Any, *args: Any, **kw: Any) -> None:
-        _refuse_bulk(inspect(mapper))
-        super().bulk_insert_mappings(mapper, *args, **kw)
-
-    def bulk_update_mappings(self, mapper: Any, *args: Any, **kw: Any) -> None:
-        _refuse_bulk(inspect(mapper))
-        super().bulk_update_mappings(mapper, *args, **kw)
-
-
-def _refuse_bulk(mapper: Any) -> None:
-    if sealed_properties(mapper):
-        raise UnsupportedQuery(
-            f"{mapper.class_.__name__} has encrypted columns, which the bulk methods do not know",
-            hint="add the objects and flush",
-        )
 
 
 def _on_begin(_session: Session, _transaction: Any, connection: Connection) -> None:

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a session of an application does around SQLAlchemy's own writing: a unique value that was
+there already is said without the statement, and the legacy bulk methods know encrypted columns.
+
+Put in front of the session class an application gave. Does not execute statements
+(`lacre.sqlalchemy.session`).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import inspect
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import instance_state
+
+from lacre.errors import DuplicateValue, UnsupportedQuery
+from lacre.sqlalchemy.writing import sealed_properties
+
+__all__ = ["TranslatingSession"]
+
+
+class TranslatingSession(Session):
+    """Says which unique value was there already, without the statement and its parameters."""
+
+    def flush(self, objects: Sequence[Any] | None = None) -> None:
+        try:
+            super().flush(objects)
+        except IntegrityError as error:
+            scheme = self.info["lacre"].violated(str(error.orig))
+            if scheme is None:
+                raise
+            raise DuplicateValue(
+                f"{scheme} already holds this value",
+                hint="the unique blind index says so; look the row up by the value",
+            ) from None
+
+    # The three legacy bulk methods run no event of the unit of work: they would write NULL
+    # beside a token that still finds the row.
+
+    def bulk_save_objects(self, objects: Any, *args: Any, **kw: Any) -> None:
+        objects = list(objects)
+        for mapper in {instance_state(found).mapper for found in objects}:
+            _refuse_bulk(mapper)
+        super().bulk_save_objects(objects, *args, **kw)
+
+    def bulk_insert_mappings(self, mapper: Any, *args: Any, **kw: Any) -> None:
+        _refuse_bulk(inspect(mapper))
+        super().bulk_insert_mappings(mapper, *args, **kw)
+
+    def bulk_update_mappings(self, mapper: Any, *args: Any, **kw: Any) -> None:
+        _refuse_bulk(inspect(mapper))
+        super().bulk_update_mappings(mapper, *args, **kw)
+
+
+def _refuse_bulk(mapper: Any) -> None:
+    if sealed_properties(mapper):
+        raise UnsupportedQuery(
+            f"{mapper.class_.__name__} has encrypted columns, which the bulk methods do not know",
+            hint="add the objects and flush",
+        )
