@@ -25,10 +25,18 @@ from lacre.fields.index import BlindIndex
 
 try:
     from lacre.sqlalchemy.column import encrypted, row_id
+    from lacre.sqlalchemy.dataclasses import MappedAsDataclass
     from lacre.sqlalchemy.types import EncryptedType, IndexType
 except ModuleNotFoundError as error:
     raise ConfigurationError(
         f"{error.name} is not installed", hint="pip install 'lacre[sqlalchemy]'"
     ) from None
 
-__all__ = ["BlindIndex", "EncryptedType", "IndexType", "encrypted", "row_id"]
+__all__ = [
+    "BlindIndex",
+    "EncryptedType",
+    "IndexType",
+    "MappedAsDataclass",
+    "encrypted",
+    "row_id",
+]

@@ -6,7 +6,7 @@ Does not encrypt (`lacre.sqlalchemy.writing`), decrypt (`lacre.sqlalchemy.attrib
 (`lacre.sqlalchemy.searching`).
 """
 
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -30,8 +30,11 @@ def encrypted(
     mask: str | None = None,
     padded: bool | None = None,
     default: Any = NOTHING,
+    default_factory: Any = NOTHING,
     nullable: bool | None = None,
     store: str = "main",
+    init: bool | None = None,
+    kw_only: bool | None = None,
 ) -> Any:
     """
     Declare an encrypted column. Stands where `mapped_column` would.
@@ -43,35 +46,47 @@ def encrypted(
         mask: what a reader with the right `mask` sees; the class's by default.
         padded: hide the exact length; by default wherever it would tell something.
         default: a value or a callable without arguments, for objects that assign none.
+        default_factory: of mapped dataclasses, like *init* and *kw_only*: see `MappedAsDataclass`.
         nullable: as the annotation says, by default. NULL is not encrypted.
         store: the logical name of the database, of `[stores.NAME]`.
     """
     options: dict[str, Any] = {} if nullable is None else {"nullable": nullable}
-    column = EncryptedColumn(*(() if type_ is None else (type_,)), **options)
+    of_field = {"init": init, "kw_only": kw_only}
+    given: dict[str, Any] = {name: value for name, value in of_field.items() if value is not None}
+    if default_factory is not NOTHING:
+        if default is not NOTHING:
+            raise ConfigurationError("a column has default= or default_factory=, not both")
+        given["default_factory"] = default_factory
+    column = EncryptedColumn(
+        *(() if type_ is None else (type_,)), **options, attribute_options=_field_options(**given)
+    )
     column.declared = Declared(
         class_=class_, index=index, mask=mask, padded=padded, default=default, store=store
     )
-    # Of a dataclass: neither its repr nor its comparison looks. Set here, because SQLAlchemy
-    # refuses these arguments on a class that is no dataclass. A private name, pinned by a test.
-    initial = {} if default is NOTHING else {_default_word(default): default}
-    options_of = mapped_column(repr=False, compare=False, **initial)
-    column._attribute_options = options_of._attribute_options  # noqa: SLF001
+    # Neither the repr nor the comparison of a dataclass looks. Set here and not above, because
+    # SQLAlchemy refuses what it was given above on a class that is no dataclass.
+    if default is not NOTHING:
+        # Always a factory: a plain default would be the column's in 2.1, not the object's.
+        given["default_factory"] = default if callable(default) else lambda: default
+    column._attribute_options = _field_options(repr=False, compare=False, **given)  # noqa: SLF001
     return column
 
 
-def _default_word(default: Any) -> str:
-    return "default_factory" if callable(default) else "default"
+def _field_options(**options: Any) -> Any:
+    # Of a dataclass's field. A private name, pinned by a test.
+    return mapped_column(**options)._attribute_options  # noqa: SLF001
 
 
-def row_id() -> Any:
+def row_id(*, init: Literal[False] = False) -> Any:
     """
     Declare the column that identifies a row for its encrypted values: ``lacre_rid: Mapped[UUID] = row_id()``.
 
     For tables whose primary key can be reused (SQLite rowids) or is not known before the INSERT.
-    Random, unique, never changed.
+    Random, unique, never changed. *init* tells type checkers that the initialiser of a mapped
+    dataclass does not take it.
     """
     # active_history: where it is changed all the same, the values are bound anew from the old one.
-    return mapped_column(
+    column = mapped_column(
         sa.Uuid(),
         insert_default=uuid4,
         unique=True,
@@ -79,6 +94,8 @@ def row_id() -> Any:
         active_history=True,
         info={ROW_ID: True},
     )
+    column._attribute_options = _field_options(init=init, compare=False)  # noqa: SLF001
+    return column
 
 
 class EncryptedColumn(MappedColumn[Any]):
