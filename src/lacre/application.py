@@ -9,8 +9,9 @@ that need them. Decides nothing itself.
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from lacre.audit.recorder import Recorder, Sink
 from lacre.context import acting_as
@@ -23,9 +24,10 @@ from lacre.fields.scheme import Scheme
 from lacre.keys.hierarchy import KeyKind, KeyRow, Scope
 from lacre.keys.ports import KeyService
 from lacre.keys.provisioning import KeyTable, Provisioner
-from lacre.keys.resolver import CacheLimits, Resolver
+from lacre.keys.resolver import CacheLimits, Resolver, since_boot
 from lacre.policy.decisions import Policy
 from lacre.policy.loading import load_policy
+from lacre.readiness import Probe, Readiness
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, sessionmaker
@@ -38,6 +40,10 @@ __all__ = ["Lacre", "Store"]
 
 class Store(KeyTable, ColumnStates, Protocol):
     """A key store as an application needs it: rows of keys and states of columns."""
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` unless it answers now and has the schema of this release."""
+        ...
 
     def close(self) -> None: ...
 
@@ -56,6 +62,7 @@ class Lacre:
         signers: whose signatures on column states are believed.
         clock: in seconds, for the age of cached keys and the time of events; the system's two
             clocks by default.
+        check_identity: raises where the identity could not be loaded again, for `ready`.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class Lacre:
         sink: Sink,
         signers: Sequence["PublicIdentity"] = (),
         clock: Callable[[], float] | None = None,
+        check_identity: Callable[[], None] | None = None,
     ) -> None:
         if policy.file.env != "test":
             for part in (store, sink, clock, *services.values()):
@@ -86,7 +94,7 @@ class Lacre:
             services=services,
             kms_key=policy.kms_key,
             limits=CacheLimits(age=settings.cache.age, entries=settings.cache.entries),
-            clock=clock or time.monotonic,
+            clock=clock or since_boot,
         )
         self.guard = Guard(
             policy=policy,
@@ -94,6 +102,14 @@ class Lacre:
             recorder=self.recorder,
             store=store,
             clock=clock or time.time,
+        )
+        self._probe = Probe(
+            policy=policy,
+            resolver=self.resolver,
+            recorder=self.recorder,
+            check_store=store.check,
+            column_state=self.column_state,
+            check_identity=check_identity,
         )
 
     def __repr__(self) -> str:
@@ -120,6 +136,7 @@ class Lacre:
             ConfigurationError: says what is wrong, and what to do.
         """
         from lacre.kms.local import Identity, LocalKeyService, PublicIdentity
+        from lacre.kms.local.files import check_private
         from lacre.sinks.jsonl import JsonLinesSink
 
         path = Path(path)
@@ -128,11 +145,12 @@ class Lacre:
         base = path.resolve().parent
         store = open_key_store(settings.key_store.url, base)
         signers = [PublicIdentity.from_text(line) for line in settings.local.signers]
-        opened = (
-            identity
-            if isinstance(identity, Identity)
-            else Identity.load(base / (identity or settings.local.identity), passphrase)
-        )
+        if isinstance(identity, Identity):
+            opened, check_identity = identity, None
+        else:
+            file = base / (identity or settings.local.identity)
+            opened = Identity.load(file, passphrase)
+            check_identity = partial(check_private, file)
         service = LocalKeyService(
             base / settings.local.directory,
             identity=opened,
@@ -146,6 +164,7 @@ class Lacre:
             services={"local": service},
             sink=JsonLinesSink(base / settings.audit.path),
             signers=signers,
+            check_identity=check_identity,
         )
 
     def acting_as(
@@ -258,6 +277,84 @@ class Lacre:
         return self.provisioner.create(
             self.scope(tenant, class_), indexed=self.policy.class_(class_).index is not None
         )
+
+    def ready(
+        self,
+        *,
+        tenants: Iterable[str] | None = None,
+        classes: Iterable[str] | None = None,
+        models: Any = None,
+    ) -> Readiness:
+        """
+        Return whether this process can serve now, part by part; true as long as it can.
+
+        Cheap enough for a probe every few seconds: with warm keys it reads the key store and
+        asks the key service nothing. Records no look and sees no value. What is wrong is in the
+        report and not raised.
+
+        Args:
+            tenants: whose keys; the default tenant's by default.
+            classes: those this process serves; all of lacre.toml's by default.
+            models: a declarative base, or mapped classes, whose columns' states are looked at.
+
+        Raises:
+            ConfigurationError: a class or model that there is not.
+        """
+        columns: Sequence[Scheme] = ()
+        if models is not None:
+            from lacre.sqlalchemy.mapped import schemes_of
+
+            columns = schemes_of(models)
+        return self._probe.report(tenants, classes, columns)
+
+    async def aready(
+        self,
+        *,
+        tenants: Iterable[str] | None = None,
+        classes: Iterable[str] | None = None,
+        models: Any = None,
+    ) -> Readiness:
+        """`ready`, in a thread: the event loop does not wait for it."""
+        import asyncio
+
+        ask = partial(self.ready, tenants=tenants, classes=classes, models=models)
+        return await asyncio.to_thread(ask)
+
+    def warm_up(
+        self, *, tenants: Iterable[str] | None = None, classes: Iterable[str] | None = None
+    ) -> None:
+        """
+        Resolve the active keys, and the index roots, before the first request does.
+
+        One call of the key service for each branch key and index root. A fork starts cold: warm
+        up in the worker, not in the process that it is forked from.
+
+        Args:
+            tenants: whose keys; the default tenant's by default.
+            classes: those this process serves; all of lacre.toml's by default.
+
+        Raises:
+            ConfigurationError: a class that there is not, or more keys than the cache takes.
+            KeyNotFound, KeyDisabled, KeyDestroyed, KeyServiceDenied, KeyServiceUnreachable
+        """
+        self._probe.warm_up(tenants, classes)
+
+    async def awarm_up(
+        self, *, tenants: Iterable[str] | None = None, classes: Iterable[str] | None = None
+    ) -> None:
+        """`warm_up`, in a thread: the event loop does not wait for it."""
+        import asyncio
+
+        await asyncio.to_thread(partial(self.warm_up, tenants=tenants, classes=classes))
+
+    def flush(self) -> None:
+        """
+        Write the looks recorded so far, before this process is frozen or killed.
+
+        Raises:
+            EvidenceUnavailable: they cannot be written; they stay in memory for the next try.
+        """
+        self.recorder.flush()
 
     def close(self) -> None:
         """

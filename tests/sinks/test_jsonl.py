@@ -124,3 +124,17 @@ def test_a_failed_write_leaves_no_lock_in_a_child(tmp_path: Path) -> None:
         os.waitpid(child[0], 0)
 
     assert waited < 2
+
+
+def test_touching_the_file_on_a_full_disk_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without events too, where writing nothing would succeed; with room it does."""
+    sink = JsonLinesSink(tmp_path / "audit.jsonl")
+    sink.append([])
+    found = os.statvfs(tmp_path)
+    full = os.statvfs_result((*found[:3], 0, 0, *found[5:]))
+    monkeypatch.setattr(os, "fstatvfs", lambda descriptor: full)
+
+    with pytest.raises(OSError, match="No space left"):
+        sink.append([])

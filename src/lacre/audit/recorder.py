@@ -155,6 +155,16 @@ class Recorder:
             finally:
                 self._in_flight = 0
 
+    def check(self) -> None:
+        """
+        Drain what was recorded so far, or touch the sink where nothing was.
+
+        Raises:
+            EvidenceUnavailable: looks are, or would be, refused.
+        """
+        self.flush()
+        self._append([], None)
+
     def close(self) -> None:
         """
         Drain, and stop the thread. A closed recorder starts again with the next look.

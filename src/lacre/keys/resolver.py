@@ -16,7 +16,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -30,11 +30,23 @@ from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.ports import KeyReader, KeyService
 from lacre.sensitive import KeyMaterial
 
-__all__ = ["CacheLimits", "Resolver", "ScopeHandle", "UsableKey", "service_of", "unwrap_row"]
+__all__ = [
+    "CacheLimits",
+    "Resolver",
+    "ScopeHandle",
+    "UsableKey",
+    "service_of",
+    "since_boot",
+    "unwrap_row",
+]
 
 _ACTIVE = b"active"  # in the place of a key id: the key that encrypts now
 _PENDING = 4  # announced index roots tried at most, the highest versions first
 _REVISIONS = 100_000  # revisions remembered at most
+
+# The age of a key goes on while the machine is suspended, where Linux can say so: CLOCK_MONOTONIC
+# stands still then, and a key would outlive its age by as long as the machine slept.
+since_boot = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +95,7 @@ class Resolver:
         services: a key service for each URI scheme (``local``).
         kms_key: names the KMS key of a branch key or index root, from the policy.
         limits: of the cache.
-        clock: monotonic seconds.
+        clock: seconds that never go back.
     """
 
     def __init__(
@@ -93,7 +105,7 @@ class Resolver:
         services: Mapping[str, KeyService],
         kms_key: Callable[[Scope], str],
         limits: CacheLimits,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = since_boot,
     ) -> None:
         self._store = store
         self._services = services
@@ -132,6 +144,41 @@ class Resolver:
         if entry is not None and entry.expires > self._clock():
             return entry
         return self._once((handle.token, _ACTIVE), lambda: self._load_active(handle.scope))
+
+    def held_for(self, handle: ScopeHandle) -> float:
+        """Return for how many seconds more the cached key encrypts in this scope; 0 without one."""
+        entry = self._entries.get((handle.token, _ACTIVE))
+        return 0.0 if entry is None else max(0.0, entry.expires - self._clock())
+
+    def renew(self, handle: ScopeHandle) -> UsableKey:
+        """
+        Return what `to_encrypt` does, asked for anew although a cached key may still be good.
+
+        Where that fails the cached key stays, until it expires. Raises as `to_encrypt` does.
+        """
+        return self._once(
+            (handle.token, _ACTIVE), lambda: self._load_active(handle.scope, anew=True), anew=True
+        )
+
+    def check(self, handle: ScopeHandle) -> None:
+        """
+        Raise what using the scope's keys will raise once the cached ones expire, as far as the
+        key store alone tells: the key service is not asked, and nothing is authenticated.
+
+        Raises:
+            KeyNotFound, KeyDisabled, KeyDestroyed
+        """
+        versions = self._store.versions(handle.scope)
+        row = self._active(handle.scope, versions)
+        self._check_revision(row)
+        if handle.scope.kind is KeyKind.INDEX:
+            for other in versions:
+                if other.state not in (*USABLE, KeyState.PENDING, KeyState.DESTROYED):
+                    raise _not_usable(other, "search")
+        if not handle.scope.kind.under_kms:
+            for parent in self._store.versions(handle.scope.of_kind(KeyKind.BRANCH)):
+                if parent.key_id.hex() == row.parent and parent.state not in USABLE:
+                    raise _not_usable(parent, "decrypt")
 
     def to_decrypt(self, handle: ScopeHandle, key_id: bytes) -> UsableKey:
         """
@@ -211,11 +258,13 @@ class Resolver:
                 self._listed[handle.token] = held
         return held[1]
 
-    def _once(self, key: tuple[bytes, bytes], load: Callable[[], UsableKey]) -> UsableKey:
+    def _once(
+        self, key: tuple[bytes, bytes], load: Callable[[], UsableKey], *, anew: bool = False
+    ) -> UsableKey:
         # Single flight: of a thousand threads that need one expired key, one asks and all wait.
         with self._lock:
             entry = self._entries.get(key)
-            if entry is not None and entry.expires > self._clock():
+            if entry is not None and entry.expires > self._clock() and not anew:
                 return entry
             future = self._pending.get(key)
             mine = future is None
@@ -243,9 +292,12 @@ class Resolver:
             del self._entries[next(iter(self._entries))]
         self._entries[key] = entry
 
-    def _load_active(self, scope: Scope) -> UsableKey:
+    def _load_active(self, scope: Scope, *, anew: bool = False) -> UsableKey:
         asked = self._clock()
-        rows = self._store.versions(scope)
+        row = self._active(scope, self._store.versions(scope))
+        return self._open(scope, row, asked, anew=anew)
+
+    def _active(self, scope: Scope, rows: Sequence[KeyRow]) -> KeyRow:
         # Pending rows are ignored: anyone who may insert can add one, and it says nothing yet.
         row = next((row for row in rows if row.state is not KeyState.PENDING), None)
         if row is None:
@@ -256,7 +308,7 @@ class Resolver:
         if row.state is not KeyState.ACTIVE:
             self._saw(row)
             raise _not_usable(row, "encrypt")
-        return self._open(scope, row, asked)
+        return row
 
     def _load(self, scope: Scope, key_id: bytes) -> UsableKey:
         asked = self._clock()
@@ -266,15 +318,17 @@ class Resolver:
         return self._open(scope, rows[0], asked)
 
     def _open(
-        self, scope: Scope, row: KeyRow, asked: float, *, announced: bool = False
+        self,
+        scope: Scope,
+        row: KeyRow,
+        asked: float,
+        *,
+        announced: bool = False,
+        anew: bool = False,
     ) -> UsableKey:
         if row.scope != scope or row.keystore != self._store.keystore_id:
             raise Tampered
-        if row.revision < self._revisions.get(row.key_id, 0):
-            raise KeyDisabled(
-                f"the key store went back in time: key {row.key_id.hex()}",
-                hint="somebody restored an older key store; look at the audit log before going on",
-            )
+        self._check_revision(row)
         if row.state not in USABLE and not (announced and row.state is KeyState.PENDING):
             self._saw(row)
             raise _not_usable(row, "decrypt")
@@ -287,7 +341,16 @@ class Resolver:
                 parent_id = bytes.fromhex(row.parent)
             except ValueError:
                 raise Tampered from None
-            parent = self.to_decrypt(ScopeHandle(scope.of_kind(KeyKind.BRANCH)), parent_id)
+            branch = scope.of_kind(KeyKind.BRANCH)
+            parent = (
+                self._once(
+                    (ScopeHandle(branch).token, parent_id),
+                    lambda: self._load(branch, parent_id),
+                    anew=True,
+                )
+                if anew
+                else self.to_decrypt(ScopeHandle(branch), parent_id)
+            )
             expires = min(expires, parent.expires)
         material = unwrap_row(
             row,
@@ -303,6 +366,13 @@ class Resolver:
             )
         self._saw(row)
         return UsableKey(row.key_id, material, expires, row.version)
+
+    def _check_revision(self, row: KeyRow) -> None:
+        if row.revision < self._revisions.get(row.key_id, 0):
+            raise KeyDisabled(
+                f"the key store went back in time: key {row.key_id.hex()}",
+                hint="somebody restored an older key store; look at the audit log before going on",
+            )
 
     def _saw(self, row: KeyRow) -> None:
         # A disabled row counts as seen although nothing authenticates it: whoever can write it

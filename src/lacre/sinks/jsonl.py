@@ -9,6 +9,7 @@ transaction commits, and stays there if the commit fails.
 """
 
 import datetime as dt
+import errno
 import fcntl
 import json
 import os
@@ -21,6 +22,8 @@ from lacre.audit.events import Event
 
 __all__ = ["JsonLinesSink"]
 
+_ROOM = 64 * 1024  # bytes free on the disk below which a sink that is only touched says it is full
+
 
 class JsonLinesSink:
     """Append events to the file at *path*, which is made readable for its owner only."""
@@ -29,11 +32,20 @@ class JsonLinesSink:
         self._path = path
 
     def append(self, events: Sequence[Event], connection: Any = None) -> None:
-        """Append *events* and flush them to disk. Raises OSError where that fails."""
+        """
+        Append *events* and flush them to disk. Raises OSError where that fails.
+
+        Without events it raises where events could not be written: a full disk included.
+        """
         data = b"".join(_line(event) for event in events)
         # O_APPEND: the kernel places each write at the end, so lines of two processes do not mix.
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            if not data:
+                # Writing nothing succeeds on a full disk.
+                disk = os.fstatvfs(descriptor)
+                if disk.f_blocks and disk.f_bavail * disk.f_frsize < _ROOM:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             # Locked, so that a line another process is in the middle of is not taken for torn.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             try:

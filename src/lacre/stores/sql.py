@@ -312,9 +312,21 @@ class SQLKeyStore:
             yield connection
 
     def _check_version(self) -> None:
-        if getattr(self, "_current", False):
-            return
+        if not getattr(self, "_current", False):
+            self.check()
+            self._current = True
+
+    def check(self) -> None:
+        """
+        Raise unless the store answers now and has the schema of this release.
+
+        Raises:
+            ConfigurationError: says which, and the command that helps.
+        """
         version = self.version()
+        if version == 0:
+            self.close()  # an open connection may be to a file that was replaced since
+            version = self.version()
         if version == 0:
             raise ConfigurationError(
                 f"there is no key store at {self._path}",
@@ -330,7 +342,6 @@ class SQLKeyStore:
                 f"the key store's schema is version {version}, this release knows {VERSION}",
                 hint="upgrade lacre",
             )
-        self._current = True
 
 
 @contextmanager

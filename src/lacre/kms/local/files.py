@@ -22,6 +22,7 @@ from lacre.errors import ConfigurationError, KeyNotFound, MisuseError
 
 __all__ = [
     "Stamp",
+    "check_private",
     "locked",
     "read_private",
     "read_shared",
@@ -45,6 +46,22 @@ def read_private(path: Path) -> bytes:
         ConfigurationError: it is missing, a symbolic link, not ours, or open to others; or its
             directory is.
     """
+    with _private(path) as file:
+        data = file.read(_PRIVATE_LIMIT + 1)
+    if len(data) > _PRIVATE_LIMIT:
+        del data
+        raise ConfigurationError(f"{path} is too long")
+    return data
+
+
+def check_private(path: Path) -> None:
+    """Raise as `read_private` would, apart from the length, without reading."""
+    with _private(path):
+        return
+
+
+@contextmanager
+def _private(path: Path) -> Iterator[BinaryIO]:
     with _private_folder(path.parent) as folder:
         try:
             # Relative to the directory that was checked, so that nobody swaps it in between.
@@ -55,11 +72,7 @@ def read_private(path: Path) -> bytes:
             raise _refused(path, error) from None
         with _regular(descriptor, path) as (file, found):
             _only_ours(path, found, "600")
-            data = file.read(_PRIVATE_LIMIT + 1)
-    if len(data) > _PRIVATE_LIMIT:
-        del data
-        raise ConfigurationError(f"{path} is too long")
-    return data
+            yield file
 
 
 def write_private(path: Path, data: bytes, *, replace: bool) -> None:
