@@ -7,14 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event
+from psycopg import sql
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session, sessionmaker
 
 from lacre import Lacre
 from lacre.context import acting_as
+from tests.components.postgresql import Database, Server
 from tests.sqlalchemy.models import Base
 
 Sessions = sessionmaker[Session]
+
+# For what is about one of the two databases.
+on_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 Acting = Callable[..., acting_as]
 
 _ROLES = """[classes.pii]
@@ -33,23 +39,74 @@ def home(home: Path) -> Path:
     return home
 
 
+@pytest.fixture(scope="session")
+def _made_tables(postgresql: Server) -> Iterator[Database]:
+    """A PostgreSQL database with every table of the models, which the tests of a process share."""
+    with postgresql.database() as database:
+        engine = create_engine(database.url())
+        Base.metadata.create_all(engine)
+        engine.dispose()
+        yield database
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
+    """A database with every table of the models, empty: once on SQLite, once on PostgreSQL."""
+    if request.param == "sqlite":
+        url = make_url(f"sqlite:///{tmp_path / 'application.db'}")
+        engine = create_engine(url)
+        Base.metadata.create_all(engine)
+        engine.dispose()
+        yield url
+        return
+    database: Database = request.getfixturevalue("_made_tables")
+    yield database.url()
+    _empty(database)
+
+
+def _empty(database: Database) -> None:
+    # A database of its own for each test would take longer than most tests.
+    with database.connect() as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        prepared = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
+        for (gid,) in connection.execute(prepared).fetchall():
+            connection.execute(sql.SQL("ROLLBACK PREPARED {}").format(gid))
+        made = {table.name for table in Base.metadata.sorted_tables}
+        for (table,) in connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        ).fetchall():
+            if table not in made:
+                connection.execute(sql.SQL("DROP TABLE {} CASCADE").format(sql.Identifier(table)))
+        connection.execute(
+            ";".join(f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables))
+        )
+
+
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
+def engine(url: URL) -> Iterator[Engine]:
     """The database, with every table of the models."""
-    engine = create_engine(f"sqlite:///{tmp_path / 'application.db'}")
-
-    # The driver's own transactions do not know savepoints; this is SQLAlchemy's recipe against it.
-    @event.listens_for(engine, "connect")
-    def connected(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-
-    @event.listens_for(engine, "begin")
-    def begun(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN")
-
-    Base.metadata.create_all(engine)
+    engine = engine_of(url)
     yield engine
     engine.dispose()
+
+
+def engine_of(url: URL, **options: Any) -> Engine:
+    """Return an engine on *url* that knows savepoints."""
+    engine = create_engine(url, **options)
+    if url.get_backend_name() == "sqlite":
+        # The driver's own transactions do not know savepoints; this is SQLAlchemy's recipe against it.
+        @event.listens_for(engine, "connect")
+        def connected(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None
+
+        @event.listens_for(engine, "begin")
+        def begun(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN")
+
+    return engine
 
 
 @pytest.fixture

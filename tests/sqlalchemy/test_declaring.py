@@ -13,6 +13,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from lacre import BlindIndex, ConfigurationError, Lacre
 from lacre.sqlalchemy import EncryptedType, IndexType, encrypted, row_id
+from tests.sqlalchemy.conftest import on_sqlite
 from tests.sqlalchemy.models import CPF, Colour, Customer, Numbered, Person, Shop, Typed
 from tests.sqlalchemy.raw import only, rows
 
@@ -102,8 +103,9 @@ def test_the_tables_are_made_with_their_constraints(engine: Engine) -> None:
     made = str(CreateTable(table).compile(engine))
     indexes = [str(CreateIndex(index).compile(engine)) for index in table.indexes]
 
-    assert "email BLOB" in made
-    assert "email_bidx BLOB" in made
+    binary = "BYTEA" if engine.dialect.name == "postgresql" else "BLOB"
+    assert f"email {binary}" in made
+    assert f"email_bidx {binary}" in made
     assert "UNIQUE (cpf_bidx)" in made
     assert indexes == ["CREATE INDEX ix_customers_name_bidx ON customers (name_bidx)"]
     assert "UNIQUE (lacre_rid)" in str(CreateTable(Numbered.__table__).compile(engine))  # type: ignore[arg-type]
@@ -332,6 +334,8 @@ def test_a_primary_key_that_is_no_row_id_is_refused(
     session: Session, engine: Engine, column: Any, kind: Any, given: Any
 ) -> None:
     """A key that may be reused, respelt, changed unseen or not known is refused, with the way out."""
+    if engine.dialect.name == "postgresql" and (kind is int or kind is str):
+        pytest.skip("sequences give no key twice, and there is no such collation")
     model = model_with(column(), kind)
     model.metadata.create_all(engine)
     session.add(model(value="x") if given is None else model(id=given, value="x"))
@@ -343,6 +347,7 @@ def test_a_primary_key_that_is_no_row_id_is_refused(
     assert only(engine, "SELECT count(*) FROM models") == 0
 
 
+@on_sqlite
 def test_an_autoincremented_key_is_not_known_before_its_insert(
     session: Session, engine: Engine
 ) -> None:

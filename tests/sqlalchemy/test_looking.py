@@ -133,7 +133,11 @@ def test_a_read_only_database_can_be_looked_at(
 
     @event.listens_for(engine, "begin")
     def read_only(connection: Any) -> None:
-        connection.exec_driver_sql("PRAGMA query_only = ON")
+        connection.exec_driver_sql(
+            "SET TRANSACTION READ ONLY"
+            if engine.dialect.name == "postgresql"
+            else "PRAGMA query_only = ON"
+        )
 
     with lacre.sqlalchemy(sessionmaker(engine))() as reading:
         assert reading.scalars(select(Customer)).one().email == EMAIL

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, func, insert, literal, select, union, update
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Bundle, Session, sessionmaker
 
 from lacre import ConfigurationError, Lacre, LacreError, PlaintextFound, Tampered, UnsupportedQuery
@@ -86,8 +86,9 @@ WRITING = {
 }
 
 
-def _upsert(**values: Any) -> Any:
-    statement = sqlite.insert(Customer).values(id=uuid4(), city="x")
+def _upsert(dialect: str = "sqlite", **values: Any) -> Any:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(Customer).values(id=uuid4(), city="x")
     return statement.on_conflict_do_update(index_elements=["id"], set_=values)
 
 
@@ -146,7 +147,7 @@ def test_statements_write_other_columns(session: Session, customer: Customer) ->
     """A statement that leaves encrypted columns alone runs as ever."""
     session.execute(insert(Customer), [{"id": uuid4(), "city": "new"}])
     session.execute(update(Customer).where(Customer.city == "plain").values(city="y"))
-    session.execute(_upsert(city="z"))
+    session.execute(_upsert(session.get_bind().dialect.name, city="z"))
     session.commit()
 
     assert (customer.city, customer.email) == ("y", EMAIL)
@@ -179,6 +180,8 @@ def test_planted_plaintext_is_refused(
     session: Session, engine: Engine, customer: Customer, planted: Any, recorded: Any
 ) -> None:
     """Text, bytes or numbers that somebody wrote with SQL are not handed out, and recorded as failed."""
+    if engine.dialect.name == "postgresql" and isinstance(planted, int | float):
+        pytest.skip("a column of bytes takes no number there")
     execute(engine, "UPDATE customers SET email = ?", planted)
     session.refresh(customer)
     with pytest.raises(PlaintextFound) as raised:

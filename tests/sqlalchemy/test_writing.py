@@ -28,7 +28,7 @@ from lacre import (
     UnsupportedQuery,
 )
 from lacre.sqlalchemy import encrypted
-from tests.sqlalchemy.conftest import Acting, Sessions
+from tests.sqlalchemy.conftest import Acting, Sessions, on_sqlite
 from tests.sqlalchemy.models import (
     CPF,
     EMAIL,
@@ -211,6 +211,7 @@ def test_a_row_id_that_changes_loses_nothing(session: Session) -> None:
     assert session.scalars(select(Numbered)).one().email == EMAIL
 
 
+@on_sqlite
 def test_a_reused_rowid_does_not_reopen_a_deleted_row(session: Session, engine: Engine) -> None:
     """The next row with the same integer key has another row id: an old ciphertext is refused."""
     first = Numbered(email=EMAIL)
@@ -393,6 +394,8 @@ def test_planted_plaintext_is_overwritten_by_an_assignment(
     session: Session, engine: Engine, planted: Any
 ) -> None:
     """An assignment heals a column that somebody wrote plaintext into."""
+    if engine.dialect.name == "postgresql" and isinstance(planted, int):
+        pytest.skip("a column of bytes takes no number there")
     customer = one(session)
     execute(engine, "UPDATE customers SET email = ?", planted)
     session.refresh(customer)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The CHECK constraints by which a table refuses plaintext by itself, in SQLite's SQL.
+The CHECK constraints by which a table refuses plaintext by itself, in SQLite's and PostgreSQL's SQL.
 
 Implements ``spec/protect-sqlite.md``, section "What speaks of the column", for whoever makes
 tables. They tell a shape, not a key: what passes them need not open.
@@ -8,13 +8,17 @@ tables. They tell a shape, not a key: what passes them need not open.
 
 __all__ = ["is_ciphertext", "is_together"]
 
+# Each says what a value is: bytes, 91 of them at least, that begin with magic and suite. A column of
+# PostgreSQL has one type, bytea; decode() is the same under every setting of the server.
+_BEGINS = {
+    "sqlite": "typeof({0}) = 'blob' AND length({0}) >= 91 AND substr({0}, 1, 2) = x'C101'",
+    "postgresql": "octet_length({0}) >= 91 AND substring({0} from 1 for 2) = decode('c101', 'hex')",
+}
 
-def is_ciphertext(column: str) -> str:
+
+def is_ciphertext(column: str, *, dialect: str = "sqlite") -> str:
     """Return the condition that *column*, a quoted name, holds NULL or what begins like a value."""
-    return (
-        f"{column} IS NULL OR (typeof({column}) = 'blob' AND length({column}) >= 91 "
-        f"AND substr({column}, 1, 2) = x'C101')"
-    )
+    return f"{column} IS NULL OR ({_BEGINS[dialect].format(column)})"
 
 
 def is_together(column: str, index: str) -> str:

@@ -198,7 +198,12 @@ def _decode_datetime(data: bytes) -> dt.datetime:
 
 
 def _encode_uuid(value: uuid.UUID) -> bytes:
-    _exactly(uuid.UUID, value)
+    # Drivers return subclasses of their own (asyncpg). A UUID is its 128 bits and nothing else:
+    # what comes back is equal to what was given, or it is refused.
+    if not isinstance(value, uuid.UUID):
+        _exactly(uuid.UUID, value)
+    if type(value) is not uuid.UUID and uuid.UUID(bytes=bytes(value.bytes)) != value:
+        raise InvalidValue("the UUID is of a type that its bytes do not make again")
     return value.bytes
 
 

@@ -16,6 +16,7 @@ from lacre.fields.guard import Guard
 from lacre.fields.held import HeldField
 from lacre.fields.scheme import Scheme
 from lacre.sqlalchemy.types import SealedValue
+from lacre.sqlalchemy.violations import Duplicate
 
 __all__ = ["Application", "Binding", "binding_of"]
 
@@ -64,15 +65,10 @@ class Binding:
             field = self._fields[prop] = HeldField(self.application.guard, scheme)
         return field
 
-    def violated(self, message: str) -> Scheme | None:
-        """Return the scheme whose unique index a database names in *message*, or None."""
-        # SQLite: "UNIQUE constraint failed: customers.cpf_bidx".
+    def violated(self, duplicate: Duplicate) -> Scheme | None:
+        """Return the scheme whose unique blind index *duplicate* is about, or None."""
         for prop, field in self._fields.items():
-            if (
-                prop.index_column is not None
-                and f"{prop.index_column.table.name}.{prop.index_column.name}"
-                in message.replace(",", " ").split()
-            ):
+            if prop.index_column is not None and duplicate.is_of(prop.index_column):
                 return field.scheme
         return None
 

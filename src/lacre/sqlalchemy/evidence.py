@@ -32,10 +32,12 @@ def check_transaction(connection: Connection) -> None:
         ConfigurationError
     """
     autocommit = connection._is_autocommit_isolation()  # noqa: SLF001
+    driver: Any = connection.connection.dbapi_connection
     if not autocommit and connection.dialect.name == "sqlite":
         # The driver's own autocommit, unless somebody sent BEGIN, as SQLAlchemy's recipe does.
-        driver: Any = connection.connection.dbapi_connection
         autocommit = driver.isolation_level is None and not driver.in_transaction
+    elif not autocommit:
+        autocommit = getattr(driver, "autocommit", False) is True
     if autocommit:
         raise ConfigurationError(
             "the connection is in AUTOCOMMIT mode, where a rollback leaves the row without the evidence of its write",

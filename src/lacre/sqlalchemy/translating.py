@@ -7,34 +7,52 @@ Put in front of the session class an application gave. Does not execute statemen
 (`lacre.sqlalchemy.session`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import inspect
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_state
 
 from lacre.errors import DuplicateValue, UnsupportedQuery
+from lacre.sqlalchemy.violations import duplicate_of, without_detail
 from lacre.sqlalchemy.writing import sealed_properties
 
-__all__ = ["TranslatingSession"]
+__all__ = ["TranslatingSession", "translated"]
+
+
+@contextmanager
+def translated(session: Session) -> Iterator[None]:
+    """
+    Say what the database refused without the values of the row.
+
+    Raises:
+        DuplicateValue: a unique blind index holds the value already.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        duplicate = duplicate_of(error)
+        scheme = None if duplicate is None else session.info["lacre"].violated(duplicate)
+        if scheme is not None:
+            raise DuplicateValue(
+                f"{scheme} already holds this value",
+                hint="the unique blind index says so; look the row up by the value",
+            ) from None
+        quiet = without_detail(error)
+        if quiet is None:
+            raise
+        raise quiet from None
 
 
 class TranslatingSession(Session):
     """Says which unique value was there already, without the statement and its parameters."""
 
     def flush(self, objects: Sequence[Any] | None = None) -> None:
-        try:
+        with translated(self):
             super().flush(objects)
-        except IntegrityError as error:
-            scheme = self.info["lacre"].violated(str(error.orig))
-            if scheme is None:
-                raise
-            raise DuplicateValue(
-                f"{scheme} already holds this value",
-                hint="the unique blind index says so; look the row up by the value",
-            ) from None
 
     # The three legacy bulk methods run no event of the unit of work: they would write NULL
     # beside a token that still finds the row.

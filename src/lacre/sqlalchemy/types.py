@@ -16,6 +16,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DontWrapMixin
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from lacre._core.field import looks_encrypted
 from lacre.errors import LacreError, MisuseError, UnsupportedQuery
 from lacre.fields.stored import IndexToken, Sealed
 
@@ -67,7 +68,7 @@ class SealedValue:
                 "an object with an encrypted value that was not flushed does not pickle or copy",
                 hint="flush it first",
             )
-        if not isinstance(self.raw, bytes | bytearray | memoryview):
+        if not (isinstance(self.raw, bytes | bytearray | memoryview) and looks_encrypted(self.raw)):
             raise MisuseError(
                 "an object with plaintext in an encrypted column does not pickle or copy"
             )
