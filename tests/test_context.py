@@ -1,7 +1,9 @@
 """Who acts is whoever opened the block, in it, and nobody after it."""
 
 import asyncio
+import concurrent.futures
 import gc
+import multiprocessing
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, contextmanager
@@ -263,3 +265,44 @@ def test_who_acts_is_said_in_words(wrong: dict[str, Any]) -> None:
     said: dict[str, Any] = {"principal": "svc:x", "roles": {"app"}, "purpose": "test"} | wrong
     with pytest.raises(ConfigurationError):
         acting_as(said.pop("principal"), **said)
+
+
+def _who() -> str:
+    try:
+        return current().principal
+    except ActingEnded as error:
+        return type(error).__name__
+    except NoPrincipal as error:
+        return type(error).__name__
+
+
+def test_a_worker_forked_inside_a_block_does_not_act_as_its_principal() -> None:
+    """A pool starts its worker when the first request submits work; it never acts as that request."""
+    with concurrent.futures.ProcessPoolExecutor(
+        1, mp_context=multiprocessing.get_context("fork")
+    ) as pool:
+        with acting_as("user:first", purpose="test"):
+            first = pool.submit(_who).result()
+        with acting_as("user:second", purpose="test"):
+            second = pool.submit(_who).result()
+
+    assert (first, second) == ("ActingEnded", "ActingEnded")
+
+
+def test_a_child_acts_in_a_block_of_its_own() -> None:
+    """Inside one that was forked too; leaving it leaves the ended one, not nobody."""
+
+    def child(told: Any) -> None:
+        with acting_as("svc:child", purpose="test"):
+            told.put(_who())
+        told.put(_who())
+
+    context = multiprocessing.get_context("fork")
+    told = context.SimpleQueue()
+    with acting_as("user:parent", purpose="test"):
+        process = context.Process(target=child, args=(told,))
+        process.start()
+        process.join(30)
+        here = _who()
+
+    assert [told.get(), told.get(), here] == ["svc:child", "ActingEnded", "user:parent"]

@@ -4,12 +4,14 @@ Who acts, as what, and why.
 
 `acting_as` opens a block in which a principal acts for a purpose; `current` finds it. A block
 that is over leaves an *ended* acting behind in every context that still holds it (a leaked
-generator, a background task), and that is refused: never the previous principal, never nobody.
+generator, a background task, a process forked inside the block), and that is refused: never the
+previous principal, never nobody.
 
 Does not prove who the principal is: the application declares it, the policy decides on it, the
 audit log records it (``docs/threat-model.md``).
 """
 
+import os
 import sys
 from collections.abc import Iterable
 from contextvars import ContextVar, Token
@@ -23,6 +25,19 @@ __all__ = ["Acting", "acting_as", "current"]
 
 _current: ContextVar["Acting | None"] = ContextVar("lacre_acting", default=None)
 
+# How many forks lie between this process and the first one. A block is of the process that
+# opened it: a child never hears of its end, and the worker of a pool that was started inside a
+# request would act as that request's principal for every later one.
+_forks = 0
+
+
+def _after_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
 
 @final
 class Acting:
@@ -32,6 +47,7 @@ class Acting:
         "__weakref__",
         "decisions",
         "ended",
+        "forks",
         "identity",
         "principal",
         "purpose",
@@ -48,6 +64,7 @@ class Acting:
         self.tenant = tenant
         self.identity = (principal, roles, purpose, tenant)
         self.ended = False
+        self.forks = _forks
         # Decisions made for this acting, by policy: they end with it.
         self.decisions: dict[Any, Any] = {}
 
@@ -62,7 +79,7 @@ def current() -> Acting:
 
     Raises:
         NoPrincipal: outside every `acting_as` block.
-        ActingEnded: in a context that outlived its block.
+        ActingEnded: in a context that outlived its block, or in a child forked inside it.
     """
     acting = _current.get()
     if acting is None:
@@ -74,6 +91,11 @@ def current() -> Acting:
         raise ActingEnded(
             f"the acting_as block of {acting.principal} is over, but this code still runs in its context",
             hint="open a block of its own around this code (a background task needs one of its own)",
+        )
+    if acting.forks != _forks:
+        raise ActingEnded(
+            f"the acting_as block of {acting.principal} was opened by another process, which this one was forked from",
+            hint="open a block of its own in the child",
         )
     return acting
 
