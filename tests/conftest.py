@@ -1,6 +1,7 @@
 """What every test may ask for: a lacre that `lacre init` made, and the application it describes."""
 
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from lacre import Lacre
 from lacre.cli.initialise import initialise
+from tests.components.key_stores import KeptInPostgreSQL, KeptInSQLite, KeyStorePlace
 from tests.components.postgresql import Database, Server, postgresql_server
 
 # No test rests on a time, and a busy machine is no failure.
@@ -61,3 +63,18 @@ def database(postgresql: Server) -> Iterator[Database]:
     """An empty PostgreSQL database."""
     with postgresql.database() as database:
         yield database
+
+
+@pytest.fixture(scope="session")
+def _database_of_key_stores(postgresql: Server) -> Iterator[Database]:
+    with postgresql.database() as database:
+        yield database
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> KeyStorePlace:
+    """Where a key store may be made: a file, and a schema of PostgreSQL. Nothing is there yet."""
+    if request.param == "sqlite":
+        return KeptInSQLite(path=tmp_path / "store" / "keys.db")
+    database = request.getfixturevalue("_database_of_key_stores")
+    return KeptInPostgreSQL(database=database, schema=f"lacre_{uuid.uuid4().hex[:12]}")

@@ -288,6 +288,7 @@ def _settings_of(model: type[BaseModel], path: str = "") -> set[str]:
     found = set()
     for name, field in model.model_fields.items():
         inner = field.annotation
+        name = field.alias or name
         named = get_origin(inner) is dict
         if named:
             inner = get_args(inner)[1]

@@ -143,7 +143,7 @@ class Lacre:
         policy = Policy(load_policy(path, os.environ if environ is None else environ))
         settings = policy.file
         base = path.resolve().parent
-        store = open_key_store(settings.key_store.url, base)
+        store = open_key_store(settings.key_store.url, base, schema=settings.key_store.schema_)
         signers = [PublicIdentity.from_text(line) for line in settings.local.signers]
         if isinstance(identity, Identity):
             opened, check_identity = identity, None
@@ -376,8 +376,8 @@ class Lacre:
         self.close()
 
 
-def open_key_store(url: str, base: Path) -> "SQLKeyStore":
-    """Return the SQL key store at *url*; the path of an SQLite file is relative to *base*."""
+def open_key_store(url: str, base: Path, *, schema: str = "lacre") -> "SQLKeyStore":
+    """Return the SQL key store at *url*; the path of an SQLite file is relative to *base*, *schema* is of PostgreSQL."""
     try:
         from lacre.stores.sql import SQLKeyStore
     except ModuleNotFoundError as error:
@@ -387,4 +387,4 @@ def open_key_store(url: str, base: Path) -> "SQLKeyStore":
     prefix = "sqlite:///"
     if url.startswith(prefix) and not url.startswith("sqlite:////"):
         url = prefix + str(base / url.removeprefix(prefix))
-    return SQLKeyStore(url)
+    return SQLKeyStore(url, schema=schema)

@@ -16,6 +16,7 @@ LacreError
         KeyExpired
         KeyServiceDenied
         KeyServiceUnreachable
+        KeyStoreUnreachable
     ActingError           nobody, or nobody any more, is acting
         NoPrincipal
         NoTenant
@@ -48,6 +49,7 @@ __all__ = [
     "KeyNotFound",
     "KeyServiceDenied",
     "KeyServiceUnreachable",
+    "KeyStoreUnreachable",
     "KeyUnavailable",
     "LacreError",
     "MaskWritten",
@@ -146,6 +148,13 @@ class KeyServiceUnreachable(KeyUnavailable):
     """The key service did not answer in time."""
 
     code = "key-service-unreachable"
+    retryable = True
+
+
+class KeyStoreUnreachable(KeyUnavailable):
+    """The key store did not answer in time, or dropped the connection."""
+
+    code = "key-store-unreachable"
     retryable = True
 
 

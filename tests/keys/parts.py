@@ -1,11 +1,10 @@
 """A small key store with real keys, its parts within reach of a test."""
 
-import shutil
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from lacre._core import field
 from lacre._core.derive import WRAP
@@ -17,6 +16,7 @@ from lacre.keys.resolver import CacheLimits, Resolver, ScopeHandle, unwrap_row
 from lacre.sensitive import KeyMaterial
 from lacre.stores.sql import SQLKeyStore
 from lacre.testing import CapturedEvents, FrozenClock, MemoryKeyService
+from tests.components.key_stores import KeptInSQLite, KeyStorePlace
 
 
 def kms_key(scope: Scope) -> str:
@@ -36,7 +36,7 @@ def scope(
 class Parts:
     """Key store, key service, provisioner and resolver of one application."""
 
-    path: Path
+    place: KeyStorePlace
     store: SQLKeyStore
     service: MemoryKeyService
     sink: CapturedEvents
@@ -44,21 +44,19 @@ class Parts:
     clock: FrozenClock
 
     @classmethod
-    def at(cls, path: Path) -> "Parts":
-        """Make them, with an empty key store."""
-        store = SQLKeyStore(f"sqlite:///{path}")
+    def at(cls, place: KeyStorePlace) -> "Parts":
+        """Make them, with an empty key store unless there is one."""
+        store = place.open()
         store.upgrade()
         sink = CapturedEvents()
-        return cls(path, store, MemoryKeyService(), sink, Recorder(sink), FrozenClock())
+        return cls(place, store, MemoryKeyService(), sink, Recorder(sink), FrozenClock())
 
-    def copied(self, path: Path) -> "Parts":
-        """The same keys in a file of their own; the key service's root keys are shared."""
-        service = MemoryKeyService()
-        service._roots = self.service._roots
-        sink = CapturedEvents()
-        shutil.copy(self.path, path)
-        store = SQLKeyStore(f"sqlite:///{path}")
-        return Parts(path, store, service, sink, Recorder(sink), FrozenClock())
+    def copied(self, place: KeyStorePlace) -> "Parts":
+        """The same keys in a place of their own; the key service's root keys are shared."""
+        made = Parts.at(place)
+        made.service._roots = self.service._roots
+        made.store.restore(self.store.contents(), allow=lambda _: None)
+        return made
 
     @property
     def provisioner(self) -> Provisioner:
@@ -105,20 +103,26 @@ class Parts:
 
     def sql(self, statement: str, *values: Any) -> Sequence[Any]:
         """What somebody with a SQL prompt and no keys does."""
-        connection = sqlite3.connect(self.path)
-        connection.execute("PRAGMA synchronous = OFF")
-        try:
-            with connection:
-                return connection.execute(statement, values).fetchall()
-        finally:
-            connection.close()
+        return self.place.sql(statement, *values)
 
-    def edit(self, row: KeyRow, column: str, value: Any) -> None:
-        assert self.sql(
-            f'UPDATE OR REPLACE lacre_key SET "{column}" = ? WHERE key_id = ? RETURNING 1',
-            value,
-            row.key_id,
-        )
+    def edit(self, row: KeyRow, column: str, value: Any) -> bool:
+        """
+        Edit one column by SQL; whatever row is in the way goes.
+
+        Return whether the database takes such a value at all: PostgreSQL knows a column's type.
+        """
+        update = f'UPDATE lacre_key SET "{column}" = ? WHERE key_id = ? RETURNING 1'
+        if isinstance(self.place, KeptInSQLite):
+            update = update.replace("UPDATE", "UPDATE OR REPLACE", 1)
+        try:
+            assert self.sql(update, value, row.key_id)
+        except psycopg.errors.UniqueViolation:
+            twin = self.store.versions(row.scope.of_kind(KeyKind(value)))[0]
+            self.sql("DELETE FROM lacre_key WHERE key_id = ?", twin.key_id)
+            assert self.sql(update, value, row.key_id)
+        except (psycopg.errors.DataError, psycopg.errors.DatatypeMismatch):
+            return False
+        return True
 
     def insert(self, row: KeyRow) -> None:
         """Insert a row as it is."""

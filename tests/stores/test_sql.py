@@ -2,76 +2,33 @@
 
 import logging
 import os
-import sqlite3
-import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from lacre.errors import ConfigurationError, KeyNotFound, LacreError, MisuseError, Tampered
-from lacre.fields.column_state import ColumnState, ColumnStateRow
-from lacre.keys.hierarchy import KeyRow, KeyState
+from lacre.fields.column_state import ColumnState
+from lacre.keys.hierarchy import KeyState
 from lacre.keys.seen import SeenSerial
 from lacre.stores.schema import VERSION
 from lacre.stores.sql import SQLKeyStore
+from tests.components.key_stores import KeptInPostgreSQL, KeptInSQLite, KeyStorePlace
 from tests.keys.parts import scope
-
-ROW = KeyRow(
-    key_id=b"\x01" * 16,
-    scope=scope(),
-    version=1,
-    parent="ab" * 16,
-    suite=1,
-    created="2026-11-22T10:00:00Z",
-    keystore="00" * 16,
-    wrapped=b"CANARY-wrapped" * 9,
-    state=KeyState.ACTIVE,
-    revision=1,
-    changed="2026-11-22T10:00:00Z",
-    mac=b"CANARY-mac" * 3,
-)
-PLACE = ColumnStateRow(
-    store="main",
-    table="t",
-    column="c",
-    class_="pii",
-    state=ColumnState.DUAL,
-    revision=1,
-    changed="now",
-    keystore="00" * 16,
-    signer="ab" * 16,
-    signature=b"s" * 64,
-)
+from tests.stores.rows import COLUMN, ROW, uses
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the key store is."""
-    return tmp_path / "store" / "keys.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[SQLKeyStore]:
+def store(place: KeyStorePlace) -> Iterator[SQLKeyStore]:
     """An empty key store."""
-    made = SQLKeyStore(f"sqlite:///{path}")
+    made = place.open()
     made.upgrade()
     yield made
     made.close()
-
-
-def sql(path: Path, statement: str) -> list[tuple[object, ...]]:
-    connection = sqlite3.connect(path)
-    try:
-        with connection:
-            return connection.execute(statement).fetchall()
-    finally:
-        connection.close()
 
 
 def test_rows_come_back_as_they_were(store: SQLKeyStore) -> None:
@@ -106,34 +63,39 @@ def test_more_ids_than_one_statement_takes(store: SQLKeyStore) -> None:
 
 
 READER = """
-import sqlite3, sys
-store = sqlite3.connect(sys.argv[1])
+import sys
+import sqlalchemy as sa
+url, schema = sys.argv[1:]
+engine = sa.create_engine(url)
+def read(statement):
+    with engine.connect() as connection:
+        return connection.exec_driver_sql(statement.replace("lacre_", schema + "lacre_")).scalar()
+assert read("SELECT count(*) FROM lacre_key") == 1
 print("ready", flush=True)
 reads = 0
 while True:
-    assert store.execute("SELECT count(*) FROM lacre_key").fetchone() == (1,)
+    assert read("SELECT count(*) FROM lacre_key") == 1
     reads += 1
-    if store.execute("SELECT value FROM lacre_meta WHERE name = 'schema'").fetchone() == ("2",):
+    if read("SELECT value FROM lacre_meta WHERE name = 'schema'") == "2":
         break
 print(reads)
 """
 
 
-def test_an_upgrade_keeps_what_is_there_while_others_read(path: Path) -> None:
+def test_an_upgrade_keeps_what_is_there_while_others_read(place: KeyStorePlace) -> None:
     """A store of version 1 becomes version 2 with its rows and id, under a reader's eyes."""
-    old = SQLKeyStore(f"sqlite:///{path}")
+    old = place.open()
     assert old.upgrade(to=1) == (0, 1)
-    identity = sql(path, "SELECT value FROM lacre_meta WHERE name = 'keystore'")
-    columns = [row[1] for row in sql(path, "PRAGMA table_info(lacre_key)")]
-    values = ["X'01010101010101010101010101010101'"] + ["'x'"] * (len(columns) - 1)
-    sql(path, f"INSERT INTO lacre_key VALUES ({','.join(values)})")
+    identity = place.sql("SELECT value FROM lacre_meta WHERE name = 'keystore'")
+    place.sql(
+        "INSERT INTO lacre_key VALUES (?, 'data', 'a', 'e', 's', 't', 'c', '', 1, 'p', 1, 'now', 'k', ?, 'active', 1, 'now', ?)",
+        b"\x01" * 16,
+        b"w",
+        b"m",
+    )
+    schema = "" if isinstance(place, KeptInSQLite) else place.schema + "."
     reader = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            READER,
-            str(path),
-        ],
+        [sys.executable, "-c", READER, place.url, schema],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -145,19 +107,18 @@ def test_an_upgrade_keeps_what_is_there_while_others_read(path: Path) -> None:
         assert int(reader.stdout.readline()) > 0
     assert reader.returncode == 0
 
-    assert sql(path, "SELECT value FROM lacre_meta WHERE name = 'keystore'") == identity
-    assert len(sql(path, "SELECT * FROM lacre_key")) == 1
-    old.put(PLACE)
+    assert place.sql("SELECT value FROM lacre_meta WHERE name = 'keystore'") == identity
+    assert len(place.sql("SELECT * FROM lacre_key")) == 1
+    old.put(COLUMN)
     assert old.upgrade() == (VERSION, VERSION)
     old.close()
 
 
-def test_two_upgrades_at_once_are_one(path: Path) -> None:
+def test_two_upgrades_at_once_are_one(place: KeyStorePlace) -> None:
     """Processes that start together make one store with one id."""
-    path.parent.mkdir()
 
     def upgrade(_: int) -> str:
-        store = SQLKeyStore(f"sqlite:///{path}")
+        store = place.open()
         store.upgrade()
         try:
             return store.keystore_id
@@ -178,61 +139,37 @@ def test_two_upgrades_at_once_are_one(path: Path) -> None:
     ],
 )
 def test_a_store_of_another_schema_is_refused(
-    store: SQLKeyStore, path: Path, value: str, said: str
+    store: SQLKeyStore, place: KeyStorePlace, value: str, said: str
 ) -> None:
     """Newer, older or unreadable: nothing is read, and the error says what to do."""
-    sql(path, f"UPDATE lacre_meta SET value = '{value}' WHERE name = 'schema'")
-    for use in _uses(SQLKeyStore(f"sqlite:///{path}")):
+    place.sql(f"UPDATE lacre_meta SET value = '{value}' WHERE name = 'schema'")
+    other = place.open()
+    for use in uses(other):
         with pytest.raises(ConfigurationError) as caught:
             use()
         assert said in caught.value.hint
+    other.close()
 
 
-def test_a_newer_store_is_not_downgraded(store: SQLKeyStore, path: Path) -> None:
+def test_a_newer_store_is_not_downgraded(store: SQLKeyStore, place: KeyStorePlace) -> None:
     """An upgrade by an older release leaves it as it is."""
-    sql(path, f"UPDATE lacre_meta SET value = '{VERSION + 1}' WHERE name = 'schema'")
+    place.sql(f"UPDATE lacre_meta SET value = '{VERSION + 1}' WHERE name = 'schema'")
 
     assert store.upgrade() == (VERSION + 1, VERSION + 1)
     assert store.version() == VERSION + 1
 
 
-def _uses(store: SQLKeyStore) -> list[Callable[[], object]]:
-    return [
-        lambda: store.versions(scope()),
-        lambda: store.find(scope(), [bytes(16)]),
-        lambda: store.holds(bytes(16)),
-        lambda: store.row(bytes(16)),
-        lambda: store.rows(),
-        lambda: store.keystore_id,
-        lambda: store.change(add=[ROW]),
-        lambda: store.get("main", "t", "c"),
-        lambda: store.put(PLACE),
-        lambda: store.recall("local://x"),
-    ]
-
-
-def test_a_store_that_is_not_there_is_not_made_by_reading(tmp_path: Path) -> None:
-    """Only an upgrade makes a file."""
-    store = SQLKeyStore(f"sqlite:///{tmp_path}/none.db")
-    for use in _uses(store):
-        with pytest.raises(ConfigurationError, match="no key store"):
-            use()
-
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_that_is_no_database_is_an_error_of_ours(tmp_path: Path) -> None:
-    """Not SQLAlchemy's."""
-    (tmp_path / "keys.db").write_bytes(b"CANARY " * 1000)
-    store = SQLKeyStore(f"sqlite:///{tmp_path}/keys.db")
-    for use in (*_uses(store), store.version, store.upgrade):
-        with pytest.raises(ConfigurationError) as caught:
-            use()
-        assert "CANARY" not in str(caught.value) + caught.value.hint
-
-
 @pytest.mark.parametrize(
-    "url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "postgresql://u:CANARY@h/d", "CANARY"]
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "postgresql://u:CANARY@h/d",
+        "postgresql+asyncpg://u:CANARY@h/d",
+        "mysql://u:CANARY@h/d",
+        "CANARY",
+    ],
 )
 def test_a_url_that_cannot_keep_keys_is_refused(url: str) -> None:
     """In memory, another database, or no URL; a password in it is not repeated."""
@@ -240,18 +177,6 @@ def test_a_url_that_cannot_keep_keys_is_refused(url: str) -> None:
         SQLKeyStore(url)
 
     assert "CANARY" not in str(caught.value) + caught.value.hint
-
-
-def test_the_file_is_its_owners_only(path: Path) -> None:
-    """0600 in a folder of 0700, whatever the umask."""
-    before = os.umask(0)
-    try:
-        SQLKeyStore(f"sqlite:///{path}").upgrade()
-    finally:
-        os.umask(before)
-
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
 # Changing
@@ -308,32 +233,26 @@ def test_of_many_writers_one_wins(store: SQLKeyStore) -> None:
         assert sum(pool.map(step, range(8))) == 1
 
 
-def test_a_destroyed_keys_bytes_are_not_left_in_the_file(store: SQLKeyStore, path: Path) -> None:
-    """Freed space is overwritten, after an update and after many."""
-    rows = [replace(ROW, key_id=bytes([n]) * 16, version=n, state=KeyState.PENDING, wrapped=os.urandom(123)) for n in range(1, 60)]  # fmt: skip
-    store.change(add=rows)
-    assert rows[7].wrapped is not None
-    assert rows[7].wrapped in path.read_bytes()
-    for row in rows:
-        store.change(replace=[(row, row.stepped(KeyState.DESTROYED, changed="now"))])
-    store.close()
-
-    left = b"".join(file.read_bytes() for file in path.parent.iterdir())
-    assert not [row for row in rows if row.wrapped and row.wrapped[10:50] in left]
+REFUSING: dict[type, list[str]] = {
+    KeptInSQLite: [
+        "CREATE TRIGGER nope BEFORE INSERT ON lacre_key BEGIN SELECT RAISE(ABORT, 'nope'); END"
+    ],
+    KeptInPostgreSQL: [
+        "CREATE FUNCTION nope() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'nope'; END $$",
+        "CREATE TRIGGER nope BEFORE INSERT ON lacre_key FOR EACH ROW EXECUTE FUNCTION nope()",
+    ],
+}
 
 
 def test_errors_and_logs_carry_no_parameters(
-    store: SQLKeyStore, path: Path, caplog: pytest.LogCaptureFixture
+    store: SQLKeyStore, place: KeyStorePlace, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What is in a row is in no message, even with SQLAlchemy's own log turned up."""
     caplog.set_level(logging.DEBUG, "sqlalchemy")
     store.change(add=[ROW])
     errors = []
-    sql(path, "CREATE TRIGGER no BEFORE DELETE ON lacre_key BEGIN SELECT RAISE(ABORT, 'no'); END")
-    sql(
-        path,
-        "CREATE TRIGGER nope BEFORE INSERT ON lacre_key BEGIN SELECT RAISE(ABORT, 'nope'); END",
-    )
+    for statement in REFUSING[type(place)]:
+        place.sql(statement)
     for use in (
         lambda: store.change(add=[ROW]),
         lambda: store.change(add=[replace(ROW, key_id=b"\x09" * 16, version=9)]),
@@ -342,33 +261,13 @@ def test_errors_and_logs_carry_no_parameters(
         with pytest.raises(LacreError) as caught:
             use()
         errors.append(caught.value)
-    sql(path, "DROP TABLE lacre_key")
+    place.sql("DROP TABLE lacre_key")
     with pytest.raises(ConfigurationError) as failed:
         store.versions(scope())
 
     for error in (*errors, failed.value):
         assert "CANARY" not in str(error) + error.hint + repr(error)
     assert "CANARY" not in caplog.text
-
-
-def test_a_locked_store_is_an_error_of_ours(store: SQLKeyStore, path: Path) -> None:
-    """Somebody holds the write lock: the operator is told, and nothing is half done."""
-    store.change(add=[ROW])
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
-    pooled = store._engine.raw_connection()
-    pooled.cursor().execute("PRAGMA busy_timeout = 20")
-    pooled.close()
-    for use in (
-        lambda: store.change(add=[replace(ROW, key_id=b"\x02" * 16, version=2)]),
-        store.rows,
-    ):
-        with pytest.raises(ConfigurationError, match="does not answer"):
-            use()
-    other.execute("ROLLBACK")
-    other.close()
-
-    assert store.rows() == [ROW]
 
 
 def test_a_child_of_fork_opens_its_own_connection(store: SQLKeyStore) -> None:
@@ -393,12 +292,12 @@ def test_a_child_of_fork_opens_its_own_connection(store: SQLKeyStore) -> None:
 def test_column_states_move_one_revision_at_a_time(store: SQLKeyStore) -> None:
     """The first is revision 1, each next one exactly one on; anything else is a race lost."""
     assert store.get("main", "t", "c") is None
-    store.put(PLACE)
-    assert store.get("main", "t", "c") == PLACE
+    store.put(COLUMN)
+    assert store.get("main", "t", "c") == COLUMN
     for revision in (1, 3):
         with pytest.raises(MisuseError):
-            store.put(replace(PLACE, revision=revision))
-    store.put(replace(PLACE, revision=2, state=ColumnState.ENCRYPTED))
+            store.put(replace(COLUMN, revision=revision))
+    store.put(replace(COLUMN, revision=2, state=ColumnState.ENCRYPTED))
 
     found = store.get("main", "t", "c")
     assert found is not None
@@ -419,27 +318,14 @@ def test_the_highest_serial_is_kept(store: SQLKeyStore) -> None:
     assert store.recall("local://x") == higher
 
 
-def test_every_connection_overwrites_what_it_frees(store: SQLKeyStore) -> None:
-    """secure_delete is asked for on each connection, whatever SQLite was built with."""
-    with store._reading() as connection:
-        connection.exec_driver_sql("PRAGMA secure_delete = OFF")
-    store._engine.dispose()
-    with store._reading() as connection:
-        assert connection.exec_driver_sql("PRAGMA secure_delete").scalar() == 1
-        raw = sqlite3.connect(":memory:")
-        raw.execute("PRAGMA secure_delete = OFF")
-        assert raw.execute("PRAGMA secure_delete").fetchone() == (0,)
-        raw.close()
-
-
-def test_a_removed_memory_is_noticed(store: SQLKeyStore, path: Path) -> None:
+def test_a_removed_memory_is_noticed(store: SQLKeyStore, place: KeyStorePlace) -> None:
     """Where keys are wrapped under a KMS key, "never seen" is a lie that somebody wrote."""
     seen = SeenSerial(
         kms_key="local://pii-fields", serial=7, hash="ab" * 32, version_id="cd" * 16, mac=b"m" * 32
     )
     store.remember(seen)
     store.change(add=[replace(ROW, parent="local://pii-fields", scope=scope("branch"))])
-    sql(path, "DELETE FROM lacre_keystore_seen")
+    place.sql("DELETE FROM lacre_keystore_seen")
 
     assert store.recall("local://never-used") is None
     with pytest.raises(Tampered):

@@ -61,7 +61,8 @@ class Operator:
 def key_store(config: Path) -> tuple[SQLKeyStore, PolicyFile]:
     """Return the key store and the policy, without opening any key."""
     policy = load_policy(config, os.environ)
-    return open_key_store(policy.key_store.url, config.resolve().parent), policy
+    settings = policy.key_store
+    return open_key_store(settings.url, config.resolve().parent, schema=settings.schema_), policy
 
 
 @contextmanager

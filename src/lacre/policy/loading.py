@@ -31,6 +31,7 @@ OVERLAY: Mapping[str, tuple[str, ...]] = {
         ("service",),
         ("default_tenant",),
         ("key_store", "url"),
+        ("key_store", "schema"),
         ("local", "directory"),
         ("local", "identity"),
         ("local", "operator"),

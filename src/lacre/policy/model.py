@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _KMS_KEY = re.compile(r"local://[a-z0-9][a-z0-9_.-]{0,62}")
 
 
@@ -50,6 +51,14 @@ def _a_name(text: str) -> str:
     return text
 
 
+def _an_identifier(text: str) -> str:
+    if not _IDENTIFIER.fullmatch(text) or text == "public" or text.startswith("pg_"):
+        raise ValueError(
+            "a schema is 1 to 63 of a-z, 0-9 and underscore, begins with a letter, and is neither public nor pg_..."
+        )
+    return text
+
+
 def _a_kms_key(text: str) -> str:
     if not _KMS_KEY.fullmatch(text):
         raise ValueError(
@@ -67,6 +76,7 @@ def _a_mask(text: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_a_name)]
+Identifier = Annotated[str, AfterValidator(_an_identifier)]
 KmsKey = Annotated[str, AfterValidator(_a_kms_key)]
 MaskName = Annotated[str, AfterValidator(_a_mask)]
 
@@ -77,9 +87,10 @@ class _Table(BaseModel):
 
 
 class KeyStoreSettings(_Table):
-    """`[key_store]`: where wrapped keys are kept. Apart from the data."""
+    """`[key_store]`: where wrapped keys are kept. Apart from the data. *schema* is of PostgreSQL."""
 
     url: str
+    schema_: Identifier = Field(default="lacre", alias="schema")
 
 
 class LocalSettings(_Table):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-__all__ = ["COLUMN_STATE", "KEY", "KEYSTORE_SEEN", "META", "STEPS", "VERSION"]
+__all__ = ["COLUMN_STATE", "KEY", "KEYSTORE_SEEN", "META", "STEPS", "TABLES", "VERSION"]
 
 _metadata = sa.MetaData()
 
@@ -84,6 +84,8 @@ KEYSTORE_SEEN = sa.Table(
     sa.Column("version_id", sa.String(32), nullable=False),
     sa.Column("mac", sa.LargeBinary(32), nullable=False),
 )
+
+TABLES = (META, KEY, COLUMN_STATE, KEYSTORE_SEEN)
 
 # Step n brings a store from version n to n + 1. Never edit one that was released.
 STEPS: Sequence[Sequence[sa.schema.ExecutableDDLElement]] = (

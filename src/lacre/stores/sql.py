@@ -3,26 +3,30 @@
 The key store in SQL: rows of wrapped keys, column states, highest manifests seen.
 
 Implements the ports of `lacre.keys.ports`, `lacre.fields.column_state` and the local keystore's
-serial memory on SQLite, with SQLAlchemy Core. Authenticates nothing: it returns what is stored,
+serial memory on SQLite and PostgreSQL, with SQLAlchemy Core; what differs between the two is in a
+file for each. Authenticates nothing: it returns what is stored,
 and whoever asked checks it. Give it a database (or file) of its own, apart from the data.
 """
 
 import os
 import secrets
 import weakref
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
 from lacre.errors import ConfigurationError, KeyNotFound, MisuseError, Tampered
 from lacre.fields.column_state import ColumnState, ColumnStateRow
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.seen import SeenSerial
+from lacre.stores.contents import KeyStoreContents
+from lacre.stores.database import KeyDatabase
+from lacre.stores.postgresql import PostgreSQLDatabase
 from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META, STEPS, VERSION
+from lacre.stores.sqlite import SQLiteDatabase
 
 __all__ = ["SQLKeyStore"]
 
@@ -32,53 +36,38 @@ class SQLKeyStore:
     The key store at *url*, an SQLAlchemy URL.
 
     Opening it reads nothing. Every method but `upgrade` needs the schema of this release and
-    raises `ConfigurationError` with the command that makes it otherwise.
+    raises `ConfigurationError` with the command that makes it otherwise. Every method raises
+    `KeyStoreUnreachable`, which may be tried again, where the database does not answer.
+
+    Args:
+        schema: of PostgreSQL; SQLite has none.
     """
 
-    def __init__(self, url: str) -> None:
-        try:
-            self._url = sa.make_url(url)
-        except sa.exc.ArgumentError:
-            raise ConfigurationError(
-                "the key store's URL cannot be read",
-                hint='for example url = "sqlite:///lacre/keys.db"',
-            ) from None
-        if self._url.get_backend_name() != "sqlite":
-            raise ConfigurationError(
-                "the key store runs on SQLite in this release",
-                hint='for example url = "sqlite:///lacre/keys.db"',
-            )
-        if self._url.database in (None, "", ":memory:"):
-            raise ConfigurationError(
-                "the key store needs a file of its own",
-                hint="keys kept in memory are lost with the process, and the data with them",
-            )
-        self._path = Path(str(self._url.database))
-        # hide_parameters: neither an error nor a log of statements carries what is in a row.
-        self._engine = sa.create_engine(self._url, hide_parameters=True)
-        self._writer = self._engine.execution_options(lacre_writes=True)
-        sa.event.listen(self._engine, "connect", _on_connect)
-        sa.event.listen(self._engine, "begin", _on_begin)
+    def __init__(self, url: str, *, schema: str = "lacre") -> None:
+        self._database = _database(url, schema)
         self._id: str | None = None
         weak = weakref.WeakMethod(self._after_fork)
         os.register_at_fork(after_in_child=lambda: (method := weak()) and method())
 
     def _after_fork(self) -> None:
         # A child must not speak over its parent's connections, nor close them.
-        self._engine.dispose(close=False)
+        self._database.engine.dispose(close=False)
+
+    def __repr__(self) -> str:
+        return f"<SQLKeyStore {self._database.where}>"
 
     def close(self) -> None:
         """Close every connection. The next use opens new ones."""
-        self._engine.dispose()
+        self._database.engine.dispose()
 
     # Schema
 
     def version(self) -> int:
         """Return the schema version of the store; 0 where there is none."""
-        if not self._path.exists():
+        if not self._database.exists():
             return 0
-        with _translated(), self._engine.connect() as connection:
-            return _version(connection)
+        with self._database.translated(), self._database.engine.connect() as connection:
+            return _version(connection, self._database.schema)
 
     def upgrade(self, *, to: int = VERSION) -> tuple[int, int]:
         """
@@ -86,11 +75,10 @@ class SQLKeyStore:
 
         Safe while other processes use the store, and when run twice at once.
         """
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not self._path.exists():
-            self._path.touch(mode=0o600)
-        with _translated(), self._writer.begin() as connection:
-            before = _version(connection)
+        self._database.make()
+        with self._database.translated(), self._database.writer.begin() as connection:
+            self._database.claim(connection)
+            before = _version(connection, self._database.schema)
             for step in STEPS[before:to]:
                 for statement in step:
                     connection.execute(statement)
@@ -196,7 +184,7 @@ class SQLKeyStore:
                     ]
                     if (
                         connection.execute(
-                            KEY.update().where(*same).values(_key_columns(new))
+                            KEY.update().where(*same).values(_mutable_columns(new))
                         ).rowcount
                         != 1
                     ):
@@ -231,10 +219,7 @@ class SQLKeyStore:
             COLUMN_STATE.c.table == row.table,
             COLUMN_STATE.c.column == row.column,
         ]
-        values = {
-            "store": row.store, "table": row.table, "column": row.column, "class": row.class_, "state": str(row.state), "revision": row.revision,
-            "changed": row.changed, "keystore": row.keystore, "signer": row.signer, "signature": row.signature,
-        }  # fmt: skip
+        values = _column_state_columns(row)
         conflict = MisuseError(
             "another process moved this column at the same moment",
             hint="run the command again: it looks at the present state",
@@ -279,36 +264,55 @@ class SQLKeyStore:
 
     def remember(self, seen: SeenSerial) -> None:
         """Keep *seen*, unless a higher serial was kept meanwhile."""
-        values = {
-            "kms_key": seen.kms_key,
-            "serial": seen.serial,
-            "hash": seen.hash,
-            "version_id": seen.version_id,
-            "mac": seen.mac,
-        }
         with self._writing() as connection:
-            held = connection.execute(
-                sa.select(KEYSTORE_SEEN.c.serial).where(KEYSTORE_SEEN.c.kms_key == seen.kms_key)
-            ).scalar()
-            if held is None:
-                connection.execute(KEYSTORE_SEEN.insert(), values)
-            elif held < seen.serial:
-                connection.execute(
-                    KEYSTORE_SEEN.update()
-                    .where(KEYSTORE_SEEN.c.kms_key == seen.kms_key)
-                    .values(values)
-                )
+            connection.execute(self._database.highest(KEYSTORE_SEEN, "serial"), _seen_columns(seen))
+
+    # Everything at once
+
+    def contents(self) -> KeyStoreContents:
+        """Return all it holds, as it was at one moment."""
+        self._check_version()
+        with self._database.translated(), self._database.snapshot.begin() as connection:
+            return _contents(connection)
+
+    def restore(
+        self, contents: KeyStoreContents, *, allow: Callable[[KeyStoreContents], None]
+    ) -> None:
+        """
+        Put *contents* in the place of all it holds, id included, in one transaction.
+
+        Args:
+            allow: called with what is there, while nobody else can write; raises to refuse.
+        """
+        self._id = None
+        with self._writing() as connection:
+            self._database.alone(connection)
+            allow(_contents(connection))
+            for table in (KEY, COLUMN_STATE, KEYSTORE_SEEN):
+                connection.execute(table.delete())
+            meta = {"keystore": contents.keystore} | (
+                {"seen": "always"} if contents.remembers else {}
+            )
+            connection.execute(META.delete().where(META.c.name.in_(("keystore", "seen"))))
+            connection.execute(META.insert(), [{"name": n, "value": v} for n, v in meta.items()])
+            for table, rows in (
+                (KEY, [_key_columns(row) for row in contents.keys]),
+                (COLUMN_STATE, [_column_state_columns(row) for row in contents.columns]),
+                (KEYSTORE_SEEN, [_seen_columns(row) for row in contents.seen]),
+            ):
+                if rows:
+                    connection.execute(table.insert(), rows)
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
         self._check_version()
-        with _translated(), self._engine.connect() as connection:
+        with self._database.translated(), self._database.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         self._check_version()
-        with _translated(), self._writer.begin() as connection:
+        with self._database.translated(), self._database.writer.begin() as connection:
             yield connection
 
     def _check_version(self) -> None:
@@ -329,7 +333,7 @@ class SQLKeyStore:
             version = self.version()
         if version == 0:
             raise ConfigurationError(
-                f"there is no key store at {self._path}",
+                f"there is no key store at {self._database.where}",
                 hint="run `lacre db upgrade`, or `lacre init` for a first one",
             )
         if version < VERSION:
@@ -344,43 +348,23 @@ class SQLKeyStore:
             )
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    # SQLAlchemy's own message would carry the statement's parameters.
+def _database(url: str, schema: str) -> KeyDatabase:
+    example = 'for example url = "sqlite:///lacre/keys.db" or "postgresql+psycopg://host/database"'
     try:
-        yield
-    except IntegrityError:
-        raise
-    except OperationalError as error:
-        raise ConfigurationError(
-            "the key store does not answer", hint=f"SQLite says: {error.orig}"
-        ) from None
-    except SQLAlchemyError as error:
-        raise ConfigurationError(
-            f"the key store failed ({type(error).__name__})",
-            hint="check the database the key store's url names",
-        ) from None
-
-
-def _on_connect(connection: Any, _record: Any) -> None:
-    # SQLAlchemy's documented way to real transactions on SQLite: the driver begins none itself.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    # A destroyed key leaves no copy in a freed page.
-    cursor.execute("PRAGMA secure_delete = ON")
-    cursor.execute("PRAGMA busy_timeout = 5000")
-    cursor.close()
-
-
-def _on_begin(connection: sa.Connection) -> None:
-    # A writer takes its lock at once: two that read first and then wrote would deadlock.
-    connection.exec_driver_sql(
-        "BEGIN IMMEDIATE" if connection.get_execution_options().get("lacre_writes") else "BEGIN"
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise ConfigurationError("the key store's URL cannot be read", hint=example) from None
+    if parsed.get_backend_name() == "sqlite":
+        return SQLiteDatabase(parsed)
+    if parsed.drivername == "postgresql+psycopg":
+        return PostgreSQLDatabase(parsed, schema)
+    raise ConfigurationError(
+        "the key store runs on SQLite and on PostgreSQL with psycopg", hint=example
     )
 
 
-def _version(connection: sa.Connection) -> int:
-    if not sa.inspect(connection).has_table(META.name):
+def _version(connection: sa.Connection, schema: str | None) -> int:
+    if not sa.inspect(connection).has_table(META.name, schema=schema):
         return 0
     found = connection.execute(sa.select(META.c.value).where(META.c.name == "schema")).scalar()
     if not str(found).isascii() or not str(found).isdecimal():
@@ -401,10 +385,17 @@ def _key_columns(row: KeyRow) -> dict[str, Any]:
         "key_id": row.key_id,
         "subject": row.scope.subject or "",
         "version": row.version,
-        "parent": row.parent,
         "suite": row.suite,
         "created": row.created,
         "keystore": row.keystore,
+        **_mutable_columns(row),
+    }
+
+
+def _mutable_columns(row: KeyRow) -> dict[str, Any]:
+    # What a change of a row may write: PostgreSQL's operator role has the right to no other column.
+    return {
+        "parent": row.parent,
         "wrapped": row.wrapped,
         "state": str(row.state),
         "revision": row.revision,
@@ -457,6 +448,36 @@ def _key_row(found: sa.RowMapping) -> KeyRow:
             "the key store holds a row that no release writes",
             hint="restore the key store from a backup",
         ) from None
+
+
+def _contents(connection: sa.Connection) -> KeyStoreContents:
+    meta: dict[str, str] = {
+        row.name: row.value for row in connection.execute(sa.select(META.c.name, META.c.value))
+    }
+    return KeyStoreContents(
+        keystore=meta["keystore"],
+        remembers=meta.get("seen") == "always",
+        keys=tuple(_key_row(found) for found in connection.execute(sa.select(KEY)).mappings()),
+        columns=tuple(
+            _column_state(found) for found in connection.execute(sa.select(COLUMN_STATE)).mappings()
+        ),
+        seen=tuple(
+            SeenSerial(**found) for found in connection.execute(sa.select(KEYSTORE_SEEN)).mappings()
+        ),
+    )
+
+
+def _seen_columns(seen: SeenSerial) -> dict[str, Any]:
+    return {
+        "kms_key": seen.kms_key, "serial": seen.serial, "hash": seen.hash, "version_id": seen.version_id, "mac": seen.mac,
+    }  # fmt: skip
+
+
+def _column_state_columns(row: ColumnStateRow) -> dict[str, Any]:
+    return {
+        "store": row.store, "table": row.table, "column": row.column, "class": row.class_, "state": str(row.state), "revision": row.revision,
+        "changed": row.changed, "keystore": row.keystore, "signer": row.signer, "signature": row.signature,
+    }  # fmt: skip
 
 
 def _column_state(found: sa.RowMapping) -> ColumnStateRow:

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the key store needs of a kind of database, beside SQL that is the same everywhere.
+
+One file implements it for each kind: `lacre.stores.sqlite`, `lacre.stores.postgresql`. Holds no
+statement about keys; those are in `lacre.stores.sql`.
+"""
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import sqlalchemy as sa
+
+__all__ = ["KeyDatabase"]
+
+
+class KeyDatabase(Protocol):
+    """A database that can hold a key store."""
+
+    @property
+    def where(self) -> str:
+        """Which one, for a message. Never a password."""
+        ...
+
+    @property
+    def schema(self) -> str | None:
+        """The schema every statement names, or None where there are no schemas."""
+        ...
+
+    @property
+    def engine(self) -> sa.Engine:
+        """Connections for single reads."""
+        ...
+
+    @property
+    def snapshot(self) -> sa.Engine:
+        """Connections whose every statement of one transaction sees the same rows, and writes none."""
+        ...
+
+    @property
+    def writer(self) -> sa.Engine:
+        """Connections for transactions that write."""
+        ...
+
+    def exists(self) -> bool:
+        """Whether there is anything to connect to. Makes nothing."""
+        ...
+
+    def make(self) -> None:
+        """Make what a first upgrade connects to."""
+        ...
+
+    def claim(self, connection: sa.Connection) -> None:
+        """Within a transaction: become the only one who changes the schema, and make a place for it."""
+        ...
+
+    def alone(self, connection: sa.Connection) -> None:
+        """Within a transaction: let others read, and nobody else write until it ends."""
+        ...
+
+    def highest(self, table: sa.Table, counter: str) -> sa.Insert:
+        """Return an INSERT that replaces the row with the same key only where *counter* is higher."""
+        ...
+
+    def translated(self) -> AbstractContextManager[None]:
+        """Raise the database's errors as lacre's; `IntegrityError` passes: it decides a race."""
+        ...

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The key store in an SQLite file: its pragmas, its locking, its errors.
+
+Does not hold statements about keys (`lacre.stores.sql`).
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from lacre.errors import ConfigurationError, KeyStoreUnreachable, LacreError
+
+__all__ = ["SQLiteDatabase"]
+
+
+class SQLiteDatabase:
+    """The file that *url* names."""
+
+    schema = None
+
+    def __init__(self, url: sa.URL) -> None:
+        if url.database in (None, "", ":memory:"):
+            raise ConfigurationError(
+                "the key store needs a file of its own",
+                hint="keys kept in memory are lost with the process, and the data with them",
+            )
+        self._path = Path(str(url.database))
+        # hide_parameters: neither an error nor a log of statements carries what is in a row.
+        self.engine = sa.create_engine(url, hide_parameters=True)
+        # A transaction of SQLite reads one state of the file from its first statement on.
+        self.snapshot = self.engine
+        self.writer = self.engine.execution_options(lacre_writes=True)
+        sa.event.listen(self.engine, "connect", _on_connect)
+        sa.event.listen(self.engine, "begin", _on_begin)
+
+    @property
+    def where(self) -> str:
+        return str(self._path)
+
+    def exists(self) -> bool:
+        return self._path.exists()
+
+    def make(self) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._path.exists():
+            self._path.touch(mode=0o600)
+
+    def claim(self, connection: sa.Connection) -> None:
+        pass  # BEGIN IMMEDIATE holds the file's one write lock already
+
+    def alone(self, connection: sa.Connection) -> None:
+        pass  # as above
+
+    def highest(self, table: sa.Table, counter: str) -> sa.Insert:
+        insert = sqlite.insert(table)
+        return insert.on_conflict_do_update(
+            index_elements=list(table.primary_key),
+            set_={column.name: insert.excluded[column.name] for column in table.c},
+            where=table.c[counter] < insert.excluded[counter],
+        )
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        # SQLAlchemy's own message would carry the statement's parameters.
+        try:
+            yield
+        except IntegrityError:
+            raise
+        except SQLAlchemyError as error:
+            raise _translation(error) from None
+
+
+def _translation(error: SQLAlchemyError) -> LacreError:
+    original = error.orig if isinstance(error, DBAPIError) else None
+    if isinstance(original, sqlite3.OperationalError):
+        # Text of SQLite's own: it names tables and files, never a value.
+        says = f"SQLite says: {original}"
+        if getattr(original, "sqlite_errorcode", 0) & 0xFF in (
+            sqlite3.SQLITE_BUSY,
+            sqlite3.SQLITE_LOCKED,
+        ):
+            return KeyStoreUnreachable("the key store does not answer", hint=says)
+        return ConfigurationError("the key store does not answer", hint=says)
+    return ConfigurationError(
+        f"the key store failed ({type(error).__name__})",
+        hint="check the database the key store's url names",
+    )
+
+
+def _on_connect(connection: Any, _record: Any) -> None:
+    # SQLAlchemy's documented way to real transactions on SQLite: the driver begins none itself.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    # A destroyed key leaves no copy in a freed page.
+    cursor.execute("PRAGMA secure_delete = ON")
+    cursor.execute("PRAGMA busy_timeout = 5000")
+    cursor.close()
+
+
+def _on_begin(connection: sa.Connection) -> None:
+    # A writer takes its lock at once: two that read first and then wrote would deadlock.
+    connection.exec_driver_sql(
+        "BEGIN IMMEDIATE" if connection.get_execution_options().get("lacre_writes") else "BEGIN"
+    )

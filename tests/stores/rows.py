@@ -1,0 +1,51 @@
+"""Rows that a key store may hold, and every way to use one."""
+
+from collections.abc import Callable
+
+from lacre.fields.column_state import ColumnState, ColumnStateRow
+from lacre.keys.hierarchy import KeyRow, KeyState
+from lacre.stores.sql import SQLKeyStore
+from tests.keys.parts import scope
+
+ROW = KeyRow(
+    key_id=b"\x01" * 16,
+    scope=scope(),
+    version=1,
+    parent="ab" * 16,
+    suite=1,
+    created="2026-11-22T10:00:00Z",
+    keystore="00" * 16,
+    wrapped=b"CANARY-wrapped" * 9,
+    state=KeyState.ACTIVE,
+    revision=1,
+    changed="2026-11-22T10:00:00Z",
+    mac=b"CANARY-mac" * 3,
+)
+COLUMN = ColumnStateRow(
+    store="main",
+    table="t",
+    column="c",
+    class_="pii",
+    state=ColumnState.DUAL,
+    revision=1,
+    changed="now",
+    keystore="00" * 16,
+    signer="ab" * 16,
+    signature=b"s" * 64,
+)
+
+
+def uses(store: SQLKeyStore) -> list[Callable[[], object]]:
+    """Each method that reads or writes."""
+    return [
+        lambda: store.versions(scope()),
+        lambda: store.find(scope(), [bytes(16)]),
+        lambda: store.holds(bytes(16)),
+        lambda: store.row(bytes(16)),
+        lambda: store.rows(),
+        lambda: store.keystore_id,
+        lambda: store.change(add=[ROW]),
+        lambda: store.get("main", "t", "c"),
+        lambda: store.put(COLUMN),
+        lambda: store.recall("local://x"),
+    ]
