@@ -20,7 +20,20 @@ from typing import Any
 
 from cryptography.hazmat.backends.openssl import backend
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from measuring import Bar, Peer, Timings, judged, machine, rounds, say, table, timed, write_results
+from measuring import (
+    Bar,
+    Peer,
+    Timings,
+    bars_table,
+    judged,
+    machine,
+    rounds,
+    say,
+    table,
+    timed,
+    verdict,
+    write_results,
+)
 from setting import application
 
 from lacre import Lacre
@@ -185,31 +198,12 @@ def memory() -> list[dict[str, Any]]:
     return found
 
 
-def verdict(met: bool | None) -> str:
-    return {True: "met", False: "MISSED", None: ""}[met]
-
-
 def microseconds(figures: Mapping[str, Timings]) -> str:
     lines = [
         (name, f"{taken.least * 1e6:,.2f}", f"{taken.median * 1e6:,.2f}")
         for name, taken in figures.items()
     ]
     return table(("microseconds a value", "least", "median"), lines)
-
-
-def bars_table(judgements: list[dict[str, Any]]) -> str:
-    lines = [
-        (
-            f"{one['what']} / {one['beside']}",
-            one["bar"],
-            f"{one['ratio']:.2f}x",
-            f"{one['ratio_of_medians']:.2f}x",
-            f"{one['ratio_of_minima']:.2f}x",
-            verdict(one["met"]),
-        )
-        for one in judgements
-    ]
-    return table(("ratio", "bar", "of rounds", "of medians", "of minima", ""), lines)
 
 
 def memory_table(peaks: list[dict[str, Any]]) -> str:

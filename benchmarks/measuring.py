@@ -21,7 +21,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Bar", "Peer", "Timings", "judged", "machine", "rounds", "table", "write_results"]
+__all__ = [
+    "Bar",
+    "Peer",
+    "Timings",
+    "bars_table",
+    "judged",
+    "machine",
+    "rounds",
+    "table",
+    "verdict",
+    "write_results",
+]
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -92,10 +103,11 @@ class Peer:
     The process is started once: its start and imports are nobody's figure.
     """
 
-    def __init__(self, python: Path, script: Path) -> None:
+    def __init__(self, python: Path, script: Path, **settings: str) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "PYTHON"))}
+        environment |= settings
         self._process = subprocess.Popen(
-            [python, "-I", script],
+            [python, "-s", script],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -182,6 +194,27 @@ def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in (heads, rule, *lines)
     )
+
+
+def verdict(met: bool | None) -> str:
+    """Return the word for a bar: none where there is no bar."""
+    return {True: "met", False: "MISSED", None: ""}[met]
+
+
+def bars_table(judgements: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table of what `judged` found."""
+    lines = [
+        (
+            f"{one['what']} / {one['beside']}",
+            one["bar"],
+            f"{one['ratio']:.2f}x",
+            f"{one['ratio_of_medians']:.2f}x",
+            f"{one['ratio_of_minima']:.2f}x",
+            verdict(one["met"]),
+        )
+        for one in judgements
+    ]
+    return table(("ratio", "bar", "of rounds", "of medians", "of minima", ""), lines)
 
 
 def write_results(name: str, results: Mapping[str, Any]) -> Path:

@@ -122,6 +122,12 @@ class Server:
         with Database(server=self, name="postgres").connect() as connection:
             connection.execute(statement)
 
+    def version(self) -> str:
+        """Return the server's version, ``15.18``."""
+        with Database(server=self, name="postgres").connect() as connection:
+            found = connection.execute("SHOW server_version").fetchone()
+        return str(found[0]).split()[0] if found else ""
+
     def tls(self) -> dict[str, ssl.SSLContext]:
         """Return what asyncpg takes in ``connect_args``, to check the server's certificate."""
         return {"ssl": ssl.create_default_context(cafile=str(self.certificate))}
