@@ -33,6 +33,7 @@ from lacre.fields.normalisers import normaliser
 from lacre.fields.rows import RowId, row_text
 from lacre.fields.scheme import Scheme
 from lacre.fields.stored import IndexToken, Sealed, Stored
+from lacre.fields.writing import Writing
 from lacre.keys.resolver import UsableKey
 from lacre.policy.decisions import Decision
 from lacre.policy.model import Right
@@ -57,9 +58,14 @@ class Field(Guarded):
 
     # Writing
 
-    def encrypt(self, value: Any, *, row: RowId) -> Sealed | bytearray | None:
+    def encrypt(
+        self, value: Any, *, row: RowId, tenant: str | None = None
+    ) -> Sealed | bytearray | None:
         """
         Encrypt *value* for its row. None stays None: NULL is not encrypted.
+
+        Args:
+            tenant: whose row it is, where the row says so; else whoever acts does.
 
         Returns:
             The ciphertext to store; for values of 64 KiB and more a bytearray, so that no
@@ -68,6 +74,7 @@ class Field(Guarded):
         Raises:
             InvalidValue: the field's type cannot carry the value.
             AlreadyEncrypted, MaskWritten: the value is a ciphertext, or a mask.
+            AccessDenied: also where somebody acts for another tenant than *tenant*.
         """
         if value is None:
             return None
@@ -75,20 +82,55 @@ class Field(Guarded):
         guard = self._guard
         decision = guard.policy.decide(acting, self.scheme.class_, Right.ENCRYPT)
         if decision.outcome is not Outcome.ALLOWED:
-            raise self._denied_use(acting, Right.ENCRYPT, decision)
-        tenant = self._tenant(acting)
-        key = guard.resolver.to_encrypt(tenant.data)
+            raise self._denied_use(acting, Right.ENCRYPT, decision, tenant)
+        facts = self._tenant(acting, tenant)
+        key = guard.resolver.to_encrypt(facts.data)
         text = row_text(row)
-        sealed = self._sealed(value, text, tenant, key)
-        self._record(Written, acting, tenant, decision, text, key.key_id)
+        sealed = self._sealed(value, text, facts, key)
+        self._record(Written, acting, facts, decision, text, key.key_id)
         return Sealed(sealed) if isinstance(sealed, bytes) else sealed
 
-    def prepare(self, value: Any, *, row: RowId) -> Stored:
+    def writing(self, *, tenant: str | None = None) -> Writing:
+        """
+        Decide on encrypting this field, once for many values, which the caller records.
+
+        Raises:
+            AccessDenied: no role has the right, or somebody acts for another tenant than *tenant*.
+        """
+        acting = current()
+        decision = self._decided(acting, Right.ENCRYPT, tenant)
+        facts = self._tenant(acting, tenant)
+        resolver, indexes = self._guard.resolver, self.scheme.indexes
+        return Writing(
+            acting=acting,
+            decision=decision,
+            tenant=facts,
+            key=resolver.to_encrypt(facts.data),
+            indexes=[
+                (index, self._index_key(facts, index, resolver.to_encrypt(facts.index)))
+                for index in indexes
+            ],
+            others=lambda: [
+                (index, self._index_key(facts, index, root))
+                for index in indexes
+                for root in resolver.searchable(facts.index)[1:]
+            ],
+            seal=self._sealed,
+            codec=self._codec,
+            place=self._place,
+            clock=self._clock,
+        )
+
+    def prepare(self, value: Any, *, row: RowId, tenant: str | None = None) -> Stored:
         """Encrypt *value* and make its index tokens, in one call: they never disagree."""
-        return self.prepare_many([(row, value)])[0]
+        return self.prepare_many([(row, value)], tenant=tenant)[0]
 
     def prepare_many(
-        self, items: Sequence[tuple[RowId, Any]], *, recorded: bool = True
+        self,
+        items: Sequence[tuple[RowId, Any]],
+        *,
+        recorded: bool = True,
+        tenant: str | None = None,
     ) -> list[Stored]:
         """
         `prepare` for many (row, value), none of them None, with one decision.
@@ -96,75 +138,54 @@ class Field(Guarded):
         Args:
             recorded: False where the caller records the writes in its own transaction, with
                 `written`.
+            tenant: whose rows they are, where the rows say so.
         """
-        acting = current()
-        decision = self._decided(acting, Right.ENCRYPT)
-        tenant = self._tenant(acting)
-        key = self._guard.resolver.to_encrypt(tenant.data)
-        keys = [
-            (index, self._index_key(tenant, index, self._guard.resolver.to_encrypt(tenant.index)))
-            for index in self.scheme.indexes
-        ]
+        writing = self.writing(tenant=tenant)
         stored = []
         for row, value in items:
             text = row_text(row)
-            sealed = self._sealed(value, text, tenant, key)
-            stored.append(
-                Stored(
-                    sealed,
-                    tuple(
-                        IndexToken(
-                            token(
-                                derived.reveal(), index.normalised(value, self._codec), index.bits
-                            )
-                        )
-                        for index, derived in keys
-                    ),
-                )
-            )
+            stored.append(writing.stored(text, value))
             if recorded:
-                self._record(Written, acting, tenant, decision, text, key.key_id)
+                writing.record(self._record_look, text)
         return stored
 
-    def written(self, rows: Sequence[RowId]) -> Written:
+    def written(self, rows: Sequence[RowId], *, tenant: str | None = None) -> Written:
         """Return the event of having encrypted this field in *rows*, for a caller that records it."""
-        acting = current()
-        decision = self._decided(acting, Right.ENCRYPT)
-        tenant = self._tenant(acting)
-        return Written(
-            **self._who(acting, tenant),
-            place=self._place,
-            outcome=decision.outcome,
-            rule=decision.rule,
-            rows=tuple(row_text(row) for row in rows),
-            count=len(rows),
-            key=self._guard.resolver.to_encrypt(tenant.data).key_id.hex(),
-        )
+        return self.writing(tenant=tenant).event(rows)
 
-    def encrypt_many(self, items: Iterable[tuple[RowId, Any]]) -> list[Sealed | bytearray | None]:
+    def encrypt_many(
+        self, items: Iterable[tuple[RowId, Any]], *, tenant: str | None = None
+    ) -> list[Sealed | bytearray | None]:
         """`encrypt` for many (row, value)."""
-        return [self.encrypt(value, row=row) for row, value in items]
+        return [self.encrypt(value, row=row, tenant=tenant) for row, value in items]
 
-    def encrypt_text(self, value: Any, *, row: RowId) -> str | None:
+    def encrypt_text(self, value: Any, *, row: RowId, tenant: str | None = None) -> str | None:
         """`encrypt`, as canonical base64url text for a text column."""
-        sealed = self.encrypt(value, row=row)
+        sealed = self.encrypt(value, row=row, tenant=tenant)
         return None if sealed is None else to_text(sealed)
 
-    def encrypt_json(self, value: Any, *, row: RowId) -> dict[str, Any] | None:
+    def encrypt_json(
+        self, value: Any, *, row: RowId, tenant: str | None = None
+    ) -> dict[str, Any] | None:
         """`encrypt`, as the seven-member JSON form (``spec/field-format.md``)."""
-        sealed = self.encrypt(value, row=row)
+        sealed = self.encrypt(value, row=row, tenant=tenant)
         return None if sealed is None else to_json(sealed)
 
     # Reading
 
     def decrypt(
-        self, sealed: bytes | bytearray | memoryview | str | Mapping[str, Any] | None, *, row: RowId
+        self,
+        sealed: bytes | bytearray | memoryview | str | Mapping[str, Any] | None,
+        *,
+        row: RowId,
+        tenant: str | None = None,
     ) -> Any:
         """
         Look at a value: decide, decrypt, record. None stays None.
 
         Args:
             sealed: in its binary, text or JSON form.
+            tenant: whose row it is, where the row says so; else whoever acts does.
 
         Returns:
             The value; or a `Mask`, for a reader to whom the policy gives one.
@@ -178,36 +199,38 @@ class Field(Guarded):
             return None
         acting, guard = current(), self._guard
         decision = guard.policy.decide(acting, self.scheme.class_, Right.DECRYPT)
-        tenant = self._tenant(acting)
+        facts = self._tenant(acting, tenant)
         text = row_text(row)
         if decision.outcome is Outcome.DENIED:
-            return self._denied(acting, tenant, decision, text)
+            return self._denied(acting, facts, decision, text)
         key_id = b""
         try:
             binary = isinstance(sealed, _BINARY) and core.looks_encrypted(sealed)
             raw: Any = sealed if binary else self._binary(sealed)
             key_id = bytes(raw[3:19])
-            key = guard.resolver.to_decrypt(tenant.data, key_id)
-            value = self._decode(core.decrypt(key.prepared, raw, tenant.place.at(text)))
+            key = guard.resolver.to_decrypt(facts.data, key_id)
+            value = self._decode(core.decrypt(key.prepared, raw, facts.place.at(text)))
         except (Tampered, PlaintextFound, KeyUnavailable):
             self._record(
-                Looked, acting, tenant, Decision(Outcome.FAILED, decision.rule), text, key_id
+                Looked, acting, facts, Decision(Outcome.FAILED, decision.rule), text, key_id
             )
             raise
         try:
-            self._record(Looked, acting, tenant, decision, text, key_id)
+            self._record(Looked, acting, facts, decision, text, key_id)
         except BaseException:
             del value  # whoever logs the locals of a traceback must not log what was refused
             raise
         return value if decision.outcome is Outcome.ALLOWED else self._mask(value)
 
-    def decrypt_many(self, items: Iterable[tuple[RowId, Any]]) -> list[Any]:
+    def decrypt_many(
+        self, items: Iterable[tuple[RowId, Any]], *, tenant: str | None = None
+    ) -> list[Any]:
         """`decrypt` for many (row, sealed), after one query for the keys they name."""
         items = list(items)
-        self.prefetch([sealed for _, sealed in items if sealed is not None])
-        return [self.decrypt(sealed, row=row) for row, sealed in items]
+        self.prefetch([sealed for _, sealed in items if sealed is not None], tenant=tenant)
+        return [self.decrypt(sealed, row=row, tenant=tenant) for row, sealed in items]
 
-    def prefetch(self, sealed: Iterable[Any]) -> None:
+    def prefetch(self, sealed: Iterable[Any], *, tenant: str | None = None) -> None:
         """Resolve the keys these values name, with one query. Values that name none are left alone."""
         acting = current()
         decision = self._guard.policy.decide(acting, self.scheme.class_, Right.DECRYPT)
@@ -220,7 +243,7 @@ class Field(Guarded):
             except (Tampered, PlaintextFound):
                 continue  # its own look says so
         if key_ids:
-            self._guard.resolver.prepare(self._tenant(acting).data, key_ids)
+            self._guard.resolver.prepare(self._tenant(acting, tenant).data, key_ids)
 
     def recheck(
         self, items: Sequence[tuple[RowId, Any]], index: BlindIndex, value: Any

@@ -82,16 +82,18 @@ class Guarded:
     def __repr__(self) -> str:
         return f"<Field {self.scheme} ({self.scheme.class_})>"
 
-    def _decided(self, acting: Acting, right: Right) -> Decision:
+    def _decided(self, acting: Acting, right: Right, tenant: str | None = None) -> Decision:
         decision = self._guard.policy.decide(acting, self.scheme.class_, right)
         if decision.outcome is not Outcome.ALLOWED:
-            raise self._denied_use(acting, right, decision)
+            raise self._denied_use(acting, right, decision, tenant)
         return decision
 
-    def _denied_use(self, acting: Acting, right: Right, decision: Decision) -> AccessDenied:
+    def _denied_use(
+        self, acting: Acting, right: Right, decision: Decision, tenant: str | None = None
+    ) -> AccessDenied:
         event = Looked if right is Right.DECRYPT else Written
         denied = Decision(Outcome.DENIED, decision.rule)
-        self._record(event, acting, self._tenant(acting), denied, "", b"")
+        self._record(event, acting, self._tenant(acting, tenant), denied, "", b"")
         return self._refusal(acting, str(right), decision)
 
     def _denied(self, acting: Acting, tenant: TenantFacts, decision: Decision, row: str) -> Mask:
@@ -138,13 +140,30 @@ class Guarded:
     def _who(self, acting: Acting, tenant: TenantFacts) -> dict[str, Any]:
         return who(acting, time=self._clock(), tenant=tenant.name)
 
-    def _tenant(self, acting: Acting) -> TenantFacts:
-        tenant = self._tenants.get(acting.tenant or self._default_tenant)
-        return self._new_tenant(acting) if tenant is None else tenant
+    def _tenant(self, acting: Acting, of_row: str | None = None) -> TenantFacts:
+        # A row that names its tenant decides whose keys are used; whoever acts for another one has
+        # no business with it. The default tenant is for who names none, so it is no other.
+        if of_row is not None and acting.tenant is not None and acting.tenant != of_row:
+            raise self._other_tenant(acting)
+        name = of_row or acting.tenant or self._default_tenant
+        tenant = self._tenants.get(name)
+        return (
+            self._new_tenant(name or self._guard.policy.tenant(acting))
+            if tenant is None
+            else tenant
+        )
 
-    def _new_tenant(self, acting: Acting) -> TenantFacts:
+    def _other_tenant(self, acting: Acting) -> AccessDenied:
+        rule = "tenant: the row is another tenant's"
+        denied = Decision(Outcome.DENIED, rule)
+        self._record(Looked, acting, self._tenant(acting), denied, "", b"")
+        return AccessDenied(
+            f"{acting.principal} acts for another tenant than the row of {self.scheme} is of",
+            hint='act for the row\'s tenant: acting_as(..., tenant="..."), or for none',
+        )
+
+    def _new_tenant(self, name: str) -> TenantFacts:
         policy, scheme = self._guard.policy, self.scheme
-        name = policy.tenant(acting)
         place = FieldPlace(
             column=scheme.column,
             store=scheme.store,

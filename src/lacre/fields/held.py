@@ -6,17 +6,18 @@ Looks are decided and recorded as everywhere. `holds` and `reopened` decrypt for
 which encrypts anew or leaves alone; they hand nothing to a principal, so they are no looks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from lacre._core import field as core
-from lacre._core.blind import token
 from lacre.audit.events import Looked, Outcome, Written
-from lacre.context import current
+from lacre.context import Acting, current
 from lacre.errors import InvalidValue, KeyUnavailable, Tampered
 from lacre.fields.field import Field
+from lacre.fields.guard import TenantFacts
 from lacre.fields.rows import RowId, row_text
-from lacre.fields.stored import IndexToken
+from lacre.policy.decisions import Decision
 from lacre.policy.model import Right
 
 __all__ = ["HeldField"]
@@ -25,42 +26,44 @@ __all__ = ["HeldField"]
 class HeldField(Field):
     """One encrypted column of a mapped class."""
 
-    def look_at_pending(self, value: Any) -> Any:
+    def look_at_pending(self, value: Any, *, tenant: str | None = None) -> Any:
         """Look at a value that was assigned and not encrypted yet: decided and recorded like any other."""
         acting = current()
         decision = self._guard.policy.decide(acting, self.scheme.class_, Right.DECRYPT)
-        tenant = self._tenant(acting)
+        facts = self._tenant(acting, tenant)
         if decision.outcome is Outcome.DENIED:
-            return self._denied(acting, tenant, decision, "")
-        self._record(Looked, acting, tenant, decision, "", b"")
+            return self._denied(acting, facts, decision, "")
+        self._record(Looked, acting, facts, decision, "", b"")
         return value if decision.outcome is Outcome.ALLOWED else self._mask(value)
 
-    def look_at_stored(self, raw: Any, *, row: RowId) -> Any:
+    def look_at_stored(self, raw: Any, *, row: RowId, tenant: str | None = None) -> Any:
         """`decrypt`, of what a binary column holds: text in it is plaintext, whatever it looks like."""
         return self.decrypt(
-            raw if isinstance(raw, bytes | bytearray | memoryview) else memoryview(b""), row=row
+            raw if isinstance(raw, bytes | bytearray | memoryview) else memoryview(b""),
+            row=row,
+            tenant=tenant,
         )
 
-    def take_out(self, raw: Any, *, row: RowId) -> Any:
+    def take_out(self, raw: Any, *, row: RowId, tenant: str | None = None) -> Any:
         """
         Return the value, to be encrypted anew for another row id. Recorded as a look.
 
         Raises:
             AccessDenied: the principal may not decrypt, so it cannot move the row either.
         """
-        self._decided(current(), Right.DECRYPT)
-        return self.look_at_stored(raw, row=row)
+        self._decided(current(), Right.DECRYPT, tenant)
+        return self.look_at_stored(raw, row=row, tenant=tenant)
 
-    def reopened(self, raw: Any, *, row: RowId) -> Any:
+    def reopened(self, raw: Any, *, row: RowId, tenant: str | None = None) -> Any:
         """
         Return the value of *raw*, to be encrypted anew in the same place.
 
         Raises:
             Tampered: it is not a value of this field and *row*.
         """
-        return self._decode(self._plain(raw, row))
+        return self._decode(self._plain(raw, row, tenant))
 
-    def holds(self, raw: Any, value: Any, *, row: RowId) -> bool:
+    def holds(self, raw: Any, value: Any, *, row: RowId, tenant: str | None = None) -> bool:
         """
         Whether *raw* is *value*, encrypted. False too where the principal may not decrypt.
 
@@ -74,25 +77,28 @@ class HeldField(Field):
         ):
             return False
         try:
-            return self._plain(raw, row) == bytes(self._encode(value))
+            return self._plain(raw, row, tenant) == bytes(self._encode(value))
         except (Tampered, InvalidValue, KeyUnavailable):
             return False
 
-    def decide_on_clearing(self) -> None:
+    def clearing(self, *, tenant: str | None = None) -> Callable[[Sequence[RowId]], Written]:
         """
-        Raise unless the principal may put NULL in place of a value: it destroys the value, as a write does.
+        Decide on putting NULL in place of values, which destroys them as a write does. Return what
+        makes the event of it from the rows: a write without a key.
 
         Raises:
             AccessDenied: no role has the right to encrypt.
         """
-        self._decided(current(), Right.ENCRYPT)
-
-    def cleared(self, rows: Sequence[RowId]) -> Written:
-        """Return the event of having put NULL in place of values in *rows*: a write without a key."""
         acting = current()
-        decision = self._decided(acting, Right.ENCRYPT)
+        decision = self._decided(acting, Right.ENCRYPT, tenant)
+        facts = self._tenant(acting, tenant)
+        return partial(self._cleared, acting, decision, facts)
+
+    def _cleared(
+        self, acting: Acting, decision: Decision, facts: TenantFacts, rows: Sequence[RowId]
+    ) -> Written:
         return Written(
-            **self._who(acting, self._tenant(acting)),
+            **self._who(acting, facts),
             place=self._place,
             outcome=decision.outcome,
             rule=decision.rule,
@@ -101,20 +107,9 @@ class HeldField(Field):
             key="",
         )
 
-    def tokens_of_other_roots(self, value: Any) -> list[IndexToken]:
-        """Return the tokens of *value* under every index root but the active one: before a rotation, or just after."""
-        tenant = self._tenant(current())
-        index = self.index()
-        roots = self._guard.resolver.searchable(tenant.index)[1:]
-        normalised = index.normalised(value, self._codec) if roots else b""
-        return [
-            IndexToken(token(self._index_key(tenant, index, root).reveal(), normalised, index.bits))
-            for root in roots
-        ]
-
-    def _plain(self, raw: Any, row: RowId) -> bytes:
+    def _plain(self, raw: Any, row: RowId, of_row: str | None) -> bytes:
         if not isinstance(raw, bytes | bytearray | memoryview):
             raise Tampered  # plaintext that somebody put there
-        tenant = self._tenant(current())
+        tenant = self._tenant(current(), of_row)
         key = self._guard.resolver.to_decrypt(tenant.data, core.key_id_of(raw))
         return core.decrypt(key.prepared, raw, tenant.place.at(row_text(row)))

@@ -22,7 +22,14 @@ from lacre.errors import ActingError, ConfigurationError, MaskWritten
 from lacre.fields.scheme import Scheme
 from lacre.sensitive import Mask
 from lacre.sqlalchemy.binding import binding_of
-from lacre.sqlalchemy.declared import Declared, row_of_identity
+from lacre.sqlalchemy.declared import (
+    TENANT,
+    Declared,
+    logical_table,
+    row_of_identity,
+    tenant_if_named,
+    tenant_of_identity,
+)
 from lacre.sqlalchemy.searching import SealedComparator
 from lacre.sqlalchemy.types import SealedValue
 from lacre.sqlalchemy.writing import before_insert, before_update
@@ -56,8 +63,8 @@ class SealedProperty(ColumnProperty[Any]):
         return Scheme(
             class_=declared.class_,
             store=declared.store,
-            table=column.table.name,
-            column=column.name,
+            table=logical_table(self.parent, column.table),
+            column=declared.column or column.name,
             python_type=self.python_type,
             indexes=() if declared.index is None else (declared.index,),
             mask=declared.mask,
@@ -78,6 +85,12 @@ class SealedProperty(ColumnProperty[Any]):
 
     def post_instrument_class(self, mapper: Mapper[Any]) -> None:
         super().post_instrument_class(mapper)
+        tenant: Any = getattr(mapper.class_, TENANT, None)
+        if tenant in mapper.column_attrs:
+            # The tenant a row had opens its values, where it is changed.
+            attribute = getattr(mapper.class_, tenant)
+            if not event.contains(attribute, "set", _keep):
+                event.listen(attribute, "set", _keep, active_history=True)
         event.listen(getattr(mapper.class_, self.key), "set", _on_set, retval=True)
 
 
@@ -98,10 +111,17 @@ class SealedAttribute(InstrumentedAttribute[Any]):
 def _look(attribute: SealedAttribute, instance: Any, held: SealedValue) -> Any:
     prop: SealedProperty = attribute.property  # type: ignore[assignment]
     field = binding_of(instance, held).field(prop)
-    if held.has_pending:
-        return field.look_at_pending(held.pending)
     state = instance_state(instance)
-    return field.look_at_stored(held.raw, row=row_of_identity(state.mapper, state))
+    mapper = state.mapper
+    if held.has_pending:
+        return field.look_at_pending(held.pending, tenant=tenant_if_named(mapper, state))
+    return field.look_at_stored(
+        held.raw, row=row_of_identity(mapper, state), tenant=tenant_of_identity(mapper, state)
+    )
+
+
+def _keep(_target: Any, _value: Any, _old: Any, _initiator: Any) -> None:
+    """Have SQLAlchemy load the value that is replaced."""
 
 
 def _assigned(value: Any, old: Any) -> SealedValue:
@@ -138,7 +158,9 @@ def _is_unchanged(target: Any, key: str, value: Any, old: SealedValue) -> bool:
     state = instance_state(target)
     try:
         current()
-        field = binding_of(target, old).field(state.mapper.attrs[key])
-        return bool(field.holds(old.raw, value, row=row_of_identity(state.mapper, state)))
+        mapper = state.mapper
+        field = binding_of(target, old).field(mapper.attrs[key])
+        row, tenant = row_of_identity(mapper, state), tenant_of_identity(mapper, state)
+        return bool(field.holds(old.raw, value, row=row, tenant=tenant))
     except (ActingError, ConfigurationError):
         return False  # nobody to decide on yet: the flush encrypts, as somebody

@@ -33,6 +33,8 @@ def encrypted(
     default_factory: Any = NOTHING,
     nullable: bool | None = None,
     store: str = "main",
+    column: str | None = None,
+    name: str | None = None,
     init: bool | None = None,
     kw_only: bool | None = None,
 ) -> Any:
@@ -49,27 +51,38 @@ def encrypted(
         default_factory: of mapped dataclasses, like *init* and *kw_only*: see `MappedAsDataclass`.
         nullable: as the annotation says, by default. NULL is not encrypted.
         store: the logical name of the database, of `[stores.NAME]`.
+        column: the logical name of the column, bound in every value: the column's own, unless it
+            was renamed since. A table's is the class attribute ``__lacre_table__``.
+        name: of the column in the database, where it is not the attribute's.
     """
     options: dict[str, Any] = {} if nullable is None else {"nullable": nullable}
+    if name is not None:
+        options["name"] = name
     of_field = {"init": init, "kw_only": kw_only}
-    given: dict[str, Any] = {name: value for name, value in of_field.items() if value is not None}
+    given: dict[str, Any] = {word: value for word, value in of_field.items() if value is not None}
     if default_factory is not NOTHING:
         if default is not NOTHING:
             raise ConfigurationError("a column has default= or default_factory=, not both")
         given["default_factory"] = default_factory
-    column = EncryptedColumn(
+    declared = EncryptedColumn(
         *(() if type_ is None else (type_,)), **options, attribute_options=_field_options(**given)
     )
-    column.declared = Declared(
-        class_=class_, index=index, mask=mask, padded=padded, default=default, store=store
+    declared.declared = Declared(
+        class_=class_,
+        index=index,
+        mask=mask,
+        padded=padded,
+        default=default,
+        store=store,
+        column=column,
     )
     # Neither the repr nor the comparison of a dataclass looks. Set here and not above, because
     # SQLAlchemy refuses what it was given above on a class that is no dataclass.
     if default is not NOTHING:
         # Always a factory: a plain default would be the column's in 2.1, not the object's.
         given["default_factory"] = default if callable(default) else lambda: default
-    column._attribute_options = _field_options(repr=False, compare=False, **given)  # noqa: SLF001
-    return column
+    declared._attribute_options = _field_options(repr=False, compare=False, **given)  # noqa: SLF001
+    return declared
 
 
 def _field_options(**options: Any) -> Any:

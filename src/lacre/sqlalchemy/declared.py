@@ -5,16 +5,19 @@ What a model declared, and what follows from it for a mapped class: schemes and 
 Does no cryptography and no SQL.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import Mapper
+from sqlalchemy.orm.base import NO_VALUE
 from sqlalchemy.orm.state import InstanceState
 
-from lacre.errors import ConfigurationError, InvalidValue
+from lacre.errors import ConfigurationError, InvalidValue, NoTenant
 from lacre.fields.codecs import codec_for
 from lacre.fields.index import BlindIndex
 from lacre.fields.masks import mask as mask_named
@@ -23,15 +26,29 @@ from lacre.fields.rows import row_text
 __all__ = [
     "NOTHING",
     "ROW_ID",
+    "TABLE",
+    "TENANT",
     "Declared",
+    "Row",
     "check_row_id",
     "check_spelling",
+    "check_spelling_of",
+    "logical_table",
+    "row_facts",
     "row_id_column",
     "row_of",
     "row_of_identity",
+    "row_of_values",
+    "sealed_properties",
+    "tenant_if_named",
+    "tenant_of",
+    "tenant_of_identity",
+    "tenant_text",
 ]
 
 ROW_ID = "lacre_row_id"  # marks the column of `row_id()` in Column.info
+TENANT = "__lacre_tenant__"  # class attribute: the attribute that holds a row's tenant
+TABLE = "__lacre_table__"  # class attribute: the logical name of the table
 NOTHING = object()  # the default of a column without one, since None is one
 
 
@@ -45,6 +62,7 @@ class Declared:
     padded: bool | None
     default: Any
     store: str
+    column: str | None = None
 
     def check(self, python_type: type) -> None:
         """
@@ -58,6 +76,21 @@ class Declared:
             self.index.check(codec)
         if self.mask is not None:
             mask_named(self.mask)
+
+
+def logical_table(mapper: Mapper[Any], table: Any) -> str:
+    """Return the logical name of *table*, which *mapper* or one it inherits from is mapped to."""
+    for found in mapper.iterate_to_root():
+        parent = found.inherits
+        if found.local_table is table and (parent is None or parent.local_table is not table):
+            # Not a name that was meant for the parent's table.
+            above = parent.class_ if parent is not None else object
+            for part in found.class_.__mro__:
+                if part is above:
+                    break
+                if TABLE in vars(part):
+                    return str(vars(part)[TABLE])
+    return str(table.name)
 
 
 def row_id_column(mapper: Mapper[Any]) -> sa.Column[Any] | None:
@@ -90,6 +123,17 @@ def check_row_id(mapper: Mapper[Any], dialect: Dialect) -> None:
                 f"the primary key {column} compares without case, so two spellings would be one row",
                 hint=hint,
             )
+    for column in mapper.primary_key if dialect.name == "postgresql" else ():
+        if any(found.cycle for found in _generators(column)):
+            raise ConfigurationError(
+                f"the sequence of the primary key {column} begins again (CYCLE), so a key does not identify a row for ever",
+                hint=hint,
+            )
+        if column.identity is not None and column.identity.always:
+            raise ConfigurationError(
+                f"the primary key {column} is GENERATED ALWAYS: it cannot be fetched before the INSERT",
+                hint="Identity() without always, or " + hint,
+            )
     integer = len(mapper.primary_key) == 1 and isinstance(mapper.primary_key[0].type, sa.Integer)
     # Not mapper.local_table, which under joined inheritance is the child's.
     table = mapper.primary_key[0].table
@@ -106,6 +150,54 @@ def check_row_id(mapper: Mapper[Any], dialect: Dialect) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """How the rows of a mapped class are told apart, and whose they are: columns and attribute names."""
+
+    columns: tuple[Any, ...]
+    keys: tuple[str, ...]
+    named: bool  # by `row_id()`, and not by the primary key
+    tenant: str | None
+
+
+def sealed_properties(mapper: Mapper[Any]) -> list[Any]:
+    """Return the mapper's encrypted properties."""
+    return [
+        prop
+        for prop in mapper.column_attrs
+        if isinstance(getattr(prop, "declared", None), Declared)
+    ]
+
+
+_ROWS: WeakKeyDictionary[Mapper[Any], Row] = WeakKeyDictionary()  # read off a mapper once
+
+
+def row_facts(mapper: Mapper[Any]) -> Row:
+    """
+    Return what identifies the rows of a mapped class.
+
+    Raises:
+        ConfigurationError: ``__lacre_tenant__`` names no mapped column.
+    """
+    found = _ROWS.get(mapper)
+    if found is None:
+        named = row_id_column(mapper)
+        columns = (named,) if named is not None else tuple(mapper.primary_key)
+        tenant = getattr(mapper.class_, TENANT, None)
+        if tenant is not None and tenant not in mapper.column_attrs:
+            raise ConfigurationError(
+                f"{mapper.class_.__name__}.{TENANT} names {tenant!r}, which is no column of the model",
+                hint=f'the attribute that holds the tenant: {TENANT} = "tenant_id"',
+            )
+        found = _ROWS[mapper] = Row(
+            columns=columns,
+            keys=tuple(mapper.get_property_by_column(column).key for column in columns),
+            named=named is not None,
+            tenant=tenant,
+        )
+    return found
+
+
 def row_of(mapper: Mapper[Any], state: InstanceState[Any]) -> str:
     """
     Return the row id text of an object, from its present attributes.
@@ -113,39 +205,106 @@ def row_of(mapper: Mapper[Any], state: InstanceState[Any]) -> str:
     Raises:
         ConfigurationError: the primary key is not known before the INSERT.
     """
-    column = row_id_column(mapper)
-    columns = [column] if column is not None else list(mapper.primary_key)
-    values = []
-    for found in columns:
-        key = mapper.get_property_by_column(found).key
-        value = state.dict.get(key)
-        if value is None and state.has_identity:
-            value = getattr(state.obj(), key)
+    return row_of_values(mapper, [_present(state, key) for key in row_facts(mapper).keys])
+
+
+def row_of_values(mapper: Mapper[Any], values: Sequence[Any]) -> str:
+    """
+    Return the row id text of *values*, of the columns that identify a row of *mapper*.
+
+    Raises:
+        ConfigurationError: one of them is None: the primary key is not known before the INSERT.
+    """
+    if len(values) == 1 and type(values[0]) is UUID:
+        return row_text(values[0])
+    for value in values:
         if value is None:
             raise ConfigurationError(
                 f"the primary key of {mapper.class_.__name__} is not known before its INSERT, and its encrypted values are bound to it",
-                hint="assign it, give it a Python default (uuid4), or declare lacre_rid: Mapped[UUID] = row_id()",
+                hint="assign it, give it a Python default (uuid4) or a sequence of PostgreSQL, or declare lacre_rid: Mapped[UUID] = row_id()",
             )
-        values.append(_canonical(found, value))
-    return row_text(values[0] if len(values) == 1 else tuple(values))
+    columns = row_facts(mapper).columns
+    found = [_canonical(column, value) for column, value in zip(columns, values, strict=True)]
+    return row_text(found[0] if len(found) == 1 else tuple(found))
 
 
 def row_of_identity(mapper: Mapper[Any], state: InstanceState[Any]) -> str:
     """Return the row id text an object had when it was loaded or last flushed."""
-    if row_id_column(mapper) is not None:
-        key = mapper.get_property_by_column(row_id_column(mapper)).key  # type: ignore[arg-type]
-        committed = state.committed_state.get(key)
+    facts = row_facts(mapper)
+    if facts.named:
+        committed = state.committed_state.get(facts.keys[0])
         if isinstance(committed, UUID):
             return committed.hex
         return row_of(mapper, state)
     if state.key is None:
         # Rolled back or made transient: it opens if its key is still the one it had.
         return row_of(mapper, state)
-    values = [
-        _canonical(column, value)
-        for column, value in zip(mapper.primary_key, state.key[1], strict=True)
+    return row_of_values(mapper, state.key[1])
+
+
+def tenant_of(mapper: Mapper[Any], state: InstanceState[Any]) -> str | None:
+    """
+    Return the tenant an object's row names, or None where its model names no tenant column.
+
+    Raises:
+        NoTenant: the row names none.
+    """
+    key = row_facts(mapper).tenant
+    return None if key is None else tenant_text(mapper, _present(state, key))
+
+
+def tenant_if_named(mapper: Mapper[Any], state: InstanceState[Any]) -> str | None:
+    """`tenant_of`, of an object that may not have been given its tenant yet: then None."""
+    key = row_facts(mapper).tenant
+    value = None if key is None else _present(state, key)
+    return None if value is None else tenant_text(mapper, value)
+
+
+def tenant_of_identity(mapper: Mapper[Any], state: InstanceState[Any]) -> str | None:
+    """
+    Return the tenant that an object's row named when it was loaded or last flushed.
+
+    Raises:
+        NoTenant: the row names none.
+    """
+    key = row_facts(mapper).tenant
+    if key is None:
+        return None
+    committed = state.committed_state.get(key, NO_VALUE)
+    if committed in (NO_VALUE, None):
+        # Not changed: a change keeps the old value, also of an expired attribute.
+        committed = _present(state, key)
+    return tenant_text(mapper, committed)
+
+
+def tenant_text(mapper: Mapper[Any], value: Any) -> str:
+    """
+    Return the text of a tenant column's value: by the same rule as a row id's.
+
+    Raises:
+        NoTenant: it is None.
+    """
+    if value is None:
+        raise NoTenant(
+            f"a row of {mapper.class_.__name__} names no tenant",
+            hint=f"assign {row_facts(mapper).tenant}: its keys are the tenant's",
+        )
+    return str(row_text(value))
+
+
+def _present(state: InstanceState[Any], key: str) -> Any:
+    value = state.dict.get(key)
+    if value is None and state.has_identity:
+        value = getattr(state.obj(), key)
+    return value
+
+
+def _generators(column: Any) -> list[Any]:
+    return [
+        found
+        for found in (column.identity, column.default)
+        if isinstance(found, sa.Identity | sa.Sequence)
     ]
-    return row_text(values[0] if len(values) == 1 else tuple(values))
 
 
 def check_spelling(mapper: Mapper[Any], state: InstanceState[Any], dialect: Dialect) -> None:
@@ -158,12 +317,17 @@ def check_spelling(mapper: Mapper[Any], state: InstanceState[Any], dialect: Dial
     Raises:
         ConfigurationError
     """
-    if row_id_column(mapper) is not None:
-        return
-    for column in mapper.primary_key:
+    facts = row_facts(mapper)
+    if not facts.named:
+        values = [state.dict.get(key) for key in facts.keys]
+        check_spelling_of(mapper, values, dialect)
+
+
+def check_spelling_of(mapper: Mapper[Any], values: Sequence[Any], dialect: Dialect) -> None:
+    """`check_spelling`, of the *values* of the primary key."""
+    for column, value in zip(mapper.primary_key, values, strict=True):
         if not isinstance(column.type, sa.TypeDecorator):
             continue
-        value = state.dict.get(mapper.get_property_by_column(column).key)
         returned: Any = value
         for processor in (
             column.type.bind_processor(dialect),

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, event
-from sqlalchemy.orm import Session, SessionTransaction, object_session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from lacre.audit.events import Event
 from lacre.errors import ConfigurationError
 
-__all__ = ["check_transaction", "keep_evidence", "wrote"]
+__all__ = ["check_transaction", "executed", "keep_evidence", "noted"]
 
 _ROWS = "lacre_rows"  # in session.info: rows of the flush under way, by what makes their event
 _EVENTS = "lacre_events"  # in session.info: events by the transaction they belong to
@@ -45,11 +45,15 @@ def check_transaction(connection: Connection) -> None:
         )
 
 
-def wrote(target: Any, event_of: Callable[[list[str]], Event], row: str) -> None:
-    """Note that *row* was written for *target*; *event_of* makes the event when the flush is over."""
-    session = object_session(target)
-    if session is not None:
-        session.info.setdefault(_ROWS, {}).setdefault(event_of, []).append(row)
+def noted(session: Session, event_of: Callable[[list[str]], Event]) -> list[str]:
+    """Return the list of rows written in this flush, of which *event_of* makes an event when it is over."""
+    rows: list[str] = session.info.setdefault(_ROWS, {}).setdefault(event_of, [])
+    return rows
+
+
+def executed(session: Session, events: list[Event]) -> None:
+    """Note the *events* of a statement that was executed: they follow its transaction."""
+    _events(session).setdefault(_present(session), []).extend(events)
 
 
 def keep_evidence(factory: Any) -> None:
@@ -72,8 +76,7 @@ def _present(session: Session) -> SessionTransaction | None:
 def _on_flushed(session: Session, _context: Any) -> None:
     rows: dict[Callable[[list[str]], Event], list[str]] = session.info.pop(_ROWS, {})
     if rows:
-        events = _events(session).setdefault(_present(session), [])
-        events += [event_of(written) for event_of, written in rows.items()]
+        executed(session, [event_of(written) for event_of, written in rows.items() if written])
 
 
 def _on_commit(session: Session) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapper
 
 from lacre.errors import ConfigurationError
 from lacre.fields.scheme import Scheme
-from lacre.sqlalchemy.writing import sealed_properties
+from lacre.sqlalchemy.declared import sealed_properties
 
 __all__ = ["schemes_of"]
 

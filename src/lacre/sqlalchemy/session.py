@@ -14,11 +14,9 @@ from sqlalchemy.orm.attributes import instance_state
 
 from lacre.errors import ConfigurationError
 from lacre.sqlalchemy.binding import Application, Binding
-from lacre.sqlalchemy.evidence import keep_evidence
 from lacre.sqlalchemy.rechecking import CANDIDATES, rechecked
 from lacre.sqlalchemy.searching import Asking, asking
-from lacre.sqlalchemy.statements import refuse_values
-from lacre.sqlalchemy.translating import TranslatingSession
+from lacre.sqlalchemy.translating import TranslatingSession, prepare_writing
 from lacre.sqlalchemy.types import SealedValue
 
 __all__ = ["bind"]
@@ -42,6 +40,7 @@ def bind(factory: "sessionmaker[Any]", application: Application) -> "sessionmake
     bound = sessionmaker(
         class_=type("Session", (TranslatingSession, factory.class_), {}), **options
     )
+    prepare_writing(bound)
     event.listen(bound, "do_orm_execute", _on_execute)
     event.listen(bound, "after_begin", _on_begin)
     for leaving in (
@@ -51,7 +50,6 @@ def bind(factory: "sessionmaker[Any]", application: Application) -> "sessionmake
         "pending_to_transient",
     ):
         event.listen(bound, leaving, _on_leaving)
-    keep_evidence(bound)
     return bound
 
 
@@ -66,7 +64,6 @@ def _on_begin(_session: Session, _transaction: Any, connection: Connection) -> N
 def _on_execute(state: ORMExecuteState) -> Any:
     if state.execution_options.get(CANDIDATES):
         return None  # a re-check of a statement that is being asked already
-    refuse_values(state)
     statement = Asking(state.session.info["lacre"])
     token = asking.set(statement)
     try:

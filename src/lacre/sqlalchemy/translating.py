@@ -11,16 +11,31 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import inspect
+from sqlalchemy import event, inspect
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.orm.attributes import instance_state
 
 from lacre.errors import DuplicateValue, UnsupportedQuery
+from lacre.sqlalchemy.declared import sealed_properties
+from lacre.sqlalchemy.evidence import keep_evidence
+from lacre.sqlalchemy.row_ids import keys_of_flush
+from lacre.sqlalchemy.statements import refuse_values
 from lacre.sqlalchemy.violations import duplicate_of, without_detail
-from lacre.sqlalchemy.writing import sealed_properties
+from lacre.sqlalchemy.writing import FLUSH
 
-__all__ = ["TranslatingSession", "translated"]
+__all__ = ["TranslatingSession", "prepare_writing", "translated"]
+
+
+def prepare_writing(factory: Any) -> None:
+    """Have the sessions of *factory* know their rows before they write, and record what they wrote."""
+    event.listen(factory, "do_orm_execute", _refusing)
+    event.listen(factory, "before_flush", keys_of_flush)
+    keep_evidence(factory)
+
+
+def _refusing(state: ORMExecuteState) -> None:
+    refuse_values(state)
 
 
 @contextmanager
@@ -51,8 +66,11 @@ class TranslatingSession(Session):
     """Says which unique value was there already, without the statement and its parameters."""
 
     def flush(self, objects: Sequence[Any] | None = None) -> None:
-        with translated(self):
-            super().flush(objects)
+        try:
+            with translated(self):
+                super().flush(objects)
+        finally:
+            self.info.pop(FLUSH, None)
 
     # The three legacy bulk methods run no event of the unit of work: they would write NULL
     # beside a token that still finds the row.

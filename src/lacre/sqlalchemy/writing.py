@@ -3,132 +3,222 @@
 Encrypting in the unit of work: when an object is inserted or updated, and only then.
 
 Ciphertext and index token of a value are set together. A value that was not assigned is left
-byte for byte as it was. NULL in place of a value is a write, NULL otherwise is nothing. Does not encrypt for bulk statements, which know no objects.
+byte for byte as it was. NULL in place of a value is a write, NULL otherwise is nothing. What is
+decided is decided once for each flush, column and tenant. Does not encrypt for statements, which
+know no objects (`lacre.sqlalchemy.bulk`).
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapper
+from sqlalchemy.orm import Mapper, Session, object_session
 from sqlalchemy.orm.attributes import flag_modified, instance_state, set_attribute
 from sqlalchemy.orm.base import NO_VALUE
 
+from lacre.context import Acting, current
 from lacre.errors import AlreadyEncrypted, DuplicateValue, Tampered, UnsupportedQuery
+from lacre.fields.writing import Writing
 from lacre.sqlalchemy.binding import binding_of
 from lacre.sqlalchemy.declared import (
     NOTHING,
-    Declared,
     check_row_id,
     check_spelling,
-    row_id_column,
+    row_facts,
     row_of,
     row_of_identity,
+    sealed_properties,
+    tenant_of,
+    tenant_of_identity,
 )
-from lacre.sqlalchemy.evidence import check_transaction, wrote
+from lacre.sqlalchemy.evidence import check_transaction, noted
+from lacre.sqlalchemy.row_ids import default_of, generated, next_values
 from lacre.sqlalchemy.types import SealedValue
 
-__all__ = ["before_insert", "before_update", "sealed_properties"]
+__all__ = ["FLUSH", "before_insert", "before_update", "index_key"]
+
+FLUSH = "lacre_flush"  # in session.info: what was found out in the flush under way
 
 
-def sealed_properties(mapper: Mapper[Any]) -> list[Any]:
-    """Return the mapper's encrypted properties."""
-    return [
-        prop
-        for prop in mapper.column_attrs
-        if isinstance(getattr(prop, "declared", None), Declared)
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mapped:
+    """What a flush needs to know of a mapped class, read once."""
+
+    properties: tuple[tuple[Any, str, str | None], ...]  # with the keys of value and token
+    defaults: tuple[tuple[str, Any], ...]
+    generated: Any | None
 
 
-def before_insert(mapper: Mapper[Any], connection: sa.Connection, target: Any) -> None:
-    """Encrypt what the object holds, for the row it is about to become."""
-    state = instance_state(target)
-    _apply_key_defaults(mapper, state)
-    check_row_id(mapper, connection.dialect)
-    check_spelling(mapper, state, connection.dialect)
-    row = row_of(mapper, state)
-    for prop in sealed_properties(mapper):
-        default = prop.declared.default
-        if prop.key not in state.dict and default is not NOTHING:
-            setattr(target, prop.key, default() if callable(default) else default)
-        if not _sealed(mapper, connection, target, prop, row):
-            _refuse_token(mapper, target, prop, allowed=(None, NO_VALUE))
+class _Flush:
+    """One flush: what was read and decided in it."""
+
+    __slots__ = ("_clearings", "_mapped", "_writings", "binding", "session")
+
+    def __init__(self, session: Session, binding: Any) -> None:
+        self.session = session
+        self.binding = binding
+        self._mapped: dict[Mapper[Any], _Mapped] = {}
+        self._writings: dict[Any, tuple[Writing, list[str]]] = {}
+        self._clearings: dict[Any, tuple[Acting, list[str]]] = {}
+
+    def mapped(self, mapper: Mapper[Any], connection: sa.Connection) -> _Mapped:
+        found = self._mapped.get(mapper)
+        if found is None:
+            check_row_id(mapper, connection.dialect)
+            facts = row_facts(mapper)
+            columns: list[Any] = [*mapper.primary_key, *(facts.columns if facts.named else ())]
+            keys = [str(mapper.get_property_by_column(column).key) for column in columns]
+            if facts.tenant is not None:
+                columns.append(mapper.column_attrs[facts.tenant].columns[0])
+                keys.append(facts.tenant)
+            found = self._mapped[mapper] = _Mapped(
+                properties=tuple(
+                    (prop, prop.key, index_key(mapper, prop)) for prop in sealed_properties(mapper)
+                ),
+                defaults=tuple(
+                    (key, column)
+                    for key, column in zip(keys, columns, strict=True)
+                    if isinstance(column.default, sa.ColumnDefault)
+                ),
+                generated=generated(mapper, connection.dialect),
+            )
+        return found
+
+    def writing(
+        self, connection: sa.Connection, prop: Any, tenant: str | None
+    ) -> tuple[Writing, list[str]]:
+        """Return the permission to write *prop*, and the list of rows it was used for."""
+        found = self._writings.get((prop, tenant))
+        if found is None or found[0].acting is not current():
+            check_transaction(connection)
+            writing = self.binding.field(prop).writing(tenant=tenant)
+            found = self._writings[prop, tenant] = (writing, noted(self.session, writing.event))
+        return found
+
+    def clearing(self, connection: sa.Connection, prop: Any, tenant: str | None) -> list[str]:
+        """Return the list of rows where NULL takes the place of a value, which was decided on."""
+        acting = current()
+        found = self._clearings.get((prop, tenant))
+        if found is None or found[0] is not acting:
+            check_transaction(connection)
+            cleared = self.binding.field(prop).clearing(tenant=tenant)
+            found = self._clearings[prop, tenant] = (acting, noted(self.session, cleared))
+        return found[1]
 
 
-def before_update(mapper: Mapper[Any], connection: sa.Connection, target: Any) -> None:
-    """Encrypt what was assigned; all of it anew where the row's identity changes."""
-    state = instance_state(target)
-    row, before = row_of(mapper, state), row_of_identity(mapper, state)
-    if row != before:
-        check_row_id(mapper, connection.dialect)
-        check_spelling(mapper, state, connection.dialect)
-    for prop in sealed_properties(mapper):
-        if row != before:
-            _move(target, prop, before)
-        elif prop.key in state.committed_state:
-            _keep_unchanged(connection, target, prop, row)
-        assigned = prop.key in state.committed_state
-        if assigned and state.dict.get(prop.key) is None:
-            # By assigning None or by `del`: to the unit of work it is the same NULL.
-            set_attribute(target, prop.key, None)
-            _clear(connection, target, prop, row)
-        if not (assigned and _sealed(mapper, connection, target, prop, row)):
-            _refuse_token(mapper, target, prop, allowed=())
-
-
-def _apply_key_defaults(mapper: Mapper[Any], state: Any) -> None:
-    # SQLAlchemy applies `default=uuid4` while the INSERT runs, which is too late: the row id is
-    # bound in the ciphertext. So the same default is applied now, and there it is then.
-    named = row_id_column(mapper)
-    for column in [*mapper.primary_key, *([named] if named is not None else [])]:
-        key = mapper.get_property_by_column(column).key
-        default = column.default
-        if state.dict.get(key) is not None or not isinstance(default, sa.ColumnDefault):
-            continue
-        if default.is_scalar:
-            set_attribute(state.obj(), key, default.arg)
-        elif default.is_callable:
-            set_attribute(state.obj(), key, default.arg(None))
-
-
-def _index_key(mapper: Mapper[Any], prop: Any) -> str | None:
+def index_key(mapper: Mapper[Any], prop: Any) -> str | None:
+    """Return the attribute name of the blind index of *prop*, or None."""
     if prop.index_column is None:
         return None
     return str(mapper.get_property_by_column(prop.index_column).key)
 
 
-def _sealed(
-    mapper: Mapper[Any], connection: sa.Connection, target: Any, prop: Any, row: str
+def before_insert(mapper: Mapper[Any], connection: sa.Connection, target: Any) -> None:
+    """Encrypt what the object holds, for the row it is about to become."""
+    state = instance_state(target)
+    flush = _flush(target)
+    mapped = flush.mapped(mapper, connection)
+    held = state.dict
+    # SQLAlchemy applies `default=uuid4` while the INSERT runs, which is too late: the row id is
+    # bound in the ciphertext. So the same default is applied now, and there it is then.
+    for key, column in mapped.defaults:
+        if held.get(key) is None:
+            set_attribute(target, key, default_of(column))
+    if mapped.generated is not None:
+        key = str(mapper.get_property_by_column(mapped.generated).key)
+        if held.get(key) is None:  # added by somebody else's listener, after ours
+            [value] = next_values(mapped.generated, connection, 1)
+            set_attribute(target, key, value)
+    check_spelling(mapper, state, connection.dialect)
+    row, tenant = row_of(mapper, state), tenant_of(mapper, state)
+    for prop, key, token_key in mapped.properties:
+        default = prop.declared.default
+        if key not in held and default is not NOTHING:
+            setattr(target, key, default() if callable(default) else default)
+        if token_key is not None and held.get(token_key) is not None:
+            _refuse_token(target, prop, token_key, sealed=held.get(key) is not None)
+        if held.get(key) is not None:
+            _seal(flush, connection, target, (prop, token_key), row, tenant)
+        elif token_key is not None and token_key in held:
+            set_attribute(target, token_key, None)
+
+
+def before_update(mapper: Mapper[Any], connection: sa.Connection, target: Any) -> None:
+    """Encrypt what was assigned; all of it anew where the row's identity or tenant changes."""
+    state = instance_state(target)
+    flush = _flush(target)
+    row, before = row_of(mapper, state), row_of_identity(mapper, state)
+    tenant, tenant_before = tenant_of(mapper, state), tenant_of_identity(mapper, state)
+    moved = (row, tenant) != (before, tenant_before)
+    mapped = flush.mapped(mapper, connection)
+    if row != before:
+        check_spelling(mapper, state, connection.dialect)
+    for prop, key, token_key in mapped.properties:
+        if moved:
+            _move(target, prop, before, tenant_before)
+        elif key in state.committed_state:
+            _keep_unchanged(connection, target, prop, row, tenant)
+        written = False
+        if key in state.committed_state:
+            if state.dict.get(key) is None:
+                # By assigning None or by `del`: to the unit of work it is the same NULL.
+                set_attribute(target, key, None)
+                if token_key is not None:
+                    set_attribute(target, token_key, None)
+                _clear(flush, connection, target, prop, row, tenant)
+                written = True
+            else:
+                written = _seal(flush, connection, target, (prop, token_key), row, tenant)
+        if not written and token_key is not None:
+            _refuse_token(target, prop, token_key, sealed=False)
+
+
+def _flush(target: Any) -> _Flush:
+    session: Any = object_session(target)
+    flush: _Flush | None = session.info.get(FLUSH)
+    if flush is None:
+        flush = session.info[FLUSH] = _Flush(session, binding_of(target))
+    return flush
+
+
+def _seal(
+    flush: _Flush,
+    connection: sa.Connection,
+    target: Any,
+    named: tuple[Any, str | None],
+    row: str,
+    tenant: str | None,
 ) -> bool:
     """Encrypt what *target* holds, and set its token. False where there was nothing to do."""
+    prop, token_key = named
     state = instance_state(target)
-    held = state.dict.get(prop.key)
-    index_key = _index_key(mapper, prop)
-    if held is None:
-        if index_key is not None and prop.key in state.dict:
-            set_attribute(target, index_key, None)
-        return prop.key in state.dict
-    field = binding_of(target).field(prop)
+    held: SealedValue = state.dict[prop.key]
     if held.has_pending:
         value = held.pending
     elif state.has_identity and held == state.committed_state.get(prop.key):
         return False
     else:
-        value = _reopened(field, target, prop, held, row)
-    check_transaction(connection)
-    stored = field.prepare_many([(row, value)], recorded=False)[0]
-    if index_key is not None:
-        _refuse_duplicate(connection, field, prop, value, state)
-        set_attribute(target, index_key, stored.tokens[0])
+        value = _reopened(flush, target, prop, held, row, tenant)
+    writing, rows = flush.writing(connection, prop, tenant)
+    stored = writing.stored(row, value)
+    if token_key is not None:
+        _refuse_duplicate(connection, writing, prop, value, state)
+        if state.has_identity:
+            set_attribute(target, token_key, stored.tokens[0])
+        else:
+            state.dict[token_key] = stored.tokens[0]
     held.sealed(stored.value)
-    wrote(target, field.written, row)
+    rows.append(row)
     return True
 
 
-def _reopened(field: Any, target: Any, prop: Any, held: SealedValue, row: str) -> Any:
+def _reopened(
+    flush: _Flush, target: Any, prop: Any, held: SealedValue, row: str, tenant: str | None
+) -> Any:
     # Ciphertext that this flush did not make: of an object that was rolled back, merged, made
     # transient or copied. If it opens in this place it is encrypted anew, together with its token.
     try:
-        return field.reopened(held.raw, row=row)
+        return flush.binding.field(prop).reopened(held.raw, row=row, tenant=tenant)
     except Tampered:
         raise AlreadyEncrypted(
             f"{type(target).__name__}.{prop.key} holds the ciphertext of another row",
@@ -136,7 +226,9 @@ def _reopened(field: Any, target: Any, prop: Any, held: SealedValue, row: str) -
         ) from None
 
 
-def _keep_unchanged(connection: sa.Connection, target: Any, prop: Any, row: str) -> None:
+def _keep_unchanged(
+    connection: sa.Connection, target: Any, prop: Any, row: str, tenant: str | None
+) -> None:
     # A value assigned while the attribute was expired: only now can it be compared with what the
     # row holds, and if it is that already, the ciphertext stays.
     state: Any = instance_state(target)
@@ -149,13 +241,20 @@ def _keep_unchanged(connection: sa.Connection, target: Any, prop: Any, row: str)
         return
     stored = _stored(connection, state, prop)
     if stored is not None and binding_of(target).field(prop).holds(
-        stored.raw, held.pending, row=row
+        stored.raw, held.pending, row=row, tenant=tenant
     ):
         held.sealed(stored.raw)
         state.committed_state[prop.key] = held
 
 
-def _clear(connection: sa.Connection, target: Any, prop: Any, row: str) -> None:
+def _clear(
+    flush: _Flush,
+    connection: sa.Connection,
+    target: Any,
+    prop: Any,
+    row: str,
+    tenant: str | None,
+) -> None:
     # NULL is no value, but putting it in place of one destroys that: decided and recorded like a write.
     state: Any = instance_state(target)
     before = state.committed_state[prop.key]
@@ -163,10 +262,7 @@ def _clear(connection: sa.Connection, target: Any, prop: Any, row: str) -> None:
         before = _stored(connection, state, prop)
     if before is None:
         return
-    field = binding_of(target).field(prop)
-    field.decide_on_clearing()
-    check_transaction(connection)
-    wrote(target, field.cleared, row)
+    flush.clearing(connection, prop, tenant).append(row)
 
 
 def _stored(connection: sa.Connection, state: Any, prop: Any) -> SealedValue | None:
@@ -181,25 +277,25 @@ def _is_row(table: Any, identity: Any) -> sa.ColumnElement[bool]:
     )
 
 
-def _move(target: Any, prop: Any, before: str) -> None:
-    # The primary key changes and with it every binding: open under the old one, once.
+def _move(target: Any, prop: Any, before: str, tenant: str | None) -> None:
+    # The primary key or the tenant changes and with it every binding: open under the old one, once.
     state = instance_state(target)
     held = getattr(type(target), prop.key).impl.get(state, state.dict)
     if isinstance(held, SealedValue) and not held.has_pending:
-        value = binding_of(target, held).field(prop).take_out(held.raw, row=before)
+        field = binding_of(target, held).field(prop)
+        value = field.take_out(held.raw, row=before, tenant=tenant)
         # Not by assignment, which would find that the value is there already.
         state.dict[prop.key] = SealedValue(pending=value, has_pending=True)
         flag_modified(target, prop.key)
 
 
-def _refuse_token(mapper: Mapper[Any], target: Any, prop: Any, *, allowed: tuple[Any, ...]) -> None:
+def _refuse_token(target: Any, prop: Any, key: str, *, sealed: bool) -> None:
     # A token that was not made together with its ciphertext would hide the row, or find another.
+    # With a value its own token replaces whatever stands there.
     state = instance_state(target)
-    key = _index_key(mapper, prop)
-    if key is None or key not in state.committed_state:
+    if sealed or key not in state.committed_state:
         return
-    token = state.dict.get(key)
-    if token not in allowed and token != state.committed_state[key]:
+    if state.dict.get(key) != state.committed_state[key]:
         raise UnsupportedQuery(
             f"{type(target).__name__}.{key} is the blind index of {prop.key} and is not assigned",
             hint=f"assign {prop.key}: its token is made with its ciphertext",
@@ -207,17 +303,16 @@ def _refuse_token(mapper: Mapper[Any], target: Any, prop: Any, *, allowed: tuple
 
 
 def _refuse_duplicate(
-    connection: sa.Connection, field: Any, prop: Any, value: Any, state: Any
+    connection: sa.Connection, writing: Writing, prop: Any, value: Any, state: Any
 ) -> None:
     # While an index root is being rotated, other rows carry tokens of another version, which the
     # database's constraint cannot compare: they are looked up instead.
-    index = prop.declared.index
-    if not index.unique:
+    if not prop.declared.index.unique:
         return
-    tokens = field.tokens_of_other_roots(value)
+    tokens = writing.tokens_of_other_roots(value)
     if not tokens:
         return
     others = [sa.not_(_is_row(prop.index_column.table, state.key[1]))] if state.key else []
     query = sa.select(sa.literal(1)).where(prop.index_column.in_(tokens), *others).limit(1)
     if connection.execute(query).first() is not None:
-        raise DuplicateValue(f"{field.scheme} already holds this value")
+        raise DuplicateValue(f"{writing} already holds this value")

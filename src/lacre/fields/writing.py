@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+One decision to encrypt a field for one tenant, and what is made under it: for a flush or a statement.
+
+Rule 1: it is good for the acting it was decided for, and no longer than its caller's flush or
+        statement: revocation waits for it.
+Rule 2: its event names the principal and the key that really encrypted, whoever acts when the event
+        is recorded.
+
+Does not decide (`lacre.fields.field` does, and hands one of these out) and does no SQL.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+from lacre._core.blind import token
+from lacre.audit.events import Look, Place, Written, who
+from lacre.context import Acting
+from lacre.fields.codecs import Codec
+from lacre.fields.guard import TenantFacts
+from lacre.fields.index import BlindIndex
+from lacre.fields.rows import RowId, row_text
+from lacre.fields.stored import IndexToken, Stored
+from lacre.keys.resolver import UsableKey
+from lacre.policy.decisions import Decision
+from lacre.sensitive import KeyMaterial
+
+__all__ = ["Writing"]
+
+Seal = Callable[[Any, str, TenantFacts, UsableKey], bytes | bytearray]
+
+
+@final
+class Writing:
+    """The permission to encrypt one field for one tenant. Made by `Field.writing`; prints no key."""
+
+    __slots__ = (
+        "_clock",
+        "_codec",
+        "_decision",
+        "_indexes",
+        "_key",
+        "_others",
+        "_place",
+        "_seal",
+        "_tenant",
+        "acting",
+    )
+
+    def __init__(
+        self,
+        *,
+        acting: Acting,
+        decision: Decision,
+        tenant: TenantFacts,
+        key: UsableKey,
+        indexes: Sequence[tuple[BlindIndex, KeyMaterial]],
+        others: Callable[[], Sequence[tuple[BlindIndex, KeyMaterial]]],
+        seal: Seal,
+        codec: Codec,
+        place: Place,
+        clock: Callable[[], float],
+    ) -> None:
+        self.acting = acting
+        self._decision = decision
+        self._tenant = tenant
+        self._key = key
+        self._indexes = tuple(indexes)
+        self._others: Any = others  # until it is asked for: then what it gave
+        self._seal = seal
+        self._codec = codec
+        self._place = place
+        self._clock = clock
+
+    def __repr__(self) -> str:
+        return f"<Writing {self._place.table}.{self._place.column}>"
+
+    def __str__(self) -> str:
+        return f"{self._place.table}.{self._place.column}"
+
+    @property
+    def key_id(self) -> bytes:
+        """The id of the key that encrypts."""
+        return self._key.key_id
+
+    @property
+    def tenant(self) -> str:
+        """Whose values are encrypted."""
+        return self._tenant.name
+
+    def stored(self, row: str, value: Any) -> Stored:
+        """
+        Encrypt *value*, which is not None, for the row whose id text is *row*, with its tokens.
+
+        Raises:
+            InvalidValue, AlreadyEncrypted, MaskWritten
+        """
+        sealed = self._seal(value, row, self._tenant, self._key)
+        if not self._indexes:
+            return Stored(sealed, ())
+        codec = self._codec
+        return Stored(
+            sealed,
+            tuple(
+                IndexToken(token(key.reveal(), index.normalised(value, codec), index.bits))
+                for index, key in self._indexes
+            ),
+        )
+
+    def record(self, record_look: Callable[[Look], None], row: str) -> None:
+        """Record that the value of *row* was encrypted, as soon as it was."""
+        record_look(
+            Look(
+                Written,
+                self._clock(),
+                self.acting,
+                self._tenant.name,
+                self._place,
+                self._decision.outcome,
+                self._decision.rule,
+                row,
+                self._key.key_id,
+            )
+        )
+
+    def tokens_of_other_roots(self, value: Any) -> list[IndexToken]:
+        """Return the tokens of *value* under every index root but the active one: before a rotation, or just after."""
+        if callable(self._others):
+            self._others = self._others()
+        return [
+            IndexToken(token(key.reveal(), index.normalised(value, self._codec), index.bits))
+            for index, key in self._others
+        ]
+
+    def event(self, rows: Sequence[RowId]) -> Written:
+        """Return the event of having encrypted the field in *rows*."""
+        return Written(
+            **who(self.acting, time=self._clock(), tenant=self._tenant.name),
+            place=self._place,
+            outcome=self._decision.outcome,
+            rule=self._decision.rule,
+            rows=tuple(row_text(row) for row in rows),
+            count=len(rows),
+            key=self._key.key_id.hex(),
+        )
