@@ -20,11 +20,12 @@ from lacre.errors import MisuseError, Tampered
 from lacre.fields.codecs import codec_for
 from lacre.fields.column_state import ColumnState, ColumnStateRow
 from lacre.fields.index import BlindIndex
-from lacre.jobs.ledger import jobs_of
-from lacre.jobs.plan import ColumnRequest, PlannedColumn
-from lacre.jobs.protect import Authority
-from lacre.jobs.sqlite_database import RID, Catalogue, opened
-from lacre.jobs.sqlite_schema import quoted
+from lacre.jobs.authority import Authority
+from lacre.jobs.columns import RID, ColumnRequest, PlannedColumn
+from lacre.jobs.sqlite.database import Catalogue, opened
+from lacre.jobs.sqlite.ledger import jobs_of
+from lacre.jobs.sqlite.schema import quoted
+from lacre.jobs.sqlite.values import form_of
 
 KEY, KEY_ID, ROOT = bytes(range(32)), bytes(range(16)), bytes(range(32, 64))
 
@@ -179,7 +180,7 @@ def readable(path: Path, table: str) -> list[tuple]:
         ]
         order = ", ".join(quoted(name) for name in catalogue.cursor)
         columns = {
-            column.name: (FixedKeyField(table, column), column.written()) for column in job.columns
+            column.name: (FixedKeyField(table, column), form_of(column)) for column in job.columns
         }
         key = ", ".join(quoted(name) for name in job.key.columns)
         wanted = ", ".join(quoted(name) for name in names)

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from lacre.context import acting_as
-from lacre.jobs.passes import Pace
-from lacre.jobs.protect import protect
-from lacre.jobs.unprotect import unprotect
+from lacre.jobs.pace import Pace
+from lacre.jobs.sqlite.protect import protect
+from lacre.jobs.sqlite.unprotect import unprotect
 from tests.jobs.double import authority, fields, requests
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from lacre.jobs.passes import Pace
-from lacre.jobs.protect import protect
-from lacre.jobs.residue import find_plaintext
-from lacre.jobs.sqlite_database import opened
-from lacre.jobs.unprotect import unprotect
+from lacre.jobs.pace import Pace
+from lacre.jobs.sqlite.database import opened
+from lacre.jobs.sqlite.protect import protect
+from lacre.jobs.sqlite.residue import find_plaintext
+from lacre.jobs.sqlite.unprotect import unprotect
 from tests.jobs.double import authority, fields, plain, readable, requests, schema
 
 ROOT = Path(__file__).parents[2]

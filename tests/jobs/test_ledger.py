@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from lacre.errors import ConfigurationError, MisuseError, Tampered
-from lacre.jobs.ledger import jobs_of, write
-from lacre.jobs.protect import protect, under_way
-from lacre.jobs.sqlite_database import opened
-from lacre.jobs.unprotect import unprotect
+from lacre.jobs.sqlite.database import opened
+from lacre.jobs.sqlite.ledger import jobs_of, write
+from lacre.jobs.sqlite.protect import protect, under_way
+from lacre.jobs.sqlite.unprotect import unprotect
 from tests.jobs.double import FixedSigner, authority, plain, requests, schema
 from tests.jobs.test_protect import half_done, people, run
 

@@ -14,10 +14,10 @@ from lacre.errors import (
     Tampered,
 )
 from lacre.fields.column_state import ColumnState
-from lacre.jobs.ledger import jobs_of
-from lacre.jobs.protect import protect
-from lacre.jobs.sqlite_database import opened
-from lacre.jobs.unprotect import unprotect
+from lacre.jobs.sqlite.database import opened
+from lacre.jobs.sqlite.ledger import jobs_of
+from lacre.jobs.sqlite.protect import protect
+from lacre.jobs.sqlite.unprotect import unprotect
 from tests.jobs.double import FileStates, authority, fields, plain, requests, schema
 from tests.jobs.test_protect import database, half_done, people, run
 

@@ -6,8 +6,9 @@ import sqlite3
 import pytest
 
 from lacre.errors import ConfigurationError
-from lacre.jobs.plan import ColumnRequest, plan
-from lacre.jobs.protect import protect
+from lacre.jobs.columns import ColumnRequest
+from lacre.jobs.sqlite.plan import plan
+from lacre.jobs.sqlite.protect import protect
 from tests.jobs.double import authority, fields, requests, schema
 
 TABLE = "CREATE TABLE t (id TEXT PRIMARY KEY NOT NULL, email TEXT, n INTEGER, other TEXT)"

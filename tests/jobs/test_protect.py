@@ -16,13 +16,13 @@ from lacre.errors import (
     Tampered,
 )
 from lacre.fields.column_state import ColumnState, state_of
-from lacre.jobs.ledger import jobs_of
-from lacre.jobs.passes import Pace
-from lacre.jobs.protect import protect
-from lacre.jobs.residue import find_plaintext
-from lacre.jobs.sqlite_schema import quoted
-from lacre.jobs.switch import clean
-from lacre.jobs.unprotect import unprotect
+from lacre.jobs.pace import Pace
+from lacre.jobs.sqlite.ledger import jobs_of
+from lacre.jobs.sqlite.protect import protect
+from lacre.jobs.sqlite.residue import find_plaintext
+from lacre.jobs.sqlite.schema import quoted
+from lacre.jobs.sqlite.switch import clean
+from lacre.jobs.sqlite.unprotect import unprotect
 from lacre.sensitive import Mask
 from tests.jobs.double import (
     FileStates,

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from lacre.jobs.residue import REMAINS, find_plaintext
+from lacre.jobs.sqlite.residue import REMAINS, find_plaintext
 
 
 @pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])

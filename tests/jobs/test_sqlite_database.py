@@ -6,7 +6,8 @@ import sqlite3
 import pytest
 
 from lacre.errors import ConfigurationError
-from lacre.jobs.sqlite_database import Catalogue, RowKey, opened, same_stored
+from lacre.jobs.columns import RowKey
+from lacre.jobs.sqlite.database import Catalogue, opened, same_stored
 
 STORED = [None, "", "a", "A", b"a", 1, 1.0, "1", 0, b"", "e\u0301", "\u00e9", "a\0", "a "]
 

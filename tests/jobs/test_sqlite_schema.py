@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lacre.errors import ConfigurationError
-from lacre.jobs.sqlite_schema import (
+from lacre.jobs.sqlite.schema import (
     edited,
     narrowed_trigger,
     parse_table,

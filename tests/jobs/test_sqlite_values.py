@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from lacre._core import field
 from lacre.errors import ConfigurationError, InvalidValue
 from lacre.fields.codecs import codec_for
-from lacre.jobs.sqlite_values import encrypted_size, forms_for, type_for
+from lacre.jobs.forms import encrypted_size
+from lacre.jobs.sqlite.values import forms_for, type_for
 
 
 @pytest.mark.parametrize(

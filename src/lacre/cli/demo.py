@@ -36,10 +36,11 @@ from lacre.errors import (
     MisuseError,
     Tampered,
 )
-from lacre.jobs.passes import Pace
-from lacre.jobs.plan import ColumnRequest, plan
-from lacre.jobs.protect import protect
-from lacre.jobs.residue import find_plaintext
+from lacre.jobs.columns import ColumnRequest
+from lacre.jobs.pace import Pace
+from lacre.jobs.sqlite.plan import plan
+from lacre.jobs.sqlite.protect import protect
+from lacre.jobs.sqlite.residue import find_plaintext
 from lacre.keys.hierarchy import KeyKind
 
 __all__ = ["demo"]

@@ -16,16 +16,18 @@ from lacre.errors import ConfigurationError, MisuseError
 from lacre.fields.field import Field
 from lacre.fields.index import BlindIndex
 from lacre.fields.scheme import Scheme
-from lacre.jobs.ledger import Job
-from lacre.jobs.passes import Pace
-from lacre.jobs.passes import Progress as Position
-from lacre.jobs.plan import ColumnRequest, Plan, PlannedColumn, plan
-from lacre.jobs.protect import Authority, Report, under_way
-from lacre.jobs.protect import protect as protect_job
-from lacre.jobs.residue import REMAINS
-from lacre.jobs.switch import table_sql
-from lacre.jobs.unprotect import to_undo
-from lacre.jobs.unprotect import unprotect as unprotect_job
+from lacre.jobs.authority import Authority
+from lacre.jobs.columns import ColumnRequest, PlannedColumn
+from lacre.jobs.ledger import Job, Report
+from lacre.jobs.pace import Pace
+from lacre.jobs.pace import Progress as Position
+from lacre.jobs.sqlite.plan import Plan, plan
+from lacre.jobs.sqlite.protect import protect as protect_job
+from lacre.jobs.sqlite.protect import under_way
+from lacre.jobs.sqlite.residue import REMAINS
+from lacre.jobs.sqlite.switch import table_sql
+from lacre.jobs.sqlite.unprotect import to_undo
+from lacre.jobs.sqlite.unprotect import unprotect as unprotect_job
 
 __all__ = ["authority_of", "fields_of", "model_of", "progress_bar", "protect", "unprotect"]
 

@@ -2,13 +2,14 @@
 """
 What a row's columns become: ciphertext and tokens on the way in, the stored values on the way back.
 
-Implements ``spec/protect-sqlite.md``, section "Values". Does no SQL. Whoever runs a job supplies
+Implements the sections "Values" of ``spec/protect-sqlite.md`` and ``spec/protect-postgresql.md``. Does no SQL. Whoever runs a job supplies
 the field that encrypts, as a `ProtectedField`, and is acting while it runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from lacre.audit.events import Event
 from lacre.errors import (
     AccessDenied,
     InvalidValue,
@@ -17,8 +18,8 @@ from lacre.errors import (
     PlaintextFound,
     Tampered,
 )
-from lacre.jobs.plan import PlannedColumn
-from lacre.jobs.sqlite_values import Form, Stored
+from lacre.jobs.columns import PlannedColumn, targets_of
+from lacre.jobs.forms import Form, Stored
 from lacre.sensitive import Mask
 
 __all__ = ["Conversion", "Decrypting", "Encrypting", "Made", "ProtectedField"]
@@ -40,7 +41,11 @@ class ProtectedField(Protocol):
     def prepare_many(
         self, items: Sequence[tuple[str, Any]], /, *, recorded: bool = True
     ) -> Sequence[Made]:
-        """Encrypt. Not *recorded*: what is made is compared and thrown away."""
+        """Encrypt. Not *recorded*: the caller does it, or what is made is compared and thrown away."""
+        ...
+
+    def written(self, rows: Sequence[str], /) -> Event:
+        """Return the event of having encrypted in *rows*."""
         ...
 
     def decrypt_many(self, items: Sequence[tuple[str, bytes]], /) -> Sequence[object]: ...
@@ -70,26 +75,34 @@ class Conversion(Protocol):
 
 
 class Encrypting:
-    """Plaintext to ciphertext and token."""
+    """
+    Plaintext to ciphertext and token.
+
+    Args:
+        record: takes one event for each column and page; None: the fields record each value.
+    """
 
     def __init__(
-        self, columns: Sequence[PlannedColumn], fields: Mapping[str, ProtectedField]
+        self,
+        columns: Sequence[PlannedColumn],
+        fields: Mapping[str, ProtectedField],
+        form_of: Callable[[PlannedColumn], Form],
+        *,
+        record: Callable[[Sequence[Event]], None] | None = None,
     ) -> None:
-        self._columns = [(column, fields[column.name], column.written()) for column in columns]
+        self._columns = [(column, fields[column.name], form_of(column)) for column in columns]
+        self._record = record
         self.sources = tuple(column.name for column in columns)
-        self.targets = tuple(
-            name
-            for column in columns
-            for name in (
-                [column.companion, column.bidx] if column.normaliser else [column.companion]
-            )
-        )
+        self.targets = tuple(targets_of(columns))
 
     def convert(self, rows: Rows) -> list[list[Stored]]:
         made: list[list[Stored]] = [[] for _ in rows]
         for at, (column, field, _) in enumerate(self._columns):
             filled = [row for row, (_, values) in enumerate(rows) if values[at] is not None]
-            prepared = field.prepare_many(self._loaded(rows, at, filled))
+            items = self._loaded(rows, at, filled)
+            prepared = field.prepare_many(items, recorded=self._record is None)
+            if self._record is not None and items:
+                self._record([field.written([row for row, _ in items])])
             by_row = dict(zip(filled, prepared, strict=True))
             for row, targets in enumerate(made):
                 stored = by_row.get(row)
@@ -106,7 +119,7 @@ class Encrypting:
             filled = [row for row, (_, values) in enumerate(rows) if values[at] is not None]
             opened = _opened(column, field, [(rows[row][0], ciphertexts[row]) for row in filled])
             for row, value in zip(filled, opened, strict=True):
-                if not _identical(_written(column, form, value), rows[row][1][at]):
+                if not form.same(_written(column, form, value), rows[row][1][at]):
                     raise _differs(column, rows[row][0])
             place += 1
             if column.normaliser:
@@ -138,9 +151,12 @@ class Decrypting:
     """Ciphertext to the value as it is to be stored."""
 
     def __init__(
-        self, columns: Sequence[PlannedColumn], fields: Mapping[str, ProtectedField]
+        self,
+        columns: Sequence[PlannedColumn],
+        fields: Mapping[str, ProtectedField],
+        form_of: Callable[[PlannedColumn], Form],
     ) -> None:
-        self._columns = [(column, fields[column.name], column.written()) for column in columns]
+        self._columns = [(column, fields[column.name], form_of(column)) for column in columns]
         self.sources = tuple(column.name for column in columns)
         self.targets = tuple(column.companion for column in columns)
 
@@ -160,8 +176,8 @@ class Decrypting:
     def check(self, rows: Rows, made: Sequence[Sequence[Stored]]) -> None:
         again = self.convert(rows)
         for (name, _), expected, found in zip(rows, again, made, strict=True):
-            for (column, _, _), one, other in zip(self._columns, expected, found, strict=True):
-                if not _identical(one, other):
+            for (column, _, form), one, other in zip(self._columns, expected, found, strict=True):
+                if (one is None) != (other is None) or not (one is None or form.same(one, other)):
                     raise _differs(column, name)
 
 
@@ -174,10 +190,6 @@ def _written(column: PlannedColumn, form: Form, value: object) -> Stored:
             hint="give the operator's role the right to decrypt this class, for the job's time",
         )
     return form.write(value)
-
-
-def _identical(one: Stored, other: Stored) -> bool:
-    return type(one) is type(other) and one == other
 
 
 def _opened(

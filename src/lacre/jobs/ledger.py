@@ -1,33 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: S608 - SQL is built of quoted names; every value is a parameter
 """
-The jobs' memory, inside the database they work on: one row for each job.
+The jobs' memory: what a job's row says, and whose word it is. Knows no database.
 
-Implements ``spec/protect-sqlite.md``, section "The job's row". It is written in the same
-transactions as the data, so the two never disagree, whenever the process is killed. Holds names,
-definitions and counts, never a value.
+Implements ``spec/protect-sqlite.md``, section "The job's row". A row is written in the same
+transactions as the data, so the two never disagree, whenever the process is killed. It holds
+names, definitions and counts, never a value.
 
 Whoever writes the database writes this table too, and a job runs the definitions that its row
 holds. So the operator signs each row, and nothing of one is used before its signature is verified.
 """
 
 import datetime as dt
+import enum
 import json
-import sqlite3
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any, Literal, Protocol
+from uuid import UUID
 
 from lacre._core.canonical import canonical
-from lacre.errors import ConfigurationError, MisuseError, Tampered
+from lacre.errors import MisuseError, Tampered
 from lacre.fields.column_state import Signer, Verifier
-from lacre.jobs.plan import ColumnRequest, PlannedColumn
-from lacre.jobs.sqlite_database import JOB, RowKey
-from lacre.jobs.sqlite_schema import folded, same_name
+from lacre.jobs.columns import JOB, ColumnRequest, PlannedColumn, RowKey
 
-__all__ = ["Job", "Trust", "jobs_of", "open_ledger", "remove", "write"]
+__all__ = [
+    "Direction",
+    "Job",
+    "Objects",
+    "Phase",
+    "Report",
+    "Trust",
+    "overtaken",
+    "read_row",
+    "signed_row",
+    "to_go_on_with",
+    "to_undo_of",
+    "unchanged",
+]
 
 Direction = Literal["protect", "unprotect"]
 # fill: both forms are there, and the marker says which counts. clean: the switch-over is done,
@@ -35,23 +46,13 @@ Direction = Literal["protect", "unprotect"]
 Phase = Literal["fill", "clean", "done"]
 
 _TYPES: dict[str, type] = {
-    kind.__name__: kind for kind in (str, int, bool, bytes, dict, Decimal, dt.date, dt.datetime)
+    kind.__name__: kind
+    for kind in (str, int, bool, bytes, dict, Decimal, dt.date, dt.datetime, UUID, enum.Enum)
 }
 Objects = tuple[tuple[str, str, str], ...]
 
 # 16 bytes like every label, so that no other signed message of lacre begins with it.
 _LABEL = b"lacre/1/job".ljust(16, b"\0")
-_COLUMNS = (
-    "id",
-    "table",
-    "direction",
-    "phase",
-    "record",
-    "signer",
-    "signature",
-    "position",
-    "done",
-)
 
 
 class Trust(Protocol):
@@ -73,7 +74,8 @@ class Job:
     One job on one table.
 
     *original*, *prepared* and *final* are the definitions of the table, its indexes and its
-    triggers before the job, while it runs, and after its switch-over.
+    triggers before the job, while it runs, and after its switch-over. *details* is what else
+    its database's package needs, in JSON's types.
     """
 
     job_id: int
@@ -83,20 +85,21 @@ class Job:
     store: str
     columns: tuple[PlannedColumn, ...]
     key: RowKey
-    indexes: tuple[str, ...]
-    new_sql: str
     original: Objects
     prepared: Objects
     final: Objects
+    details: Mapping[str, Any] = field(default_factory=dict)
     done: int = 0
 
     def stepped(self, **changes: Any) -> "Job":
         return replace(self, **changes)
 
-    def asked(self, store: str, columns: Sequence[ColumnRequest]) -> bool:
-        """Whether the job was started with these arguments."""
-        mine = {(folded(column.name), column.class_, column.normaliser) for column in self.columns}
-        theirs = {(folded(column.name), column.class_, column.normaliser) for column in columns}
+    def asked(
+        self, store: str, columns: Sequence[ColumnRequest], *, fold: Callable[[str], str]
+    ) -> bool:
+        """Whether the job was started with these arguments; *fold* is what names are compared by."""
+        mine = {(fold(column.name), column.class_, column.normaliser) for column in self.columns}
+        theirs = {(fold(column.name), column.class_, column.normaliser) for column in columns}
         return store == self.store and mine == theirs and len(columns) == len(theirs)
 
     def __str__(self) -> str:
@@ -106,48 +109,6 @@ class Job:
             for column in self.columns
         )
         return f"lacre {self.direction} --table {self.table} {arguments} --store {self.store}"
-
-
-def open_ledger(connection: sqlite3.Connection) -> None:
-    """Make the table if there is none. Not AUTOINCREMENT: that would leave a table behind."""
-    if not _is_there(connection):
-        connection.execute(
-            f'CREATE TABLE {JOB} (id INTEGER PRIMARY KEY, "table" TEXT NOT NULL, direction TEXT NOT NULL, phase TEXT NOT NULL, '
-            "record TEXT NOT NULL, signer TEXT NOT NULL, signature BLOB NOT NULL, position TEXT, done INTEGER NOT NULL)"
-        )
-
-
-def jobs_of(connection: sqlite3.Connection, table: str, trust: Trust) -> list[Job]:
-    """
-    Return the jobs on *table*, oldest first.
-
-    Raises:
-        Tampered: a row that no trusted operator signed as it is; its note says where.
-        ConfigurationError: the table of that name is not lacre's.
-    """
-    if not _is_there(connection):
-        return []
-    rows = connection.execute(
-        f'SELECT id, "table", direction, phase, record, signer, signature, done FROM {JOB} ORDER BY id'
-    ).fetchall()
-    return [
-        _read(row, trust) for row in rows if isinstance(row[1], str) and same_name(row[1], table)
-    ]
-
-
-def _is_there(connection: sqlite3.Connection) -> bool:
-    found = connection.execute(
-        "SELECT type FROM sqlite_master WHERE lower(name) = ? AND type IN ('table', 'view')", (JOB,)
-    ).fetchone()
-    if found is None:
-        return False
-    columns = tuple(row[1] for row in connection.execute(f"PRAGMA table_info({JOB})"))
-    if found[0] != "table" or columns != _COLUMNS:
-        raise ConfigurationError(
-            f"this database has a {found[0]} {JOB} that lacre did not make",
-            hint="rename it: lacre keeps its jobs in a table of that name",
-        )
-    return True
 
 
 def _signed_bytes(
@@ -167,35 +128,119 @@ def _signed_bytes(
     )
 
 
-def write(
-    connection: sqlite3.Connection,
-    job: Job,
-    trust: Trust,
-    *,
-    was: tuple[Direction, Phase] | None = None,
-) -> None:
-    """
-    Sign and write *job*, inside the caller's transaction.
+def overtaken() -> MisuseError:
+    return MisuseError(
+        "another process works on this table and moved the job on",
+        hint="wait for it, then run the same command again",
+    )
 
-    Args:
-        was: direction and phase it must still have; None for a new one.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """
+    What a finished job did. *resumed*: a job that was under way was brought to its end.
+    *advice* is for the operator, in sentences.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    rows: int
+    lost_races: int
+    resumed: bool
+    advice: tuple[str, ...] = ()
+
+
+def to_go_on_with(
+    jobs: Sequence[Job],
+    table: str,
+    columns: Sequence[ColumnRequest],
+    store: str,
+    *,
+    fold: Callable[[str], str],
+) -> Job | None:
+    """
+    Return which of *jobs* `protect` with these arguments goes on with, or finds done; else None.
 
     Raises:
-        MisuseError: another process moved it on.
+        MisuseError: another job is under way, or protected some of these columns.
     """
+    for job in jobs:
+        asked = job.asked(store, columns, fold=fold)
+        if job.phase != "done" or job.direction != "protect":
+            if job.direction != "protect" or not asked:
+                raise _another(job)
+            return job
+        if asked:
+            return job
+        wanted = {fold(column.name) for column in columns}
+        done = [column.name for column in job.columns if fold(column.name) in wanted]
+        if done:
+            raise MisuseError(
+                f"already protected: {', '.join(done)} of {job.table}",
+                hint=f"the command that did it: {job}",
+            )
+    return None
+
+
+def to_undo_of(
+    jobs: Sequence[Job],
+    table: str,
+    columns: Sequence[ColumnRequest],
+    store: str,
+    *,
+    fold: Callable[[str], str],
+) -> Job:
+    """
+    Return which of *jobs* `unprotect` with these arguments undoes, or goes on undoing.
+
+    Raises:
+        MisuseError: there is none, or another has to be undone or finished first.
+    """
+    for job in jobs:
+        if job.direction == "unprotect" and job.asked(store, columns, fold=fold):
+            return job
+        if job.direction == "unprotect" or job.phase != "done":
+            raise _another(job)
+    if not jobs:
+        raise MisuseError(f"no column of {table} is protected", hint="there is nothing to undo")
+    last = jobs[-1]
+    if not last.asked(store, columns, fold=fold):
+        raise MisuseError(
+            f"the last job on {table} was: {last}",
+            hint="give unprotect the same arguments; later jobs are undone before earlier ones",
+        )
+    return last
+
+
+def unchanged(present: Sequence[tuple[str, str, str]], left: Objects, by: str) -> None:
+    """
+    Make sure that the table, its indexes and its triggers are defined as the job left them.
+
+    Raises:
+        MisuseError: they are not; what differs is named.
+    """
+    if tuple(present) != left:
+        changed = sorted({f"{kind} {name}" for kind, name, _ in set(present) ^ set(left)})
+        raise MisuseError(
+            f"the definitions are no longer what {by} made: {', '.join(changed)}",
+            hint="undo these changes; they can be made again when the job is over",
+        )
+
+
+def signed_row(job: Job, trust: Trust) -> tuple[str, str, str, str, str, bytes]:
+    """Return table, direction, phase, record, signer and signature of *job*'s row."""
     record = json.dumps(
         {
             "store": job.store,
             "columns": [
-                asdict(column) | {"python_type": column.python_type.__name__}
+                asdict(column) | {"python_type": _type_name(column.python_type)}
                 for column in job.columns
             ],
             "key": asdict(job.key),
-            "indexes": job.indexes,
-            "new_sql": job.new_sql,
             "original": job.original,
             "prepared": job.prepared,
             "final": job.final,
+            "details": job.details,
         }
     )
     signer = trust.signer.fingerprint
@@ -210,68 +255,17 @@ def write(
             keystore=trust.keystore,
         )
     )
-    if was is None:
-        connection.execute(
-            f'INSERT INTO {JOB} (id, "table", direction, phase, record, signer, signature, done) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
-            (job.job_id, job.table, job.direction, job.phase, record, signer, signature, job.done),
-        )
-        return
-    moved = connection.execute(
-        f"UPDATE {JOB} SET direction = ?, phase = ?, record = ?, signer = ?, signature = ?, position = NULL, done = ? "
-        "WHERE id = ? AND direction = ? AND phase = ?",
-        (job.direction, job.phase, record, signer, signature, job.done, job.job_id, *was),
-    )
-    if moved.rowcount != 1:
-        raise overtaken()
+    return job.table, job.direction, job.phase, record, signer, signature
 
 
-def still_under_way(connection: sqlite3.Connection, job: Job) -> None:
-    """
-    Make sure, inside a transaction, that the table still has the columns this job fills.
-
-    Raises:
-        MisuseError: another process moved the job on.
-    """
-    found = None
-    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (JOB,)).fetchone():
-        found = connection.execute(
-            f"SELECT 1 FROM {JOB} WHERE id = ? AND direction = ? AND phase = 'fill'",
-            (job.job_id, job.direction),
-        ).fetchone()
-    if found is None:
-        raise overtaken()
+def _type_name(python_type: type) -> str:
+    return "Enum" if issubclass(python_type, enum.Enum) else python_type.__name__
 
 
-def checkpoint(
-    connection: sqlite3.Connection, job: Job, position: Sequence[Any], count: int
-) -> None:
-    """Note how far the fill came, in the transaction of the rows it counts."""
-    connection.execute(
-        f"UPDATE {JOB} SET position = ?, done = done + ? WHERE id = ?",
-        (
-            json.dumps([part if isinstance(part, int | str) else None for part in position]),
-            count,
-            job.job_id,
-        ),
-    )
-
-
-def remove(connection: sqlite3.Connection, job: Job) -> None:
-    """Forget *job*, and the table with the last one."""
-    connection.execute(f"DELETE FROM {JOB} WHERE id = ?", (job.job_id,))
-    if connection.execute(f"SELECT 1 FROM {JOB} LIMIT 1").fetchone() is None:
-        connection.execute(f"DROP TABLE {JOB}")
-
-
-def next_id(connection: sqlite3.Connection) -> int:
-    found = connection.execute(f"SELECT coalesce(max(id), 0) + 1 FROM {JOB}").fetchone()
-    return int(found[0])
-
-
-def overtaken() -> MisuseError:
+def _another(job: Job) -> MisuseError:
     return MisuseError(
-        "another process works on this table and moved the job on",
-        hint="wait for it, then run the same command again",
+        f"another job is under way on {job.table}: {job}",
+        hint="finish that one first, by running it again",
     )
 
 
@@ -308,7 +302,13 @@ def _verified(row: Sequence[Any], trust: Trust) -> None:
         raise error from None
 
 
-def _read(row: Sequence[Any], trust: Trust) -> Job:
+def read_row(row: Sequence[Any], trust: Trust) -> Job:
+    """
+    Return the job of *row*: id, table, direction, phase, record, signer, signature and count.
+
+    Raises:
+        Tampered: no trusted operator signed it as it is; a note says where.
+    """
     _verified(row, trust)
     job_id, table, direction, phase, text, _, _, done = row
     record = json.loads(text)
@@ -325,11 +325,10 @@ def _read(row: Sequence[Any], trust: Trust) -> Job:
         store=record["store"],
         columns=tuple(columns),
         key=RowKey(columns=tuple(key["columns"]), added=key["added"], why=key["why"]),
-        indexes=tuple(record["indexes"]),
-        new_sql=record["new_sql"],
         original=_objects(record["original"]),
         prepared=_objects(record["prepared"]),
         final=_objects(record["final"]),
+        details=record["details"],
         # Not signed, because every batch changes it; shown, and acted on nowhere.
         done=done if isinstance(done, int) else 0,
     )

@@ -8,33 +8,14 @@ Implements ``spec/protect-sqlite.md``, sections "Names" and "Row ids". Changes n
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lacre.errors import ConfigurationError
-from lacre.fields.rows import row_text
-from lacre.jobs.sqlite_schema import TableText, parse_table, quoted, same_name
+from lacre.jobs.columns import RID, RowKey
+from lacre.jobs.sqlite.schema import TableText, parse_table, quoted, same_name
 
-__all__ = [
-    "BIDX",
-    "COMPANION",
-    "FORM",
-    "JOB",
-    "RID",
-    "Catalogue",
-    "RowKey",
-    "is_unicode",
-    "opened",
-    "row_key",
-    "same_stored",
-]
-
-COMPANION = "_lacre"  # the column beside a protected one that holds the other form
-BIDX = "_bidx"  # the column of its blind index
-FORM = "lacre_form"  # the row marker: NULL, the column itself counts; 1, the companions count
-RID = "lacre_rid"  # the row id of tables whose primary key can be reused
-JOB = "lacre_job"  # the table that remembers jobs under way
+__all__ = ["Catalogue", "opened", "row_key", "same_stored"]
 
 _BUSY_SECONDS = 60.0
 
@@ -193,31 +174,6 @@ class Catalogue:
         return [row for row in rows if not same_name(row[2], self.table)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowKey:
-    """The columns that name a row for good. *added*: the job adds `lacre_rid`, and *why*."""
-
-    columns: tuple[str, ...]
-    added: bool
-    why: str = ""
-
-    def text(self, values: Sequence[Any]) -> str:
-        """
-        Return the row id's text.
-
-        Raises:
-            ConfigurationError: a value that is no row id, such as NULL or a blob.
-        """
-        if not all(
-            type(value) in (int, str) and value != "" and is_unicode(value) for value in values
-        ):
-            raise ConfigurationError(
-                f"a row's primary key ({', '.join(self.columns)}) is neither text nor a whole number",
-                hint="correct that row, then run the same command again",
-            )
-        return row_text(values[0] if len(values) == 1 else list(values))
-
-
 def row_key(catalogue: Catalogue, protected: Sequence[str]) -> RowKey:
     """Choose what names the rows of a table: its primary key, where that is known early and never reused."""
     if catalogue.spelt(RID) is not None:
@@ -263,8 +219,3 @@ def _unusable(catalogue: Catalogue, protected: Sequence[str]) -> str:
 def _is_text_or_integer(declared: str) -> bool:
     upper = declared.upper()
     return "INT" in upper or any(part in upper for part in ("CHAR", "CLOB", "TEXT"))
-
-
-def is_unicode(value: object) -> bool:
-    """Whether *value* is no text, or text that was valid UTF-8 in the file."""
-    return not isinstance(value, str) or not any("\ud800" <= char <= "\udfff" for char in value)

@@ -7,102 +7,35 @@ Implements ``spec/protect-sqlite.md``, section "Plan". Reads the whole table onc
 nothing. A `Plan` holds names, counts and row ids, never a value.
 """
 
-import hashlib
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
 
-from lacre.errors import ConfigurationError, InvalidValue
+from lacre.errors import ConfigurationError
 from lacre.fields.codecs import codec_for
 from lacre.fields.index import BlindIndex
-from lacre.jobs.sqlite_database import (
+from lacre.jobs.columns import (
     BIDX,
     COMPANION,
     FORM,
     JOB,
     RID,
-    Catalogue,
+    ColumnRequest,
+    PlannedColumn,
+    Refusal,
     RowKey,
     is_unicode,
-    opened,
-    row_key,
+    targets_of,
 )
-from lacre.jobs.sqlite_schema import quoted, same_name
-from lacre.jobs.sqlite_structure import Structure, structure_of
-from lacre.jobs.sqlite_values import Form, encrypted_size, forms_for, type_for
+from lacre.jobs.sqlite.database import Catalogue, opened, row_key
+from lacre.jobs.sqlite.schema import quoted, same_name
+from lacre.jobs.sqlite.structure import Structure, structure_of
+from lacre.jobs.sqlite.values import forms_for, type_for
+from lacre.jobs.survey import Survey
 
-__all__ = ["ColumnRequest", "Plan", "PlannedColumn", "Refusal", "plan"]
-
-_SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ColumnRequest:
-    """A column to protect, as asked for."""
-
-    name: str
-    class_: str
-    normaliser: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """
-        Read ``NAME:CLASS[:NORMALISER]``.
-
-        Raises:
-            ConfigurationError: it is not of that form.
-        """
-        name, _, rest = text.partition(":")
-        class_, _, rule = rest.partition(":")
-        if not name or not class_:
-            raise ConfigurationError(
-                "a column is given as NAME:CLASS or NAME:CLASS:NORMALISER",
-                hint="for example email:pii:email",
-            )
-        return cls(name=name, class_=class_, normaliser=rule or None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """One reason why the job will not start, and what to do about it."""
-
-    reason: str
-    hint: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedColumn:
-    """
-    One column, as found: *table* and *name* as the database spells them, which is what values are
-    bound to, however they were typed. *unique* asks for a unique blind index; *form* is how its
-    values are written, so that `unprotect` writes them the same way.
-    """
-
-    table: str
-    name: str
-    class_: str
-    normaliser: str | None
-    declared: str
-    python_type: type
-    form: str
-    not_null: bool
-    unique: bool
-    values: int
-    nulls: int
-
-    @property
-    def companion(self) -> str:
-        return self.name + COMPANION
-
-    @property
-    def bidx(self) -> str:
-        return self.name + BIDX
-
-    def written(self) -> Form:
-        return next(form for form in forms_for(self.python_type) if form.name == self.form)
+__all__ = ["Plan", "plan", "planned"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,11 +155,6 @@ def planned(
     notices.append(
         "statements that insert into this table without naming columns must name them: columns are added"
     )
-    adds = [
-        name
-        for column in found
-        for name in ([column.companion, column.bidx] if column.normaliser else [column.companion])
-    ]
     return Plan(
         store=store,
         table=catalogue.table,
@@ -234,7 +162,7 @@ def planned(
         rows=rows,
         row_id=key.columns,
         adds_row_id=key.added,
-        adds=(*adds, FORM, *([RID] if key.added else [])),
+        adds=(*targets_of(found), FORM, *([RID] if key.added else [])),
         indexes=tuple(change.sentence for change in structure.indexes),
         notices=tuple(notices),
         refusals=tuple(refusals),
@@ -306,100 +234,6 @@ def _names_free(
         )
 
 
-class _Survey:
-    """What reading every value of one column showed."""
-
-    def __init__(self, name: str, python_type: type, rule: str | None, unique: bool) -> None:
-        self.name = name
-        self.values = self.nulls = self.size = 0
-        self._codec = codec_for(python_type)
-        self._index = BlindIndex(rule) if rule is not None else None
-        self._forms = {form: _Rows() for form in forms_for(python_type)}
-        self._unencodable = _Rows()
-        self._abnormal = _Rows()
-        self._seen: set[bytes] | None = set() if unique else None
-        self._twice = _Rows()
-
-    @property
-    def form(self) -> Form:
-        return min(self._forms, key=lambda form: self._forms[form].count)
-
-    def add(self, stored: Any, row: str) -> None:
-        if stored is None:
-            self.nulls += 1
-            return
-        self.values += 1
-        value = None
-        for form, misfits in self._forms.items():
-            try:
-                value = form.load(stored)
-            except InvalidValue:
-                misfits.add(row)
-        if value is None:
-            return
-        try:
-            self.size += encrypted_size(self._codec, value)
-        except InvalidValue:
-            self._unencodable.add(row)
-            return
-        if self._index is None:
-            return
-        self.size += 16
-        normalised = None
-        try:
-            normalised = self._index.normalised(value, self._codec)
-        except InvalidValue:
-            self._abnormal.add(row)
-        if normalised is not None and self._seen is not None:
-            digest = hashlib.blake2b(normalised, digest_size=16).digest()
-            if digest in self._seen:
-                self._twice.add(row)
-            self._seen.add(digest)
-
-    def refusals(self) -> Iterator[Refusal]:
-        form = self.form
-        misfits = self._forms[form]
-        if misfits.count:
-            kind = form.python_type.__name__ if form.python_type is not dict else "JSON text"
-            spelling = " in one and the same spelling" if len(self._forms) > 1 else ""
-            yield Refusal(
-                reason=f"{self.name}: {misfits} would not come back exactly as a {kind}{spelling}",
-                hint="correct these rows first, or declare the column with the type its values have",
-            )
-        if self._unencodable.count:
-            yield Refusal(
-                reason=f"{self.name}: {self._unencodable} cannot be encoded",
-                hint="see the limits in spec/field-format.md",
-            )
-        if self._abnormal.count:
-            yield Refusal(
-                reason=f"{self.name}: the normaliser does not take {self._abnormal}",
-                hint="correct these rows, or use another normaliser",
-            )
-        if self._twice.count:
-            yield Refusal(
-                reason=f"{self.name} is unique, but once normalised {self._twice} would equal another",
-                hint="merge these rows, or use the normaliser `exact`",
-            )
-
-
-class _Rows:
-    """A count of values, and the first few rows they are in."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._first: list[str] = []
-
-    def add(self, row: str) -> None:
-        self.count += 1
-        if len(self._first) < _SHOWN:
-            self._first.append(row)
-
-    def __str__(self) -> str:
-        more = ", ..." if self.count > len(self._first) else ""
-        return f"{self.count} value{'s' if self.count != 1 else ''} (row{'s' if self.count != 1 else ''} {', '.join(self._first)}{more})"
-
-
 def _survey(
     catalogue: Catalogue,
     key: RowKey,
@@ -407,10 +241,13 @@ def _survey(
     types: dict[str, type],
     structure: Structure,
     refusals: list[Refusal],
-) -> tuple[int, dict[str, _Survey]]:
+) -> tuple[int, dict[str, Survey]]:
     surveys = {
-        request.name: _Survey(
-            request.name, types[request.name], request.normaliser, request.name in structure.unique
+        request.name: Survey(
+            request.name,
+            forms_for(types[request.name]),
+            request.normaliser,
+            unique=request.name in structure.unique,
         )
         for request in requests
         if request.name in types

@@ -9,47 +9,19 @@ with what was read. A row that changed in between is left for the next pass.
 """
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from lacre.jobs.columns import FORM
 from lacre.jobs.conversion import Conversion
-from lacre.jobs.ledger import Job, checkpoint, still_under_way
-from lacre.jobs.sqlite_database import FORM, Catalogue, same_stored
-from lacre.jobs.sqlite_schema import quoted
+from lacre.jobs.ledger import Job
+from lacre.jobs.pace import Pace, Reporter
+from lacre.jobs.sqlite.database import Catalogue, same_stored
+from lacre.jobs.sqlite.ledger import checkpoint, still_under_way
+from lacre.jobs.sqlite.schema import quoted
 
-__all__ = ["Pace", "Progress", "Worker"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a phase is. *rate* is rows per second, *remaining* seconds; None while unknown."""
-
-    phase: str
-    done: int
-    total: int
-    rate: float | None
-    remaining: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """
-    How fast to work.
-
-    Args:
-        batch: rows a transaction. Small batches keep other writers' waits short.
-        throttle: rows a second at most.
-        progress: called after every batch.
-    """
-
-    batch: int = 500
-    throttle: float | None = None
-    progress: Callable[[Progress], None] | None = None
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+__all__ = ["Worker"]
 
 
 class Worker:
@@ -178,28 +150,4 @@ class Worker:
         total, done = self._connection.execute(
             f"SELECT count(*), coalesce(sum({already}), 0) FROM {self._table}"
         ).fetchone()
-        began = self._pace.clock()
-        worked = 0
-
-        def report(count: int) -> None:
-            nonlocal worked
-            worked += count
-            elapsed = self._pace.clock() - began
-            rate = worked / elapsed if elapsed > 0 and worked else None
-            if self._pace.progress is not None:
-                left = max(0, total - done - worked)
-                self._pace.progress(
-                    Progress(
-                        phase=phase,
-                        done=min(done + worked, total),
-                        total=total,
-                        rate=rate,
-                        remaining=left / rate if rate else None,
-                    )
-                )
-            if self._pace.throttle and phase == "fill":
-                ahead = worked / self._pace.throttle - elapsed
-                if ahead > 0:
-                    self._pace.sleep(ahead)
-
-        return report
+        return Reporter(self._pace, phase, total=total, done=done)

@@ -13,17 +13,19 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lacre.errors import MisuseError
 from lacre.fields.column_state import ColumnState
+from lacre.jobs.authority import Authority
+from lacre.jobs.columns import ColumnRequest, PlannedColumn, RowKey
 from lacre.jobs.conversion import Decrypting, ProtectedField
-from lacre.jobs.ledger import Job, jobs_of, remove, write
-from lacre.jobs.outcome import require_plaintext
-from lacre.jobs.passes import Pace, Worker
-from lacre.jobs.plan import ColumnRequest, PlannedColumn
-from lacre.jobs.protect import Authority, Report, reported, row_count
-from lacre.jobs.sqlite_database import Catalogue, RowKey, opened
-from lacre.jobs.sqlite_schema import narrowed_trigger
-from lacre.jobs.switch import (
+from lacre.jobs.ledger import Job, Report, to_undo_of, unchanged
+from lacre.jobs.pace import Pace
+from lacre.jobs.sqlite.database import Catalogue, opened
+from lacre.jobs.sqlite.ledger import jobs_of, remove, write
+from lacre.jobs.sqlite.outcome import require_plaintext
+from lacre.jobs.sqlite.passes import Worker
+from lacre.jobs.sqlite.protect import reported, row_count
+from lacre.jobs.sqlite.schema import folded, narrowed_trigger
+from lacre.jobs.sqlite.switch import (
     add_companions,
     clean,
     own_programs,
@@ -31,8 +33,8 @@ from lacre.jobs.switch import (
     refusing,
     table_sql,
     transaction,
-    unchanged,
 )
+from lacre.jobs.sqlite.values import form_of
 
 __all__ = ["to_undo", "unprotect"]
 
@@ -91,7 +93,7 @@ def to_undo(
         with refusing(table):
             job = _found(connection, table, columns, store, authority)
             if job.direction == "protect":
-                unchanged(Catalogue(connection, job.table), job.final, "protect")
+                unchanged(Catalogue(connection, job.table).objects(), job.final, "protect")
             return job, row_count(connection, job)
     finally:
         connection.close()
@@ -105,28 +107,12 @@ def _found(
     authority: Authority,
 ) -> Job:
     jobs = jobs_of(connection, table, authority)
-    for job in jobs:
-        if job.direction == "unprotect" and job.asked(store, columns):
-            return job
-        if job.direction == "unprotect" or job.phase != "done":
-            raise MisuseError(
-                f"another job is under way on {table}: {job}",
-                hint="finish that one first, by running it again",
-            )
-    if not jobs:
-        raise MisuseError(f"no column of {table} is protected", hint="there is nothing to undo")
-    last = jobs[-1]
-    if not last.asked(store, columns):
-        raise MisuseError(
-            f"the last job on {table} was: {last}",
-            hint="give unprotect the same arguments; later jobs are undone before earlier ones",
-        )
-    return last
+    return to_undo_of(jobs, table, columns, store, fold=folded)
 
 
 def _prepared(connection: sqlite3.Connection, job: Job, authority: Authority) -> Job:
     catalogue = Catalogue(connection, job.table)
-    unchanged(catalogue, job.final, "protect")
+    unchanged(catalogue.objects(), job.final, "protect")
     triggers = [
         (name, sql, narrowed_trigger(sql, catalogue.names))
         for kind, name, sql in job.final
@@ -167,7 +153,9 @@ def _finished(
         worker = Worker(
             connection,
             named,
-            Decrypting(job.columns, {column.name: fields(column) for column in job.columns}),
+            Decrypting(
+                job.columns, {column.name: fields(column) for column in job.columns}, form_of
+            ),
             pace,
         )
         worker.fill()

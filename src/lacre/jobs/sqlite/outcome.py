@@ -11,11 +11,11 @@ any value: what begins like one counts as one.
 import sqlite3
 
 from lacre.errors import MisuseError, PlaintextFound, Tampered
-from lacre.jobs.ledger import Job
-from lacre.jobs.sqlite_database import Catalogue
-from lacre.jobs.sqlite_schema import TableText, parse_table, quoted
-from lacre.jobs.sqlite_structure import holds_values
-from lacre.jobs.switch import table_sql, unchanged
+from lacre.jobs.ledger import Job, unchanged
+from lacre.jobs.sqlite.database import Catalogue
+from lacre.jobs.sqlite.schema import TableText, parse_table, quoted
+from lacre.jobs.sqlite.structure import holds_values
+from lacre.jobs.sqlite.switch import table_sql
 
 __all__ = ["require_plaintext", "require_protected"]
 
@@ -31,7 +31,7 @@ def require_protected(connection: sqlite3.Connection, job: Job) -> None:
     """
     catalogue = Catalogue(connection, job.table)
     if job.phase != "done":
-        unchanged(catalogue, job.final, "protect")
+        unchanged(catalogue.objects(), job.final, "protect")
     made = parse_table(table_sql(job.final, job.table))
     for column in job.columns:
         names = [column.name, column.bidx] if column.normaliser else [column.name]
@@ -58,7 +58,7 @@ def require_plaintext(connection: sqlite3.Connection, job: Job) -> None:
         MisuseError: the table is not defined as it was.
         Tampered: a column still holds ciphertext, and one of its type could not.
     """
-    unchanged(Catalogue(connection, job.table), job.final, "unprotect")
+    unchanged(Catalogue(connection, job.table).objects(), job.final, "unprotect")
     for column in job.columns:
         # A column of bytes may hold anything, also what begins like a value.
         if column.python_type is not bytes:

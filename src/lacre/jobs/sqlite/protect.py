@@ -5,31 +5,31 @@
 
 Implements ``spec/protect-sqlite.md``. The same call goes on where a killed one stopped. Does not
 make fields, keys or identities, does not print, and does not reach copies of the file: `REMAINS`
-in `lacre.jobs.residue` says where plaintext may be left.
+in `lacre.jobs.sqlite.residue` says where plaintext may be left.
 
 Whoever calls is acting (`acting_as`) as the operator: this job holds the keys of every class it
 encrypts for, so it runs under a principal of its own, whose looks and writes the fields record.
 """
 
-import datetime as dt
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from lacre.audit.events import Event, Place, Protection, who
-from lacre.context import Acting, current
 from lacre.errors import ConfigurationError, MisuseError
-from lacre.fields.column_state import ColumnState, ColumnStates, Signer, Verifier, move
+from lacre.fields.column_state import ColumnState
+from lacre.jobs.authority import Authority
+from lacre.jobs.columns import RID, ColumnRequest, PlannedColumn, RowKey, targets_of
 from lacre.jobs.conversion import Encrypting, ProtectedField
-from lacre.jobs.ledger import Job, jobs_of, next_id, open_ledger, write
-from lacre.jobs.outcome import require_protected
-from lacre.jobs.passes import Pace, Worker
-from lacre.jobs.plan import ColumnRequest, Plan, PlannedColumn, plan
-from lacre.jobs.sqlite_database import RID, Catalogue, RowKey, opened, row_key
-from lacre.jobs.sqlite_schema import quoted, same_name
-from lacre.jobs.sqlite_structure import protected_sql
-from lacre.jobs.switch import (
+from lacre.jobs.ledger import Job, Report, to_go_on_with
+from lacre.jobs.pace import Pace
+from lacre.jobs.sqlite.database import Catalogue, opened, row_key
+from lacre.jobs.sqlite.ledger import jobs_of, next_id, open_ledger, write
+from lacre.jobs.sqlite.outcome import require_protected
+from lacre.jobs.sqlite.passes import Worker
+from lacre.jobs.sqlite.plan import Plan, plan
+from lacre.jobs.sqlite.schema import folded, quoted
+from lacre.jobs.sqlite.structure import protected_sql
+from lacre.jobs.sqlite.switch import (
     add_companions,
     changed_meanwhile,
     clean,
@@ -39,76 +39,9 @@ from lacre.jobs.switch import (
     refusing,
     transaction,
 )
+from lacre.jobs.sqlite.values import form_of
 
-__all__ = ["Authority", "Report", "protect", "reported", "row_count", "under_way"]
-
-
-def _named(acting: Acting) -> str:
-    return acting.tenant or ""
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authority:
-    """
-    Where column states are kept, who signs them and the jobs, for which key store, whose
-    signatures are believed (*signers*, the signer's own among them), and where moves are recorded.
-
-    *tenant* tells whose keys the fields take, as they tell it.
-    """
-
-    states: ColumnStates
-    signer: Signer
-    signers: Sequence[Verifier]
-    keystore: str
-    record: Callable[[Sequence[Event]], None] = field(repr=False)
-    tenant: Callable[[Acting], str] = field(default=_named, repr=False)
-    now: Callable[[], dt.datetime] = field(default=_now, repr=False)
-
-    def move(self, job: Job, to: ColumnState) -> None:
-        """
-        Bring every column of *job* to state *to*; those that are there stay as they are.
-
-        Raises:
-            EvidenceUnavailable: the move cannot be recorded, so it is not made.
-        """
-        now, acting = self.now().astimezone(dt.UTC), current()
-        changed = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        for column in job.columns:
-            event = Protection(
-                **who(acting, time=now.timestamp(), tenant=self.tenant(acting)),
-                place=Place(job.store, job.table, column.name, column.class_),
-                step=str(to),
-                count=column.values,
-            )
-            present = self.states.get(job.store, job.table, column.name)
-            if present is None or present.state is not to:
-                self.record([event])
-            move(
-                self.states,
-                self.signer,
-                keystore=self.keystore,
-                store=job.store,
-                table=job.table,
-                column=column.name,
-                class_=column.class_,
-                to=to,
-                changed=changed,
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What a finished job did. *resumed*: a job that was under way was brought to its end."""
-
-    table: str
-    columns: tuple[str, ...]
-    rows: int
-    lost_races: int
-    resumed: bool
+__all__ = ["protect", "reported", "row_count", "under_way"]
 
 
 def protect(
@@ -189,28 +122,16 @@ def _begun(
             + "; ".join(refusal.reason for refusal in decided.refusals),
             hint="; ".join(dict.fromkeys(refusal.hint for refusal in decided.refusals)),
         )
-    _not_encrypted(store, decided.table, decided.columns, authority)
+    authority.require_clear(store, decided.table, decided.columns)
     with transaction(connection):
         return _prepared(connection, decided, authority), False
-
-
-def _not_encrypted(
-    store: str, table: str, columns: Sequence[PlannedColumn], authority: Authority
-) -> None:
-    for column in columns:
-        present = authority.states.get(store, table, column.name)
-        if present is not None and present.state is ColumnState.ENCRYPTED:
-            raise ConfigurationError(
-                f"the key store says that {table}.{column.name} is encrypted, and this database holds it in the clear",
-                hint="this may be an old copy of the database: restore the present one, or use another --store name",
-            )
 
 
 def _still_clear(connection: sqlite3.Connection, job: Job, authority: Authority) -> None:
     """Before the state becomes `dual`: the table is in the middle of this job, and was not protected since."""
     if Catalogue(connection, job.table).objects() != list(job.prepared):
         raise changed_meanwhile(job)
-    _not_encrypted(job.store, job.table, job.columns, authority)
+    authority.require_clear(job.store, job.table, job.columns)
 
 
 def _asked(
@@ -220,31 +141,8 @@ def _asked(
     store: str,
     authority: Authority,
 ) -> Job | None:
-    for job in jobs_of(connection, table, authority):
-        if job.phase != "done" or job.direction != "protect":
-            if job.direction != "protect" or not job.asked(store, columns):
-                raise MisuseError(
-                    f"another job is under way on {table}: {job}",
-                    hint="finish that one first, by running it again",
-                )
-            return job
-        if job.asked(store, columns):
-            return job
-        _not_yet(job, columns)
-    return None
-
-
-def _not_yet(job: Job, columns: Sequence[ColumnRequest]) -> None:
-    done = [
-        column.name
-        for column in job.columns
-        if any(same_name(column.name, asked.name) for asked in columns)
-    ]
-    if done:
-        raise MisuseError(
-            f"already protected: {', '.join(done)} of {job.table}",
-            hint=f"the command that did it: {job}",
-        )
+    jobs = jobs_of(connection, table, authority)
+    return to_go_on_with(jobs, table, columns, store, fold=folded)
 
 
 def _prepared(connection: sqlite3.Connection, decided: Plan, authority: Authority) -> Job:
@@ -259,12 +157,9 @@ def _prepared(connection: sqlite3.Connection, decided: Plan, authority: Authorit
     key = row_key(catalogue, list(names))
     original = tuple(catalogue.objects())
     new_sql = protected_sql(catalogue, names, decided.structure.drop, row_id=key.added)
-    targets = [
-        name
-        for column in decided.columns
-        for name in ([column.companion, column.bidx] if column.normaliser else [column.companion])
-    ]
-    add_companions(catalogue, list(names), targets, key, decided.structure.narrowed)
+    add_companions(
+        catalogue, list(names), targets_of(decided.columns), key, decided.structure.narrowed
+    )
     job = Job(
         job_id=next_id(connection),
         table=decided.table,
@@ -273,11 +168,10 @@ def _prepared(connection: sqlite3.Connection, decided: Plan, authority: Authorit
         store=decided.store,
         columns=decided.columns,
         key=key,
-        indexes=_indexes(decided, key, original),
-        new_sql=new_sql,
         original=original,
         prepared=tuple(Catalogue(connection, decided.table).objects()),
         final=(),
+        details={"indexes": _indexes(decided, key, original), "new_sql": new_sql},
     )
     write(connection, job, authority)
     return job
@@ -312,7 +206,9 @@ def _finished(
         worker = Worker(
             connection,
             job,
-            Encrypting(job.columns, {column.name: fields(column) for column in job.columns}),
+            Encrypting(
+                job.columns, {column.name: fields(column) for column in job.columns}, form_of
+            ),
             pace,
         )
         worker.fill()
@@ -362,10 +258,10 @@ def _switched(
         final = rebuild(
             connection,
             job,
-            new_sql=job.new_sql,
+            new_sql=job.details["new_sql"],
             values=values,
             programs=own_programs(job.original, "trigger"),
-            indexes=job.indexes,
+            indexes=job.details["indexes"],
         )
         switched = job.stepped(phase="clean", final=final)
         write(connection, switched, authority, was=("protect", "fill"))

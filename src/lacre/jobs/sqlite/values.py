@@ -8,57 +8,18 @@ storage class or another text is refused. Does not encode for encryption: the fi
 """
 
 import datetime as dt
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from lacre._core.field import MAX_ENCODED, OVERHEAD, looks_encrypted
-from lacre._core.padding import padded_length
+from lacre._core.field import looks_encrypted
 from lacre.errors import ConfigurationError, InvalidValue
-from lacre.fields.codecs import Codec
+from lacre.jobs.columns import PlannedColumn
+from lacre.jobs.forms import Form, Stored, json_forms, only
 
-__all__ = ["Form", "Stored", "encrypted_size", "forms_for", "type_for"]
-
-# The five storage classes, as the sqlite3 module gives them.
-Stored = int | float | str | bytes | None
+__all__ = ["form_of", "forms_for", "type_for"]
 
 _INT64 = 1 << 63
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """
-    How the values of one column are written.
-
-    `write` is total: every value of the type has a text, so that what an application writes
-    while the column is encrypted can come back too.
-    """
-
-    python_type: type
-    name: str
-    read: Callable[[Any], Any]
-    write: Callable[[Any], Stored]
-
-    def load(self, stored: Stored) -> Any:
-        """
-        Return the value of *stored*.
-
-        Raises:
-            InvalidValue: `write` would not give exactly *stored* back.
-        """
-        try:
-            value = self.read(stored)
-        except (ValueError, TypeError, ArithmeticError, RecursionError):
-            value = None
-        if value is None or not self._same(value, stored):
-            raise InvalidValue(f"the stored value is not exactly a {self.python_type.__name__}")
-        return value
-
-    def _same(self, value: Any, stored: Stored) -> bool:
-        again = self.write(value)
-        return type(again) is type(stored) and again == stored
 
 
 def type_for(declared: str) -> type:
@@ -104,43 +65,26 @@ def forms_for(python_type: type) -> tuple[Form, ...]:
     return _FORMS[python_type]
 
 
-def encrypted_size(codec: Codec, value: Any) -> int:
-    """
-    Return the length of *value* encrypted.
-
-    Raises:
-        InvalidValue: the codec does not take it, or it is longer than a value may be.
-    """
-    size = len(codec.encode(value))
-    if size > MAX_ENCODED:
-        raise InvalidValue("the encoded value is longer than 16 MiB")
-    return OVERHEAD + (padded_length(size) if codec.padded else size)
-
-
-def _only(python_type: type) -> Callable[[Any], Any]:
-    def read(stored: Any) -> Any:
-        if type(stored) is not python_type:
-            raise InvalidValue(f"the stored value is not {python_type.__name__}")
-        return stored
-
-    return read
+def form_of(column: PlannedColumn) -> Form:
+    """Return the form that *column* was found to be written in."""
+    return next(form for form in forms_for(column.python_type) if form.name == column.form)
 
 
 def _read_str(stored: Any) -> str:
-    text: str = _only(str)(stored)
+    text: str = only(str)(stored)
     text.encode()  # bytes that are no UTF-8 arrive as lone surrogates, which do not encode
     return text
 
 
 def _read_bytes(stored: Any) -> bytes:
-    data: bytes = _only(bytes)(stored)
+    data: bytes = only(bytes)(stored)
     if looks_encrypted(data):
         raise InvalidValue("the value is encrypted already")
     return data
 
 
 def _read_bool(stored: Any) -> bool:
-    if _only(int)(stored) not in (0, 1):
+    if only(int)(stored) not in (0, 1):
         raise InvalidValue("the stored value is neither 0 nor 1")
     return bool(stored)
 
@@ -150,7 +94,7 @@ def _read_decimal(stored: Any) -> Decimal:
         return Decimal(stored)
     # A float by its shortest text that reads as this float. NUMERIC affinity made it one long
     # before us; nothing is lost that is still there.
-    value = Decimal(repr(stored) if type(stored) is float else _only(str)(stored))
+    value = Decimal(repr(stored) if type(stored) is float else only(str)(stored))
     if not value.is_finite():
         raise InvalidValue("the stored value is not finite")
     return value
@@ -177,7 +121,7 @@ def _write_decimal(value: Decimal) -> Stored:
 
 def _datetime_form(name: str, separator: str, timespec: str, zulu: bool) -> Form:
     def read(stored: Any) -> dt.datetime:
-        return dt.datetime.fromisoformat(_only(str)(stored))
+        return dt.datetime.fromisoformat(only(str)(stored))
 
     def write(value: dt.datetime) -> str:
         precision = (
@@ -189,16 +133,6 @@ def _datetime_form(name: str, separator: str, timespec: str, zulu: bool) -> Form
     return Form(python_type=dt.datetime, name=name, read=read, write=write)
 
 
-def _json_form(name: str, separators: tuple[str, str], ascii_only: bool) -> Form:
-    def read(stored: Any) -> Any:
-        return json.loads(_only(str)(stored))
-
-    def write(value: Any) -> str:
-        return json.dumps(value, separators=separators, ensure_ascii=ascii_only)
-
-    return Form(python_type=dict, name=name, read=read, write=write)
-
-
 def _form(
     python_type: type, read: Callable[[Any], Any], write: Callable[[Any], Stored]
 ) -> tuple[Form, ...]:
@@ -207,11 +141,11 @@ def _form(
 
 _FORMS: dict[type, tuple[Form, ...]] = {
     str: _form(str, _read_str, str),
-    int: _form(int, _only(int), int),
+    int: _form(int, only(int), int),
     bool: _form(bool, _read_bool, int),
     bytes: _form(bytes, _read_bytes, bytes),
     dt.date: _form(
-        dt.date, lambda stored: dt.date.fromisoformat(_only(str)(stored)), dt.date.isoformat
+        dt.date, lambda stored: dt.date.fromisoformat(only(str)(stored)), dt.date.isoformat
     ),
     Decimal: _form(Decimal, _read_decimal, _write_decimal),
     # SQLAlchemy always writes microseconds, Django and SQLite's own functions only where there
@@ -227,9 +161,5 @@ _FORMS: dict[type, tuple[Form, ...]] = {
         for separator in (" ", "T")
         for timespec in ("microseconds", "auto", "milliseconds")
     ),
-    dict: tuple(
-        _json_form(f"{spacing}-{'ascii' if ascii_only else 'utf8'}", separators, ascii_only)
-        for spacing, separators in (("spaced", (", ", ": ")), ("compact", (",", ":")))
-        for ascii_only in (True, False)
-    ),
+    dict: json_forms(),
 }

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from lacre.errors import ConfigurationError, DuplicateValue, MisuseError
+from lacre.jobs.columns import FORM, RID, RowKey
 from lacre.jobs.ledger import Job, Objects
-from lacre.jobs.sqlite_database import FORM, RID, Catalogue, RowKey, same_stored
-from lacre.jobs.sqlite_schema import quoted, same_name
+from lacre.jobs.sqlite.database import Catalogue, same_stored
+from lacre.jobs.sqlite.schema import quoted, same_name
 
 __all__ = [
     "add_companions",
@@ -27,7 +28,6 @@ __all__ = [
     "refusing",
     "table_sql",
     "transaction",
-    "unchanged",
 ]
 
 _OLD = "lacre_old"
@@ -280,22 +280,6 @@ def changed_meanwhile(job: Job) -> MisuseError:
         f"somebody changed the definition of {job.table} while the job was under way",
         hint="undo that change, then run the same command again",
     )
-
-
-def unchanged(catalogue: Catalogue, left: Objects, by: str) -> None:
-    """
-    Make sure that the table, its indexes and its triggers are defined as the job left them.
-
-    Raises:
-        MisuseError: they are not; what differs is named.
-    """
-    present = catalogue.objects()
-    if present != list(left):
-        changed = sorted({f"{kind} {name}" for kind, name, _ in set(present) ^ set(left)})
-        raise MisuseError(
-            f"the definitions are no longer what {by} made: {', '.join(changed)}",
-            hint="undo these changes; they can be made again when the job is over",
-        )
 
 
 def own_programs(objects: Objects, kind: str) -> Objects:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lacre.fields.checks import is_ciphertext, is_together
-from lacre.jobs.sqlite_database import BIDX, RID, Catalogue
-from lacre.jobs.sqlite_schema import (
+from lacre.jobs.columns import BIDX, RID
+from lacre.jobs.sqlite.database import Catalogue
+from lacre.jobs.sqlite.schema import (
     ColumnText,
     ConstraintText,
     Token,

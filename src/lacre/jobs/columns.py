@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The columns of a job: as they were asked for, as they were found, and what names their rows.
+
+Knows no database: what a name is compared by, and how a value is written, its own package says.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+from uuid import UUID
+
+from lacre.errors import ConfigurationError
+from lacre.fields.rows import row_text
+
+__all__ = [
+    "BIDX",
+    "COMPANION",
+    "FORM",
+    "JOB",
+    "RID",
+    "ColumnRequest",
+    "PlannedColumn",
+    "Refusal",
+    "RowKey",
+    "is_unicode",
+    "targets_of",
+]
+
+COMPANION = "_lacre"  # the column beside a protected one that holds the other form
+BIDX = "_bidx"  # the column of its blind index
+FORM = "lacre_form"  # the row marker: NULL, the column itself counts; 1, the companions count
+RID = "lacre_rid"  # the row id of tables whose primary key can be reused
+JOB = "lacre_job"  # the table that remembers jobs under way
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnRequest:
+    """A column to protect, as asked for."""
+
+    name: str
+    class_: str
+    normaliser: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """
+        Read ``NAME:CLASS[:NORMALISER]``.
+
+        Raises:
+            ConfigurationError: it is not of that form.
+        """
+        name, _, rest = text.partition(":")
+        class_, _, rule = rest.partition(":")
+        if not name or not class_:
+            raise ConfigurationError(
+                "a column is given as NAME:CLASS or NAME:CLASS:NORMALISER",
+                hint="for example email:pii:email",
+            )
+        return cls(name=name, class_=class_, normaliser=rule or None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One reason why the job will not start, and what to do about it."""
+
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedColumn:
+    """
+    One column, as found: *table* and *name* as the database spells them, which is what values are
+    bound to, however they were typed. *unique* asks for a unique blind index; *form* names how its
+    values are written, so that `unprotect` writes them the same way.
+    """
+
+    table: str
+    name: str
+    class_: str
+    normaliser: str | None
+    declared: str
+    python_type: type
+    form: str
+    not_null: bool
+    unique: bool
+    values: int
+    nulls: int
+
+    @property
+    def companion(self) -> str:
+        return self.name + COMPANION
+
+    @property
+    def bidx(self) -> str:
+        return self.name + BIDX
+
+
+def targets_of(columns: Sequence[PlannedColumn]) -> list[str]:
+    """Return the columns that encrypting *columns* fills, in the order of `Encrypting`."""
+    return [
+        name
+        for column in columns
+        for name in ([column.companion, column.bidx] if column.normaliser else [column.companion])
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowKey:
+    """The columns that name a row for good. *added*: the job adds `lacre_rid`, and *why*."""
+
+    columns: tuple[str, ...]
+    added: bool
+    why: str = ""
+
+    def text(self, values: Sequence[Any]) -> str:
+        """
+        Return the row id's text.
+
+        Raises:
+            ConfigurationError: a value that is no row id, such as NULL or a blob.
+        """
+        if not all(
+            type(value) in (int, str, UUID) and value != "" and is_unicode(value)
+            for value in values
+        ):
+            raise ConfigurationError(
+                f"a row's primary key ({', '.join(self.columns)}) is neither text nor a whole number",
+                hint="correct that row, then run the same command again",
+            )
+        return row_text(values[0] if len(values) == 1 else list(values))
+
+
+def is_unicode(value: object) -> bool:
+    """Whether *value* is no text, or text that was valid UTF-8 in the file."""
+    return not isinstance(value, str) or not any("\ud800" <= char <= "\udfff" for char in value)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What reading every value of a column shows, before anything is changed: whether each comes back
+exactly, how large it gets, and which would no longer be unique. Keeps counts and row ids, no value.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from lacre.errors import InvalidValue
+from lacre.fields.codecs import codec_for
+from lacre.fields.index import BlindIndex
+from lacre.jobs.columns import Refusal
+from lacre.jobs.forms import Form, Stored, encrypted_size
+
+__all__ = ["Rows", "Survey"]
+
+_SHOWN = 5
+
+
+class Survey:
+    """What reading every value of one column showed."""
+
+    def __init__(self, name: str, forms: Sequence[Form], rule: str | None, *, unique: bool) -> None:
+        self.name = name
+        self.values = self.nulls = self.size = 0
+        self._codec = codec_for(forms[0].python_type)
+        self._index = BlindIndex(rule) if rule is not None else None
+        self._forms = {form: Rows() for form in forms}
+        self._unencodable = Rows()
+        self._abnormal = Rows()
+        self._seen: set[bytes] | None = set() if unique else None
+        self._twice = Rows()
+
+    @property
+    def form(self) -> Form:
+        return min(self._forms, key=lambda form: self._forms[form].count)
+
+    def add(self, stored: Stored, row: str) -> None:
+        if stored is None:
+            self.nulls += 1
+            return
+        self.values += 1
+        value = None
+        for form, misfits in self._forms.items():
+            try:
+                value = form.load(stored)
+            except InvalidValue:
+                misfits.add(row)
+        if value is None:
+            return
+        try:
+            self.size += encrypted_size(self._codec, value)
+        except InvalidValue:
+            self._unencodable.add(row)
+            return
+        if self._index is None:
+            return
+        self.size += 16
+        normalised = None
+        try:
+            normalised = self._index.normalised(value, self._codec)
+        except InvalidValue:
+            self._abnormal.add(row)
+        if normalised is not None and self._seen is not None:
+            digest = hashlib.blake2b(normalised, digest_size=16).digest()
+            if digest in self._seen:
+                self._twice.add(row)
+            self._seen.add(digest)
+
+    def refusals(self) -> Iterator[Refusal]:
+        form = self.form
+        misfits = self._forms[form]
+        if misfits.count:
+            kind = form.python_type.__name__ if form.python_type is not dict else "JSON text"
+            spelling = " in one and the same spelling" if len(self._forms) > 1 else ""
+            yield Refusal(
+                reason=f"{self.name}: {misfits} would not come back exactly as a {kind}{spelling}",
+                hint="correct these rows first, or declare the column with the type its values have",
+            )
+        if self._unencodable.count:
+            yield Refusal(
+                reason=f"{self.name}: {self._unencodable} cannot be encoded",
+                hint="see the limits in spec/field-format.md",
+            )
+        if self._abnormal.count:
+            yield Refusal(
+                reason=f"{self.name}: the normaliser does not take {self._abnormal}",
+                hint="correct these rows, or use another normaliser",
+            )
+        if self._twice.count:
+            yield Refusal(
+                reason=f"{self.name} is unique, but once normalised {self._twice} would equal another",
+                hint="merge these rows, or use the normaliser `exact`",
+            )
+
+
+class Rows:
+    """A count of values, and the first few rows they are in."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[str] = []
+
+    def add(self, row: str) -> None:
+        self.count += 1
+        if len(self._first) < _SHOWN:
+            self._first.append(row)
+
+    def __str__(self) -> str:
+        more = ", ..." if self.count > len(self._first) else ""
+        return f"{self.count} value{'s' if self.count != 1 else ''} (row{'s' if self.count != 1 else ''} {', '.join(self._first)}{more})"
