@@ -348,3 +348,18 @@ def test_a_normal_exit_loses_nothing(tmp_path: Path) -> None:
     )
 
     assert path.read_text().count('"rows":["0","1","2"]') == 1
+
+
+def test_a_check_that_fails_finds_out_by_itself_when_the_sink_works(
+    sink: CapturedEvents, recorder: Recorder
+) -> None:
+    """No look has to be refused for it, although none was recorded yet."""
+    sink.failing = FULL
+    with pytest.raises(EvidenceUnavailable):
+        recorder.check()
+    sink.failing = None
+    assert within(2, lambda: recorder._failed is None)
+    recorder.record_look(look("1"))
+    recorder.check()
+
+    assert rows(sink) == ["1"]

@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import signal
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -138,3 +140,25 @@ def test_touching_the_file_on_a_full_disk_fails(
 
     with pytest.raises(OSError, match="No space left"):
         sink.append([])
+
+
+def test_standard_output_will_do_where_it_is_a_pipe() -> None:
+    """A platform that collects what processes print collects the evidence: whole lines."""
+    program = """
+from pathlib import Path
+from lacre.sinks.jsonl import JsonLinesSink
+from tests.audit.looks import searched
+
+sink = JsonLinesSink(Path("/dev/stdout"))
+sink.append([])
+sink.append([searched(), searched()])
+"""
+    written = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert [json.loads(line)["action"] for line in written.splitlines()] == ["search", "search"]

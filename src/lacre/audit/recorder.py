@@ -117,7 +117,7 @@ class Recorder:
             self._wake.set()
             time.sleep(0.001)
 
-    def _take_back(self, look: Look | Event) -> None:
+    def _take_back(self, look: Look | Event | None) -> None:
         # By identity, and never what is in flight: that is recorded, as tried.
         with self._moving:
             for position, held in enumerate(self._looks.copy()):
@@ -162,8 +162,15 @@ class Recorder:
         Raises:
             EvidenceUnavailable: looks are, or would be, refused.
         """
-        self.flush()
-        self._append([], None)
+        try:
+            self.flush()
+            self._append([], None)
+        except EvidenceUnavailable:
+            # The thread finds out when the sink works again; without one the next look would,
+            # and be refused for it.
+            if self._thread is None:
+                self._ensure_thread(None)
+            raise
 
     def close(self) -> None:
         """
@@ -198,7 +205,7 @@ class Recorder:
             ) from None
         self._failed = None
 
-    def _ensure_thread(self, look: Look | Event) -> None:
+    def _ensure_thread(self, look: Look | Event | None) -> None:
         with self._starting:
             if self._thread is not None:
                 return

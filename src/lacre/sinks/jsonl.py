@@ -3,9 +3,11 @@
 Events as JSON lines in a file.
 
 One line per event, ASCII only (so no line can be broken by what a value holds), appended with
-one `write` and flushed to disk. A line that was cut off (a full disk, a kill) stands alone and is not JSON. Several processes may append to one file. Does not sign, chain
-or rotate, and does not join a caller's transaction: a write event is on disk just before its
-transaction commits, and stays there if the commit fails.
+one `write` and flushed to disk. A line that was cut off (a full disk, a kill) stands alone and is
+not JSON. Several processes may append to one file. A pipe will do too (``/dev/stdout``): what was
+written there is its reader's. Does not sign, chain or rotate, and does not join a caller's
+transaction: a write event is on disk just before its transaction commits, and stays there if the
+commit fails.
 """
 
 import datetime as dt
@@ -56,7 +58,8 @@ class JsonLinesSink:
             finally:
                 # Closing would not do: a child forked meanwhile holds the descriptor as well.
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.fsync(descriptor)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
