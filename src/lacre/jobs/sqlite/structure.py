@@ -83,12 +83,17 @@ def protected_sql(
     row_id: bool,
 ) -> str:
     """Return the table's definition after the switch-over. It refuses plaintext by itself."""
+
+    def check(name: str, condition: str) -> str:
+        # The name that models give it: a migration knows the constraint by it.
+        return f"CONSTRAINT {quoted(f'ck_{catalogue.table}_{name}_lacre')} CHECK ({condition})"
+
     replace = {}
     for name in columns:
         not_null = " NOT NULL" if catalogue.text.column(name).not_null else ""
-        replace[name] = f"{quoted(name)} BLOB{not_null} CHECK ({holds_values(name)})"
+        replace[name] = f"{quoted(name)} BLOB{not_null} {check(name, holds_values(name))}"
     append = [
-        f"{quoted(name + BIDX)} BLOB CHECK ({is_together(quoted(name), quoted(name + BIDX))})"
+        f"{quoted(name + BIDX)} BLOB {check(name + BIDX, is_together(quoted(name), quoted(name + BIDX)))}"
         for name, normaliser in columns.items()
         if normaliser is not None
     ]
