@@ -11,11 +11,11 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
-from lacre.cli import keys
+from lacre.cli import database, keys
 from lacre.cli.demo import demo
 from lacre.cli.initialise import initialise
 from lacre.cli.inspection import inspect
-from lacre.cli.operator import Config, key_store, read_passphrase
+from lacre.cli.operator import read_passphrase
 from lacre.cli.protection import protect, unprotect
 from lacre.cli.terminal import exit_code, out, say, talk, warn
 from lacre.errors import LacreError
@@ -29,9 +29,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Keep sensitive data encrypted wherever it goes, readable only as lacre.toml allows.",
 )
-database = typer.Typer(no_args_is_help=True, help="The key store.")
 app.add_typer(keys.app, name="keys")
-app.add_typer(database, name="db")
+app.add_typer(database.app, name="db")
 app.command()(protect)
 app.command()(unprotect)
 app.command()(inspect)
@@ -86,17 +85,6 @@ def init(
     )
     say(
         "next: read lacre.toml, then declare encrypted(...) columns in a model, or run `lacre protect` on a table"
-    )
-
-
-@database.command("upgrade")
-def upgrade(config: Path = Config) -> None:
-    """Bring the key store's schema to this release's. Safe while it is in use, and twice."""
-    store, _ = key_store(config)
-    before, after = store.upgrade()
-    say(
-        f"the key store is at version {after}"
-        + (", as it was" if before == after else f"; it was at {before}")
     )
 
 

@@ -6,10 +6,13 @@ One file implements it for each kind: `lacre.stores.sqlite`, `lacre.stores.postg
 statement about keys; those are in `lacre.stores.sql`.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 import sqlalchemy as sa
+
+from lacre.stores.roles import Roles
 
 __all__ = ["KeyDatabase"]
 
@@ -52,6 +55,10 @@ class KeyDatabase(Protocol):
 
     def claim(self, connection: sa.Connection) -> None:
         """Within a transaction: become the only one who changes the schema, and make a place for it."""
+        ...
+
+    def grants(self, roles: Roles) -> Sequence[str]:
+        """Return the statements that make *roles*, or raise `ConfigurationError` where there are none."""
         ...
 
     def alone(self, connection: sa.Connection) -> None:

@@ -15,7 +15,7 @@ dump, reads REPEATABLE READ.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
 from lacre.errors import ConfigurationError, KeyStoreUnreachable, LacreError, MisuseError
+from lacre.stores.roles import Roles, role_statements
 from lacre.stores.schema import TABLES
 
 __all__ = ["PostgreSQLDatabase"]
@@ -136,6 +137,9 @@ class PostgreSQLDatabase:
         if connection.execute(there, {"name": self._schema}).first() is None:
             connection.execute(sa.schema.CreateSchema(self._schema))
 
+    def grants(self, roles: Roles) -> Sequence[str]:
+        return role_statements(self._schema, roles)
+
     def alone(self, connection: sa.Connection) -> None:
         # Rows of any number are read and written then: the session's limit is for single ones.
         connection.exec_driver_sql("SET LOCAL statement_timeout = '600s'")
@@ -146,7 +150,11 @@ class PostgreSQLDatabase:
         insert = postgresql.insert(table)
         return insert.on_conflict_do_update(
             index_elements=list(table.primary_key),
-            set_={column.name: insert.excluded[column.name] for column in table.c},
+            set_={
+                column.name: insert.excluded[column.name]
+                for column in table.c
+                if not column.primary_key
+            },
             where=table.c[counter] < insert.excluded[counter],
         )
 

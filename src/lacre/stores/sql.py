@@ -9,24 +9,34 @@ and whoever asked checks it. Give it a database (or file) of its own, apart from
 """
 
 import os
-import secrets
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from lacre.errors import ConfigurationError, KeyNotFound, MisuseError, Tampered
-from lacre.fields.column_state import ColumnState, ColumnStateRow
-from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
+from lacre.fields.column_state import ColumnStateRow
+from lacre.keys.hierarchy import KeyRow, Scope
 from lacre.keys.seen import SeenSerial
 from lacre.stores.contents import KeyStoreContents
 from lacre.stores.database import KeyDatabase
 from lacre.stores.postgresql import PostgreSQLDatabase
-from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META, STEPS, VERSION
+from lacre.stores.roles import Roles
+from lacre.stores.rows import (
+    PLACE,
+    column_state_columns,
+    column_state_row,
+    in_scope,
+    key_columns,
+    key_row,
+    mutable_columns,
+    seen_columns,
+)
+from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META, VERSION
 from lacre.stores.sqlite import SQLiteDatabase
+from lacre.stores.upgrading import Upgrade
 
 __all__ = ["SQLKeyStore"]
 
@@ -69,33 +79,35 @@ class SQLKeyStore:
         with self._database.translated(), self._database.engine.connect() as connection:
             return _version(connection, self._database.schema)
 
-    def upgrade(self, *, to: int = VERSION) -> tuple[int, int]:
+    def upgrade(self, *, to: int = VERSION, roles: Roles | None = None) -> tuple[int, int]:
         """
         Bring the schema to version *to* in one transaction; return the versions before and after.
 
         Safe while other processes use the store, and when run twice at once.
+
+        Args:
+            roles: make these roles too, or give them again what they may do; PostgreSQL only.
         """
+        granted = self._database.grants(roles) if roles is not None else ()
         self._database.make()
+        schema = self._database.schema
         with self._database.translated(), self._database.writer.begin() as connection:
             self._database.claim(connection)
-            before = _version(connection, self._database.schema)
-            for step in STEPS[before:to]:
-                for statement in step:
-                    connection.execute(statement)
-            if before == 0 and to > 0:
-                connection.execute(
-                    META.insert(),
-                    [
-                        {"name": "keystore", "value": secrets.token_hex(16)},
-                        {"name": "schema", "value": str(to)},
-                        *([{"name": "seen", "value": "always"}] if to > 1 else []),
-                    ],
-                )
-            elif before < to:
-                connection.execute(
-                    META.update().where(META.c.name == "schema").values(value=str(to))
-                )
+            before = _version(connection, schema)
+            for statement in Upgrade(before=before, to=to).statements(schema):
+                connection.execute(statement)
+            for text in granted:
+                connection.exec_driver_sql(text)
         return before, max(before, to)
+
+    def script(self, *, roles: Roles | None = None) -> str:
+        """Return the SQL that `upgrade` would run now, for somebody who runs it by hand."""
+        lines = Upgrade(before=self.version(), to=VERSION).script(
+            dialect=self._database.engine.dialect,
+            schema=self._database.schema,
+            more=self._database.grants(roles) if roles is not None else (),
+        )
+        return "\n\n".join(lines)
 
     @property
     def keystore_id(self) -> str:
@@ -118,16 +130,16 @@ class SQLKeyStore:
         with self._reading() as connection:
             for start in range(0, len(ids), 500):
                 query = sa.select(KEY).where(
-                    KEY.c.key_id.in_(ids[start : start + 500]), *_in_scope(scope)
+                    KEY.c.key_id.in_(ids[start : start + 500]), *in_scope(scope)
                 )
-                rows += [_key_row(found) for found in connection.execute(query).mappings()]
+                rows += [key_row(found) for found in connection.execute(query).mappings()]
         return rows
 
     def versions(self, scope: Scope) -> Sequence[KeyRow]:
         """Return every version of the scope, highest first."""
         with self._reading() as connection:
-            query = sa.select(KEY).where(*_in_scope(scope)).order_by(KEY.c.version.desc())
-            return [_key_row(found) for found in connection.execute(query).mappings()]
+            query = sa.select(KEY).where(*in_scope(scope)).order_by(KEY.c.version.desc())
+            return [key_row(found) for found in connection.execute(query).mappings()]
 
     def holds(self, key_id: bytes) -> bool:
         """Whether any row has this id."""
@@ -142,7 +154,7 @@ class SQLKeyStore:
         with self._reading() as connection:
             order = (KEY.c.tenant, KEY.c["class"], KEY.c.kind, KEY.c.version)
             return [
-                _key_row(found)
+                key_row(found)
                 for found in connection.execute(sa.select(KEY).order_by(*order)).mappings()
             ]
 
@@ -162,7 +174,7 @@ class SQLKeyStore:
                 f"the key store holds no key {key_id.hex()}",
                 hint="`lacre keys list` shows every key",
             )
-        return _key_row(found)
+        return key_row(found)
 
     def change(
         self, *, add: Sequence[KeyRow] = (), replace: Sequence[tuple[KeyRow, KeyRow]] = ()
@@ -184,13 +196,13 @@ class SQLKeyStore:
                     ]
                     if (
                         connection.execute(
-                            KEY.update().where(*same).values(_mutable_columns(new))
+                            KEY.update().where(*same).values(mutable_columns(new))
                         ).rowcount
                         != 1
                     ):
                         raise conflict
                 if add:
-                    connection.execute(KEY.insert(), [_key_columns(row) for row in add])
+                    connection.execute(KEY.insert(), [key_columns(row) for row in add])
         except IntegrityError:
             raise conflict from None
 
@@ -205,7 +217,7 @@ class SQLKeyStore:
         ]
         with self._reading() as connection:
             found = connection.execute(sa.select(COLUMN_STATE).where(*place)).mappings().first()
-        return _column_state(found) if found is not None else None
+        return column_state_row(found) if found is not None else None
 
     def put(self, row: ColumnStateRow) -> None:
         """
@@ -219,7 +231,7 @@ class SQLKeyStore:
             COLUMN_STATE.c.table == row.table,
             COLUMN_STATE.c.column == row.column,
         ]
-        values = _column_state_columns(row)
+        values = column_state_columns(row)
         conflict = MisuseError(
             "another process moved this column at the same moment",
             hint="run the command again: it looks at the present state",
@@ -232,7 +244,7 @@ class SQLKeyStore:
                     connection.execute(
                         COLUMN_STATE.update()
                         .where(*place, COLUMN_STATE.c.revision == row.revision - 1)
-                        .values(values)
+                        .values({name: values[name] for name in values if name not in PLACE})
                     ).rowcount
                     != 1
                 ):
@@ -265,7 +277,7 @@ class SQLKeyStore:
     def remember(self, seen: SeenSerial) -> None:
         """Keep *seen*, unless a higher serial was kept meanwhile."""
         with self._writing() as connection:
-            connection.execute(self._database.highest(KEYSTORE_SEEN, "serial"), _seen_columns(seen))
+            connection.execute(self._database.highest(KEYSTORE_SEEN, "serial"), seen_columns(seen))
 
     # Everything at once
 
@@ -296,9 +308,9 @@ class SQLKeyStore:
             connection.execute(META.delete().where(META.c.name.in_(("keystore", "seen"))))
             connection.execute(META.insert(), [{"name": n, "value": v} for n, v in meta.items()])
             for table, rows in (
-                (KEY, [_key_columns(row) for row in contents.keys]),
-                (COLUMN_STATE, [_column_state_columns(row) for row in contents.columns]),
-                (KEYSTORE_SEEN, [_seen_columns(row) for row in contents.seen]),
+                (KEY, [key_columns(row) for row in contents.keys]),
+                (COLUMN_STATE, [column_state_columns(row) for row in contents.columns]),
+                (KEYSTORE_SEEN, [seen_columns(row) for row in contents.seen]),
             ):
                 if rows:
                     connection.execute(table.insert(), rows)
@@ -375,81 +387,6 @@ def _version(connection: sa.Connection, schema: str | None) -> int:
     return int(str(found))
 
 
-def _in_scope(scope: Scope) -> list[sa.ColumnElement[bool]]:
-    columns: dict[str, str] = scope.pairs() | {"subject": scope.subject or ""}
-    return [KEY.c[name] == value for name, value in columns.items()]
-
-
-def _key_columns(row: KeyRow) -> dict[str, Any]:
-    return row.scope.pairs() | {
-        "key_id": row.key_id,
-        "subject": row.scope.subject or "",
-        "version": row.version,
-        "suite": row.suite,
-        "created": row.created,
-        "keystore": row.keystore,
-        **_mutable_columns(row),
-    }
-
-
-def _mutable_columns(row: KeyRow) -> dict[str, Any]:
-    # What a change of a row may write: PostgreSQL's operator role has the right to no other column.
-    return {
-        "parent": row.parent,
-        "wrapped": row.wrapped,
-        "state": str(row.state),
-        "revision": row.revision,
-        "changed": row.changed,
-        "mac": row.mac,
-    }
-
-
-# What SQLite lets anyone store in a column, whatever its declared type: the rest of lacre relies
-# on text being text and of a length that a canonical map takes.
-_TEXTS = ("kind", "app", "env", "service", "tenant", "class", "subject", "parent", "created", "keystore", "state", "changed")  # fmt: skip
-_INTEGERS = ("version", "suite", "revision")
-_LONGEST = 1024
-
-
-def _key_row(found: sa.RowMapping) -> KeyRow:
-    try:
-        if (
-            any(type(found[name]) is not str or len(found[name]) > _LONGEST for name in _TEXTS)
-            or any(type(found[name]) is not int for name in _INTEGERS)
-            or not all(isinstance(found[name], bytes | None) for name in ("wrapped", "mac"))
-            or not isinstance(found["key_id"], bytes)
-        ):
-            raise TypeError
-        scope = Scope(
-            kind=KeyKind(found["kind"]),
-            app=found["app"],
-            env=found["env"],
-            service=found["service"],
-            tenant=found["tenant"],
-            class_=found["class"],
-            subject=found["subject"] or None,
-        )
-        return KeyRow(
-            key_id=found["key_id"],
-            scope=scope,
-            version=found["version"],
-            parent=found["parent"],
-            suite=found["suite"],
-            created=found["created"],
-            keystore=found["keystore"],
-            wrapped=found["wrapped"],
-            state=KeyState(found["state"]),
-            revision=found["revision"],
-            changed=found["changed"],
-            mac=found["mac"],
-        )
-    except (ValueError, TypeError):
-        raise ConfigurationError(
-            "the key store holds a row that no release writes",
-            hint="restore the key store from a backup",
-        ) from None
-
-
 def _contents(connection: sa.Connection) -> KeyStoreContents:
     meta: dict[str, str] = {
         row.name: row.value for row in connection.execute(sa.select(META.c.name, META.c.value))
@@ -457,39 +394,12 @@ def _contents(connection: sa.Connection) -> KeyStoreContents:
     return KeyStoreContents(
         keystore=meta["keystore"],
         remembers=meta.get("seen") == "always",
-        keys=tuple(_key_row(found) for found in connection.execute(sa.select(KEY)).mappings()),
+        keys=tuple(key_row(found) for found in connection.execute(sa.select(KEY)).mappings()),
         columns=tuple(
-            _column_state(found) for found in connection.execute(sa.select(COLUMN_STATE)).mappings()
+            column_state_row(found)
+            for found in connection.execute(sa.select(COLUMN_STATE)).mappings()
         ),
         seen=tuple(
             SeenSerial(**found) for found in connection.execute(sa.select(KEYSTORE_SEEN)).mappings()
         ),
-    )
-
-
-def _seen_columns(seen: SeenSerial) -> dict[str, Any]:
-    return {
-        "kms_key": seen.kms_key, "serial": seen.serial, "hash": seen.hash, "version_id": seen.version_id, "mac": seen.mac,
-    }  # fmt: skip
-
-
-def _column_state_columns(row: ColumnStateRow) -> dict[str, Any]:
-    return {
-        "store": row.store, "table": row.table, "column": row.column, "class": row.class_, "state": str(row.state), "revision": row.revision,
-        "changed": row.changed, "keystore": row.keystore, "signer": row.signer, "signature": row.signature,
-    }  # fmt: skip
-
-
-def _column_state(found: sa.RowMapping) -> ColumnStateRow:
-    return ColumnStateRow(
-        store=found["store"],
-        table=found["table"],
-        column=found["column"],
-        class_=found["class"],
-        state=ColumnState(found["state"]),
-        revision=int(found["revision"]),
-        changed=found["changed"],
-        keystore=found["keystore"],
-        signer=found["signer"],
-        signature=bytes(found["signature"]),
     )

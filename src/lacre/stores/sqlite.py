@@ -6,7 +6,7 @@ Does not hold statements about keys (`lacre.stores.sql`).
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from lacre.errors import ConfigurationError, KeyStoreUnreachable, LacreError
+from lacre.stores.roles import Roles
 
 __all__ = ["SQLiteDatabase"]
 
@@ -55,6 +56,12 @@ class SQLiteDatabase:
     def claim(self, connection: sa.Connection) -> None:
         pass  # BEGIN IMMEDIATE holds the file's one write lock already
 
+    def grants(self, roles: Roles) -> Sequence[str]:
+        raise ConfigurationError(
+            "SQLite knows no roles",
+            hint="its file belongs to one user; keep the key store on PostgreSQL to tell them apart",
+        )
+
     def alone(self, connection: sa.Connection) -> None:
         pass  # as above
 
@@ -62,7 +69,11 @@ class SQLiteDatabase:
         insert = sqlite.insert(table)
         return insert.on_conflict_do_update(
             index_elements=list(table.primary_key),
-            set_={column.name: insert.excluded[column.name] for column in table.c},
+            set_={
+                column.name: insert.excluded[column.name]
+                for column in table.c
+                if not column.primary_key
+            },
             where=table.c[counter] < insert.excluded[counter],
         )
 

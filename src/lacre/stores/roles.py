@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Who may do what in a key store on PostgreSQL: three group roles, and what nobody may do.
+
+Returns SQL and runs none. The roles cannot log in; a DBA makes logins and grants them one. The
+owner of the schema, whoever ran `lacre db upgrade`, and a superuser are past all of it. Written
+so that running it again changes nothing.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lacre.errors import ConfigurationError
+from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META
+
+__all__ = ["Roles", "role_statements"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roles:
+    """
+    The names of the three roles, which are a cluster's and not a database's.
+
+    *runtime*: applications. Reads; writes only what it remembers of manifests.
+    *operator*: `lacre keys`, `lacre protect`. Inserts and changes keys and column states.
+    *auditor*: reads.
+    """
+
+    runtime: str = "lacre_runtime"
+    operator: str = "lacre_operator"
+    auditor: str = "lacre_auditor"
+
+    def __post_init__(self) -> None:
+        names = (self.runtime, self.operator, self.auditor)
+        if len(set(names)) != 3 or not all(re.fullmatch("[a-z][a-z0-9_]{0,62}", n) for n in names):
+            raise ConfigurationError(
+                "roles have three different names of a-z, 0-9 and underscore",
+                hint="--runtime-role, --operator-role, --auditor-role",
+            )
+
+
+# The columns of each table that a row's life may change; all others are written once.
+_CHANGES = {
+    KEY: ("parent", "wrapped", "state", "revision", "changed", "mac"),
+    COLUMN_STATE: ("class", "state", "revision", "changed", "keystore", "signer", "signature"),
+    KEYSTORE_SEEN: ("serial", "hash", "version_id", "mac"),
+}
+
+# What no change of a row may do, whoever makes it: a stolen operator's credential does not bring
+# a destroyed key back, and a stolen run-time's does not make an older manifest acceptable.
+_NEVER = {
+    KEY: "OLD.state = 'destroyed' OR NEW.revision < OLD.revision OR (NEW.revision = OLD.revision AND NEW.state <> OLD.state)",
+    COLUMN_STATE: "NEW.revision <> OLD.revision + 1",
+    KEYSTORE_SEEN: "NEW.serial <= OLD.serial",
+}
+
+
+def role_statements(schema: str, roles: Roles) -> Sequence[str]:
+    """Return the statements that make the roles, their rights and the triggers, in order."""
+    everyone = f"{roles.runtime}, {roles.operator}, {roles.auditor}"
+
+    def named(*tables: object) -> str:
+        return ", ".join(f"{schema}.{table}" for table in tables)
+
+    def changes(table: object) -> str:
+        return ", ".join(f'"{column}"' for column in _CHANGES[table])  # type: ignore[index]
+
+    everything = named(META, KEY, COLUMN_STATE, KEYSTORE_SEEN)
+    statements = [_role(name) for name in (roles.runtime, roles.operator, roles.auditor)]
+    statements += [
+        # First nothing, then what each needs: a right that a release no longer gives is taken.
+        f"REVOKE ALL ON SCHEMA {schema} FROM PUBLIC, {everyone}",
+        f"REVOKE ALL ON {everything} FROM PUBLIC, {everyone}",
+        f"GRANT USAGE ON SCHEMA {schema} TO {everyone}",
+        f"GRANT SELECT ON {everything} TO {everyone}",
+        # A process remembers the highest manifest it saw: spec/local-keystore.md, section 9.
+        f"GRANT INSERT, UPDATE ({changes(KEYSTORE_SEEN)}) ON {named(KEYSTORE_SEEN)} TO {roles.runtime}, {roles.operator}",
+        f"GRANT INSERT, UPDATE ({changes(KEY)}) ON {named(KEY)} TO {roles.operator}",
+        f"GRANT INSERT, UPDATE ({changes(COLUMN_STATE)}) ON {named(COLUMN_STATE)} TO {roles.operator}",
+    ]
+    for table, forbidden in _NEVER.items():
+        fixed = ", ".join(
+            f'"{column.name}"' for column in table.c if column.name not in _CHANGES[table]
+        )
+        moved = " OR ".join(f"NEW.{name} IS DISTINCT FROM OLD.{name}" for name in fixed.split(", "))
+        guard = f"{schema}.{table.name}_guard"
+        statements += [
+            f"""CREATE OR REPLACE FUNCTION {guard}() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $guard$
+BEGIN
+  IF {forbidden} OR {moved} THEN
+    RAISE EXCEPTION 'lacre: a row of {table.name} does not change like that' USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN NEW;
+END $guard$""",
+            f"REVOKE ALL ON FUNCTION {guard}() FROM PUBLIC",
+            f"CREATE OR REPLACE TRIGGER {table.name}_guard BEFORE UPDATE ON {named(table)} FOR EACH ROW EXECUTE FUNCTION {guard}()",
+        ]
+    return statements
+
+
+def _role(name: str) -> str:
+    # Two upgrades in two databases of one cluster may make it at once: either of them will do.
+    return f"""DO $role$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '{name}') THEN
+    CREATE ROLE {name} NOLOGIN;
+  END IF;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+END $role$"""

@@ -1,0 +1,330 @@
+"""Each role does its work with its own credential, over TLS, and nothing beyond it."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from lacre import Lacre
+from lacre.errors import ConfigurationError, LacreError
+from lacre.fields.column_state import ColumnState
+from lacre.keys.hierarchy import KeyKind, KeyState
+from lacre.keys.seen import SeenSerial
+from lacre.stores.roles import Roles
+from lacre.stores.sql import SQLKeyStore
+from tests.components.key_stores import KeptInPostgreSQL
+from tests.components.postgresql import Database
+from tests.keys.parts import scope
+from tests.stores.rows import COLUMN, ROW
+
+ROLES = Roles()
+SEEN = SeenSerial(kms_key="local://x", serial=5, hash="aa", version_id="bb", mac=b"m" * 32)
+TABLES = ("lacre_meta", "lacre_key", "lacre_column_state", "lacre_keystore_seen")
+
+
+@pytest.fixture
+def owner(database: Database) -> Iterator[SQLKeyStore]:
+    """A key store with the roles, one key, one column state and one serial."""
+    store = KeptInPostgreSQL(database=database).open()
+    store.upgrade(roles=ROLES)
+    store.change(add=[ROW])
+    store.put(COLUMN)
+    store.remember(SEEN)
+    yield store
+    store.close()
+
+
+class As:
+    """A login that has one role."""
+
+    def __init__(self, database: Database, role: str) -> None:
+        self.name = f"{role}_{database.name}"
+        self.database = database
+        database.server.administer(f"CREATE ROLE {self.name} LOGIN PASSWORD 'pw' IN ROLE {role}")
+        self.url = database.text_url(user=self.name, password="pw")
+        self.store = SQLKeyStore(self.url)
+
+    def sql(self, statement: str, *values: Any) -> Any:
+        with psycopg.connect(self.database.dsn(user=self.name, password="pw")) as connection:
+            tls = connection.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+            assert tls.fetchone() == (True,)
+            return connection.execute(statement, values)
+
+    def end(self) -> None:
+        self.store.close()
+        self.database.server.administer(f"DROP ROLE {self.name}")
+
+
+@pytest.fixture
+def login(database: Database) -> Iterator[Callable[[str], As]]:
+    """Makes logins with a role."""
+    made: list[As] = []
+
+    def make(role: str) -> As:
+        made.append(As(database, role))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+INSERT = """INSERT INTO lacre.lacre_key (key_id, kind, app, env, service, tenant, class, version, parent,
+    suite, created, keystore, wrapped, state, revision, changed)
+    VALUES ('\\x09', %s, 'a', 'e', 's', 't', 'c', 1, 'p', 1, 'now', 'k', '\\x00', %s, 1, 'now')"""
+
+
+@pytest.mark.parametrize("role", ["lacre_runtime", "lacre_auditor"])
+@pytest.mark.parametrize("kind", list(KeyKind))
+@pytest.mark.parametrize("state", ["pending", "active"])
+def test_only_an_operator_inserts_keys(
+    owner: SQLKeyStore, login: Callable[[str], As], role: str, kind: KeyKind, state: str
+) -> None:
+    """No kind, wrapped by a KMS key or below one, in no state."""
+    user = login(role)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        user.sql(INSERT, str(kind), state)
+    with pytest.raises(ConfigurationError, match="may not do that"):
+        user.store.change(
+            add=[replace(ROW, key_id=b"\x09" * 16, scope=scope(str(kind)), version=9)]
+        )
+
+    assert owner.rows() == [ROW]
+
+
+# What each role may not do, as SQL.
+FORBIDDEN = {
+    "lacre_runtime": [
+        "UPDATE lacre.lacre_key SET wrapped = '\\x00'",
+        "UPDATE lacre.lacre_key SET state = 'disabled', revision = 2",
+        "UPDATE lacre.lacre_column_state SET state = 'plaintext', revision = 2",
+        'INSERT INTO lacre.lacre_column_state SELECT \'x\', "table", "column", class, state, 1, changed, keystore, signer, signature FROM lacre.lacre_column_state',
+        "UPDATE lacre.lacre_keystore_seen SET serial = 4",
+        "UPDATE lacre.lacre_keystore_seen SET kms_key = 'local://y', serial = 9",
+    ],
+    "lacre_operator": [
+        "UPDATE lacre.lacre_key SET tenant = 't2'",
+        "UPDATE lacre.lacre_key SET key_id = '\\x00'",
+        "UPDATE lacre.lacre_key SET state = 'disabled'",  # without a revision
+        "UPDATE lacre.lacre_key SET revision = 0",
+        "UPDATE lacre.lacre_column_state SET revision = 3",
+        "UPDATE lacre.lacre_column_state SET \"column\" = 'other', revision = 2",
+        "UPDATE lacre.lacre_keystore_seen SET serial = 4",
+    ],
+    "lacre_auditor": [
+        "UPDATE lacre.lacre_key SET state = 'disabled', revision = 2",
+        "UPDATE lacre.lacre_column_state SET revision = 2",
+        "UPDATE lacre.lacre_keystore_seen SET serial = 6",
+        "INSERT INTO lacre.lacre_keystore_seen VALUES ('local://z', 1, 'a', 'b', '\\x00')",
+    ],
+}
+NOBODY = [
+    *(f"DELETE FROM lacre.{table}" for table in TABLES),
+    *(f"TRUNCATE lacre.{table}" for table in TABLES),
+    *(f"DROP TABLE lacre.{table}" for table in TABLES),
+    "UPDATE lacre.lacre_meta SET value = '1'",
+    "INSERT INTO lacre.lacre_meta VALUES ('x', 'y')",
+    "ALTER TABLE lacre.lacre_key DISABLE TRIGGER ALL",
+    "DROP TRIGGER lacre_key_guard ON lacre.lacre_key",
+    "CREATE TABLE lacre.mine (x int)",
+    "SET session_replication_role = replica",
+]
+
+
+@pytest.mark.parametrize("role", FORBIDDEN)
+def test_no_role_does_more_than_its_work(
+    owner: SQLKeyStore, login: Callable[[str], As], role: str
+) -> None:
+    """No deletion, no change of what never changes, no step back, no table of its own."""
+    user = login(role)
+    before = owner.contents()
+
+    for statement in (*FORBIDDEN[role], *NOBODY):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            user.sql(statement)
+    assert owner.contents() == before
+
+
+@pytest.mark.parametrize("role", FORBIDDEN)
+def test_every_role_reads(owner: SQLKeyStore, login: Callable[[str], As], role: str) -> None:
+    """Keys, column states, serials: nothing of it is a key in the clear."""
+    assert login(role).store.contents() == owner.contents()
+
+
+def test_the_operator_inserts_and_changes(owner: SQLKeyStore, login: Callable[[str], As]) -> None:
+    """All that `lacre keys` and `lacre protect` write."""
+    store = login("lacre_operator").store
+    old = replace(ROW, state=KeyState.DECRYPT_ONLY, revision=2, parent="cd" * 16)
+    new = replace(ROW, key_id=b"\x02" * 16, version=2)
+    store.change(add=[new], replace=[(ROW, old)])
+    store.put(replace(COLUMN, revision=2, state=ColumnState.ENCRYPTED))
+    store.put(replace(COLUMN, column="d"))
+    store.remember(replace(SEEN, serial=6))
+
+    assert owner.rows() == [old, new]
+    assert owner.get("main", "t", "c") == replace(COLUMN, revision=2, state=ColumnState.ENCRYPTED)
+
+
+def test_a_destroyed_key_stays_destroyed(owner: SQLKeyStore, login: Callable[[str], As]) -> None:
+    """Not even the owner brings it back by an UPDATE."""
+    gone = ROW.stepped(KeyState.DESTROYED, changed="now")
+    owner.change(replace=[(ROW, gone)])
+    for store in (owner, login("lacre_operator").store):
+        with pytest.raises(LacreError, match="may not"):
+            store.change(replace=[(gone, replace(ROW, revision=3))])
+
+    assert owner.rows() == [gone]
+
+
+def test_the_run_time_remembers_and_never_forgets(
+    owner: SQLKeyStore, login: Callable[[str], As]
+) -> None:
+    """A higher serial is kept, a lower one changes nothing."""
+    store = login("lacre_runtime").store
+    store.remember(replace(SEEN, kms_key="local://new"))
+    store.remember(replace(SEEN, serial=4))
+    assert owner.recall("local://x") == SEEN
+    store.remember(replace(SEEN, serial=6))
+
+    found = owner.recall("local://x")
+    assert found is not None
+    assert found.serial == 6
+
+
+def test_roles_are_made_again_without_a_change(owner: SQLKeyStore, database: Database) -> None:
+    """A second `--roles` leaves the same rights, and takes back what somebody added."""
+    rights = "SELECT relname, relacl::text FROM pg_class WHERE relnamespace = 'lacre'::regnamespace ORDER BY 1"
+    with database.connect() as connection:
+        before = connection.execute(rights).fetchall()
+        connection.execute("GRANT DELETE ON lacre.lacre_key TO lacre_runtime, PUBLIC")
+        assert connection.execute(rights).fetchall() != before
+        owner.upgrade(roles=ROLES)
+
+        assert connection.execute(rights).fetchall() == before
+        columns = connection.execute(
+            "SELECT count(*) FROM pg_attribute WHERE attacl IS NOT NULL AND attrelid = 'lacre.lacre_key'::regclass"
+        ).fetchone()
+    assert columns == (6,)
+
+
+def test_roles_have_the_names_one_gives_them(
+    database: Database, login: Callable[[str], As]
+) -> None:
+    """Other names, for two environments in one cluster; names that are none are refused."""
+    named = Roles(
+        runtime=f"r_{database.name}", operator=f"o_{database.name}", auditor=f"a_{database.name}"
+    )
+    store = KeptInPostgreSQL(database=database).open()
+    store.upgrade(roles=named)
+    user = login(named.runtime)
+
+    assert user.store.rows() == []
+    with pytest.raises(ConfigurationError):
+        user.store.change(add=[ROW])
+    for wrong in ({"runtime": 'a"; DROP'}, {"runtime": "x", "operator": "x"}):
+        with pytest.raises(ConfigurationError, match="roles have"):
+            Roles(**wrong)
+    store.close()
+    with database.connect() as connection:
+        connection.execute("DROP SCHEMA lacre CASCADE")
+        for name in (named.operator, named.auditor):
+            connection.execute(f"DROP ROLE {name}")
+
+
+def test_an_upgrade_is_the_owners(owner: SQLKeyStore, login: Callable[[str], As]) -> None:
+    """A role that may use the store may not make it anew or grant anything."""
+    store = login("lacre_operator").store
+    for use in (
+        lambda: store.upgrade(roles=ROLES),
+        lambda: store.restore(owner.contents(), allow=print),
+    ):
+        with pytest.raises(ConfigurationError, match="may not do that"):
+            use()
+
+    assert store.upgrade() == (2, 2)  # where there is nothing to do, nobody needs a right
+
+
+def test_the_printed_sql_is_what_an_upgrade_runs(
+    database: Database, login: Callable[[str], As]
+) -> None:
+    """A DBA who runs it by hand gets the same store, with the same rights."""
+    store = KeptInPostgreSQL(database=database).open()
+    script = store.script(roles=ROLES)
+    assert store.version() == 0
+    with database.connect() as connection:
+        connection.execute(script)  # type: ignore[call-overload]
+    store.change(add=[ROW])
+    assert login("lacre_runtime").store.rows() == [ROW]
+    with pytest.raises(ConfigurationError):
+        login("lacre_auditor").store.change(add=[replace(ROW, key_id=b"\x02" * 16, version=2)])
+    by_hand = _shape(database)
+    with database.connect() as connection:
+        connection.execute("DROP SCHEMA lacre CASCADE")
+    store.upgrade(roles=ROLES)
+
+    assert _shape(database) == by_hand
+    assert "INSERT" not in store.script()
+    store.close()
+
+
+def _shape(database: Database) -> list[Any]:
+    with database.connect() as connection:
+        return [
+            connection.execute(query).fetchall()
+            for query in (
+                "SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default FROM information_schema.columns WHERE table_schema = 'lacre' ORDER BY 1, 2",
+                "SELECT indexdef FROM pg_indexes WHERE schemaname = 'lacre' ORDER BY 1",
+                "SELECT grantee, table_name, privilege_type FROM information_schema.table_privileges WHERE table_schema = 'lacre' ORDER BY 1, 2, 3",
+                "SELECT grantee, table_name, column_name, privilege_type FROM information_schema.column_privileges WHERE table_schema = 'lacre' ORDER BY 1, 2, 3, 4",
+                "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1",
+                "SELECT name FROM lacre.lacre_meta ORDER BY 1",
+            )
+        ]
+
+
+def test_an_application_and_its_operator_work_under_their_roles(
+    home: Path, database: Database, owner: SQLKeyStore, login: Callable[[str], As]
+) -> None:
+    """lacre encrypts, decrypts and searches as the run time; `lacre keys rotate` runs as the operator."""
+    config = home / "lacre.toml"
+    text = config.read_text()
+    source = SQLKeyStore(f"sqlite:///{home}/lacre/keys.db")
+    owner.restore(source.contents(), allow=lambda _: None)
+    source.close()
+    sqlite = 'url = "sqlite:///lacre/keys.db"'
+    assert sqlite in text
+
+    urls = {role: login(role).url for role in ("lacre_runtime", "lacre_operator")}
+
+    def under(role: str) -> None:
+        config.write_text(text.replace(sqlite, f'url = "{urls[role]}"'))
+
+    under("lacre_runtime")
+    with Lacre.load(config, environ={}) as lacre, lacre.acting_as("t", roles={"app"}, purpose="p"):
+        box = lacre.field("pii", table="t", column="c", type=str)
+        sealed = box.encrypt("x", row="1")
+        assert box.decrypt(sealed, row="1") == "x"
+    rotate = [sys.executable, "-m", "lacre.cli", "keys", "rotate", "--class", "pii", "--kind"]
+    refused = subprocess.run(
+        [*rotate, "data"], cwd=home, capture_output=True, text=True, check=False
+    )
+    under("lacre_operator")
+    ran = [
+        subprocess.run([*rotate, kind], cwd=home, capture_output=True, text=True, check=False)
+        for kind in ("data", "branch", "kms")
+    ]
+    under("lacre_runtime")
+
+    assert refused.returncode == 3
+    assert "lacre db upgrade --roles" in refused.stderr
+    assert [done.returncode for done in ran] == [0, 0, 0], ran
+    with Lacre.load(config, environ={}) as lacre, lacre.acting_as("t", roles={"app"}, purpose="p"):
+        box = lacre.field("pii", table="t", column="c", type=str)
+        assert box.decrypt(sealed, row="1") == "x"
+        again = box.encrypt("x", row="1")
+        assert bytes(again)[3:19] != bytes(sealed)[3:19]
