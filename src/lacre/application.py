@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
 
 from lacre.audit.recorder import Recorder, Sink
 from lacre.context import acting_as
@@ -30,12 +30,16 @@ from lacre.policy.loading import load_policy
 from lacre.readiness import Probe, Readiness
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
     from sqlalchemy.orm import Session, sessionmaker
 
     from lacre.kms.local.identity import Identity, PublicIdentity
     from lacre.stores.sql import SQLKeyStore
 
 __all__ = ["Lacre", "Store"]
+
+S = TypeVar("S", bound="Session")
+A = TypeVar("A", bound="AsyncSession")
 
 
 class Store(KeyTable, ColumnStates, Protocol):
@@ -243,9 +247,19 @@ class Lacre:
             class_=scheme.class_,
         )
 
-    def sqlalchemy(self, factory: "sessionmaker[Session]") -> "sessionmaker[Session]":
+    @overload
+    def sqlalchemy(self, factory: "sessionmaker[S]") -> "sessionmaker[S]": ...
+
+    @overload
+    def sqlalchemy(self, factory: "async_sessionmaker[A]") -> "async_sessionmaker[A]": ...
+
+    def sqlalchemy(self, factory: Any) -> Any:
         """
         Return *factory*, whose sessions now encrypt, decrypt and record for this application.
+
+        Args:
+            factory: a `sessionmaker`, or an `async_sessionmaker`, whose sessions never block the
+                event loop.
 
         Raises:
             ConfigurationError: SQLAlchemy is not installed.
@@ -253,6 +267,20 @@ class Lacre:
         from lacre.sqlalchemy.session import bind
 
         return bind(factory, self)
+
+    async def prepare(self, objects: Any) -> None:
+        """
+        Fetch the keys that the encrypted values of an object, or of several, need; look at none.
+
+        For objects of an `AsyncSession` that were kept longer than keys are: an attribute access
+        cannot await. Detached ones too.
+
+        Raises:
+            ActingError: nobody is acting, for whom the keys would be fetched.
+        """
+        from lacre.sqlalchemy.preparing import prepare
+
+        await prepare(self, objects)
 
     def scope(self, tenant: str, class_: str, kind: KeyKind = KeyKind.DATA) -> Scope:
         """Return the scope of a tenant's keys of a class."""

@@ -16,6 +16,7 @@ Does not make the log tamper-evident, and does not decide what is recorded.
 
 import atexit
 import os
+import sys
 import threading
 import time
 import weakref
@@ -30,6 +31,9 @@ __all__ = ["Recorder", "Sink"]
 
 _INTERVAL = 1.0  # seconds between two drains at most
 _PATIENCE = 5.0  # seconds a look waits for room before it is refused
+_PATIENCE_ON_LOOP = (
+    0.25  # the same on an event loop, from when the buffer is full, not for each look
+)
 _PROBE = 0.2  # seconds between two tries of a sink that fails
 
 
@@ -65,6 +69,7 @@ class Recorder:
 
     def _start(self) -> None:
         self._looks: deque[Look | Event] = deque()
+        self._full_since: float | None = None
         self._in_flight = 0  # of the looks, from the left: those the sink is being given
         self._wake = threading.Event()
         self._draining = threading.Lock()
@@ -103,8 +108,12 @@ class Recorder:
         if waiting * 4 >= self._buffer and not self._wake.is_set():
             self._wake.set()
         if self._failed is None and len(self._looks) < self._buffer:
+            self._full_since = None
             return
-        deadline = time.monotonic() + _PATIENCE
+        now = time.monotonic()
+        if self._full_since is None:
+            self._full_since = now
+        deadline = self._full_since + _PATIENCE_ON_LOOP if _on_loop() else now + _PATIENCE
         while self._failed is not None or len(self._looks) >= self._buffer:
             if self._failed is not None or time.monotonic() > deadline:
                 self._take_back(look)
@@ -152,6 +161,7 @@ class Recorder:
                     with self._moving:
                         for _ in looks:
                             self._looks.popleft()
+                    self._full_since = None
             finally:
                 self._in_flight = 0
 
@@ -237,6 +247,18 @@ class Recorder:
             except EvidenceUnavailable:
                 # The looks are kept; those that follow are refused until it works.
                 stop.wait(_PROBE)
+
+
+def _on_loop() -> bool:
+    # Nobody runs an event loop without having imported what makes one.
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _grouped(looks: Iterable[Look | Event]) -> Iterable[Event]:

@@ -25,7 +25,14 @@ from typing import final
 from lacre._core import field
 from lacre._core.canonical import canonical
 from lacre._core.derive import WRAP, PreparedKey
-from lacre.errors import ConfigurationError, KeyDestroyed, KeyDisabled, KeyNotFound, Tampered
+from lacre.errors import (
+    ConfigurationError,
+    KeyDestroyed,
+    KeyDisabled,
+    KeyNotFound,
+    KeyUnavailable,
+    Tampered,
+)
 from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.ports import KeyReader, KeyService
 from lacre.sensitive import KeyMaterial
@@ -191,24 +198,48 @@ class Resolver:
         entry = self._entries.get((handle.token, key_id))
         if entry is not None and entry.expires > self._clock():
             return entry
+        # What was encrypted a moment ago is under the key that encrypts now.
+        entry = self.cached(handle, key_id)
+        if entry is not None:
+            return entry
         return self._once((handle.token, key_id), lambda: self._load(handle.scope, key_id))
 
-    def prepare(self, handle: ScopeHandle, key_ids: Collection[bytes]) -> None:
-        """Resolve those of *key_ids* that are of this scope with one query; leave out the others."""
+    def cached(self, handle: ScopeHandle, key_id: bytes | None = None) -> UsableKey | None:
+        """Return the key *key_id*, or the one that encrypts now, if it is held. Without I/O."""
         now = self._clock()
-        wanted = {
-            key_id
-            for key_id in key_ids
-            if (entry := self._entries.get((handle.token, key_id))) is None or entry.expires <= now
-        }
+        if key_id is not None:
+            entry = self._entries.get((handle.token, key_id))
+            if entry is not None and entry.expires > now:
+                return entry
+        entry = self._entries.get((handle.token, _ACTIVE))
+        if entry is None or entry.expires <= now or key_id not in (None, entry.key_id):
+            return None
+        return entry
+
+    def prepare(
+        self, handle: ScopeHandle, key_ids: Collection[bytes]
+    ) -> dict[bytes, KeyUnavailable | Tampered]:
+        """
+        Resolve those of *key_ids* that are of this scope with one query.
+
+        Returns:
+            why not, for each of the others. The look that needs one says so, once, in its own place.
+        """
+        now = self._clock()
+        wanted = {key_id for key_id in key_ids if self.cached(handle, key_id) is None}
+        refused: dict[bytes, KeyUnavailable | Tampered] = {}
         for row in self._store.find(handle.scope, wanted) if wanted else ():
+            wanted.discard(row.key_id)
             try:
                 self._once(
                     (handle.token, row.key_id),
                     lambda row=row: self._open(handle.scope, row, now),  # type: ignore[misc]
                 )
-            except (KeyDisabled, KeyDestroyed, Tampered):
-                continue  # the look that needs it says so, once, in its own place
+            except (KeyDisabled, KeyDestroyed, Tampered) as error:
+                refused[row.key_id] = error
+        for key_id in wanted:
+            refused[key_id] = Tampered()
+        return refused
 
     def searchable(self, handle: ScopeHandle) -> list[UsableKey]:
         """
@@ -221,6 +252,9 @@ class Resolver:
             KeyDisabled: a version is disabled or compromised. Without it the answer would leave
                 out rows and say nothing, so there is none until it is enabled or destroyed.
         """
+        held = self.cached_searchable(handle)
+        if held is not None:
+            return held
         active = self.to_encrypt(handle)
         others = [
             row.key_id
@@ -243,6 +277,22 @@ class Resolver:
                 )
             except (Tampered, ConfigurationError):
                 continue  # planted by someone who may insert but not mint: it says nothing
+        return roots
+
+    def cached_searchable(self, handle: ScopeHandle) -> list[UsableKey] | None:
+        """Return what `searchable` would, if all of it is held. Without I/O."""
+        listed = self._listed.get(handle.token)
+        active = self.cached(handle)
+        if active is None or listed is None or listed[0] <= self._clock():
+            return None
+        roots = [active]
+        for row in listed[1]:
+            if row.key_id == active.key_id or row.state is KeyState.DESTROYED:
+                continue
+            root = self.cached(handle, row.key_id)
+            if root is None:
+                return None
+            roots.append(root)
         return roots
 
     def _versions(self, handle: ScopeHandle) -> list[KeyRow]:

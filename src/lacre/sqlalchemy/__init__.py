@@ -17,7 +17,9 @@ looks at the attribute; each look is decided by the policy and recorded. Loading
 nothing. ``==``, ``!=``, ``in_`` and ``is_(None)`` ask the blind index; whatever else SQL cannot
 do with ciphertext raises `UnsupportedQuery` before anything is sent.
 
-Does not work on `AsyncSession` or with bulk inserts in this release: both refuse.
+On an event loop it is `lacre.sqlalchemy(async_sessionmaker(engine))`: a look does no I/O there.
+
+Does not write by bulk statements in this release: they are refused.
 """
 
 from lacre.errors import ConfigurationError

@@ -30,6 +30,7 @@ from lacre.sqlalchemy.declared import (
     tenant_if_named,
     tenant_of_identity,
 )
+from lacre.sqlalchemy.loading import note_tenant
 from lacre.sqlalchemy.searching import SealedComparator
 from lacre.sqlalchemy.types import SealedValue
 from lacre.sqlalchemy.writing import before_insert, before_update
@@ -91,6 +92,9 @@ class SealedProperty(ColumnProperty[Any]):
             attribute = getattr(mapper.class_, tenant)
             if not event.contains(attribute, "set", _keep):
                 event.listen(attribute, "set", _keep, active_history=True)
+            for name in ("load", "refresh"):
+                if not event.contains(mapper.class_, name, note_tenant):
+                    event.listen(mapper.class_, name, note_tenant, raw=True)
         event.listen(getattr(mapper.class_, self.key), "set", _on_set, retval=True)
 
 
@@ -110,12 +114,13 @@ class SealedAttribute(InstrumentedAttribute[Any]):
 
 def _look(attribute: SealedAttribute, instance: Any, held: SealedValue) -> Any:
     prop: SealedProperty = attribute.property  # type: ignore[assignment]
-    field = binding_of(instance, held).field(prop)
+    binding = binding_of(instance, held)
     state = instance_state(instance)
     mapper = state.mapper
     if held.has_pending:
+        field = binding.field_of_pending(prop)
         return field.look_at_pending(held.pending, tenant=tenant_if_named(mapper, state))
-    return field.look_at_stored(
+    return binding.field(prop).look_at_stored(
         held.raw, row=row_of_identity(mapper, state), tenant=tenant_of_identity(mapper, state)
     )
 

@@ -5,20 +5,31 @@ What ties a session, and through it an object, to one application.
 The tie is in ``session.info``: no registry, so two applications in one process do not meet.
 """
 
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
+from weakref import WeakSet
 
-from sqlalchemy.orm import object_session
+from sqlalchemy.orm import Mapper, object_session
 
+from lacre.audit.events import Outcome
 from lacre.audit.recorder import Recorder
-from lacre.errors import ConfigurationError
+from lacre.context import current
+from lacre.errors import ActingError, ConfigurationError, LacreError
 from lacre.fields.column_state import ColumnState
 from lacre.fields.guard import Guard
 from lacre.fields.held import HeldField
 from lacre.fields.scheme import Scheme
+from lacre.keys.hierarchy import KeyKind
+from lacre.keys.resolver import ScopeHandle
+from lacre.policy.model import Right
+from lacre.sqlalchemy.declared import sealed_properties
 from lacre.sqlalchemy.types import SealedValue
 from lacre.sqlalchemy.violations import Duplicate
 
 __all__ = ["Application", "Binding", "binding_of"]
+
+_HANDLES = 1000  # scopes kept at most
 
 
 class Application(Protocol):
@@ -33,11 +44,19 @@ class Application(Protocol):
 
 
 class Binding:
-    """One application, as the sessions of one `sessionmaker` use it."""
+    """
+    One application, as the sessions of one `sessionmaker` use it.
 
-    def __init__(self, application: Application) -> None:
+    *awaiting* says that it is an `async_sessionmaker`, and the application one that awaits.
+    """
+
+    def __init__(self, application: Application, *, awaiting: bool = False) -> None:
         self.application = application
+        self.awaiting = awaiting
+        self._known: WeakSet[Mapper[Any]] = WeakSet()
         self._fields: dict[Any, HeldField] = {}
+        self._pending: dict[Any, HeldField] = {}
+        self._handles: dict[tuple[str, str], ScopeHandle] = {}
 
     def field(self, prop: Any) -> HeldField:
         """
@@ -49,21 +68,89 @@ class Binding:
         """
         field = self._fields.get(prop)
         if field is None:
-            scheme = prop.scheme
-            stores = self.application.guard.policy.file.stores
-            if scheme.store not in stores:
-                raise ConfigurationError(
-                    f"lacre.toml has no store {scheme.store!r}",
-                    hint=f"add [stores.{scheme.store}], or name one of {sorted(stores)}",
-                )
-            state = self.application.column_state(scheme)
+            field = self._made(prop)
+            state = self.application.column_state(field.scheme)
             if state is not ColumnState.ENCRYPTED:
                 raise ConfigurationError(
-                    f"{scheme} is declared as encrypted, its present state is {state}",
+                    f"{field.scheme} is declared as encrypted, its present state is {state}",
                     hint="finish `lacre protect` before this model is used; until then the column holds plaintext",
                 )
-            field = self._fields[prop] = HeldField(self.application.guard, scheme)
+            self._fields[prop] = field
         return field
+
+    def field_of_pending(self, prop: Any) -> HeldField:
+        """
+        Return the field for a look at what was assigned and not flushed.
+
+        Where nothing can be awaited it is returned without the column's state, which says
+        nothing of a value that the column does not hold; the flush asks for it.
+        """
+        if not self.awaiting or prop in self._fields:
+            return self.field(prop)
+        field = self._pending.get(prop)
+        if field is None:
+            field = self._pending[prop] = self._made(prop)
+        return field
+
+    def _made(self, prop: Any) -> HeldField:
+        scheme = prop.scheme
+        stores = self.application.guard.policy.file.stores
+        if scheme.store not in stores:
+            raise ConfigurationError(
+                f"lacre.toml has no store {scheme.store!r}",
+                hint=f"add [stores.{scheme.store}], or name one of {sorted(stores)}",
+            )
+        return HeldField(self.application.guard, scheme)
+
+    def get_ready(self, mapper: Mapper[Any]) -> None:
+        """
+        Read the states of the encrypted columns of *mapper* and of every class mapped beside it, once.
+
+        Where objects are loaded by awaiting: a look at one could not read them any more. What
+        is wrong with one is not said here, but by the look.
+        """
+        if mapper in self._known:
+            return
+        for found in (mapper, *mapper.registry.mappers):
+            if found in self._known:
+                continue
+            self._known.add(found)
+            for prop in sealed_properties(found):
+                with suppress(LacreError):
+                    self.field(prop)
+
+    def prepare(self, keys: Mapping[tuple[str, str | None], Collection[bytes]]) -> None:
+        """
+        Resolve *keys*, ids by class and tenant, for whoever acts: one query for each.
+
+        Tenant None is whoever acts' own. Nothing is resolved where nobody acts or for a reader
+        who gets nothing, and a key that cannot be had is no error here: the look that needs it
+        says so.
+        """
+        guard = self.application.guard
+        try:
+            acting = current()
+        except ActingError:
+            return
+        for (class_, tenant), key_ids in keys.items():
+            if tenant is not None and acting.tenant not in (None, tenant):
+                continue
+            try:
+                decision = guard.policy.decide(acting, class_, Right.DECRYPT)
+                if key_ids and decision.outcome is not Outcome.DENIED:
+                    name = tenant or guard.policy.tenant(acting)
+                    guard.resolver.prepare(self._handle(class_, name), key_ids)
+            except LacreError:
+                continue
+
+    def _handle(self, class_: str, tenant: str) -> ScopeHandle:
+        handle = self._handles.get((class_, tenant))
+        if handle is None:
+            if len(self._handles) >= _HANDLES:
+                self._handles.clear()
+            scope = self.application.guard.policy.scope(KeyKind.DATA, class_, tenant)
+            handle = self._handles[class_, tenant] = ScopeHandle(scope)
+        return handle
 
     def violated(self, duplicate: Duplicate) -> Scheme | None:
         """Return the scheme whose unique blind index *duplicate* is about, or None."""

@@ -35,6 +35,7 @@ def check_transaction(connection: Connection) -> None:
     driver: Any = connection.connection.dbapi_connection
     if not autocommit and connection.dialect.name == "sqlite":
         # The driver's own autocommit, unless somebody sent BEGIN, as SQLAlchemy's recipe does.
+        driver = connection.connection.driver_connection
         autocommit = driver.isolation_level is None and not driver.in_transaction
     elif not autocommit:
         autocommit = getattr(driver, "autocommit", False) is True

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Sessions of an application: what `Lacre.sqlalchemy` makes of a `sessionmaker`.
+Sessions of an application: what `Lacre.sqlalchemy` makes of a `sessionmaker` or an
+`async_sessionmaker`.
 
 A session is bound to its application and to no principal: whoever acts at the moment of a look
 or a flush is decided on. Evidence of writes is `lacre.sqlalchemy.evidence`'s.
@@ -9,11 +10,14 @@ or a flush is decided on. Evidence of writes is `lacre.sqlalchemy.evidence`'s.
 from typing import Any
 
 from sqlalchemy import Connection, event
+from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker
 from sqlalchemy.orm.attributes import instance_state
 
 from lacre.errors import ConfigurationError
+from lacre.sqlalchemy.awaiting import AwaitingApplication
 from lacre.sqlalchemy.binding import Application, Binding
+from lacre.sqlalchemy.loading import invoked
 from lacre.sqlalchemy.rechecking import CANDIDATES, rechecked
 from lacre.sqlalchemy.searching import Asking, asking
 from lacre.sqlalchemy.translating import TranslatingSession, prepare_writing
@@ -22,56 +26,87 @@ from lacre.sqlalchemy.types import SealedValue
 __all__ = ["bind"]
 
 
-def bind(factory: "sessionmaker[Any]", application: Application) -> "sessionmaker[Any]":
+def bind(factory: Any, application: Application) -> Any:
     """
-    Return a `sessionmaker` like *factory* whose sessions belong to *application*.
+    Return a factory like *factory* whose sessions belong to *application*.
 
     Raises:
-        ConfigurationError: *factory* is something else, an `async_sessionmaker` for example.
+        ConfigurationError: *factory* is neither a `sessionmaker` nor an `async_sessionmaker`.
     """
+    if isinstance(factory, async_sessionmaker):
+        return _bind_async(factory, application)
     if not isinstance(factory, sessionmaker):
         raise ConfigurationError(
-            f"lacre.sqlalchemy takes a sessionmaker, not {type(factory).__name__}",
-            hint="lacre.sqlalchemy(sessionmaker(engine)); AsyncSession is not supported in this release",
+            f"lacre.sqlalchemy takes a sessionmaker or an async_sessionmaker, not {type(factory).__name__}",
+            hint="lacre.sqlalchemy(sessionmaker(engine)), or lacre.sqlalchemy(async_sessionmaker(engine))",
         )
-    options: dict[str, Any] = dict(factory.kw)
-    options["info"] = {**(options.get("info") or {}), "lacre": Binding(application)}
+    options = _options(factory.kw, Binding(application))
     # The factory made a class of its own from what it was given; ours goes in front of that.
-    bound = sessionmaker(
-        class_=type("Session", (TranslatingSession, factory.class_), {}), **options
-    )
-    prepare_writing(bound)
-    event.listen(bound, "do_orm_execute", _on_execute)
-    event.listen(bound, "after_begin", _on_begin)
+    bound = sessionmaker(class_=_session_class(factory.class_), **options)
+    _listen(bound)
+    return bound
+
+
+def _bind_async(
+    factory: "async_sessionmaker[Any]", application: Application
+) -> "async_sessionmaker[Any]":
+    options = _options(factory.kw, Binding(AwaitingApplication(application), awaiting=True))
+    # An AsyncSession is a face of a Session, and what happens to objects happens there.
+    inner = options.pop("sync_session_class", None) or factory.class_.sync_session_class
+    if not isinstance(inner, type):
+        raise ConfigurationError(
+            f"sync_session_class is a class of sessions, not a {type(inner).__name__}",
+            hint="give lacre.sqlalchemy the async_sessionmaker alone: it binds the sessions inside too",
+        )
+    options["sync_session_class"] = _session_class(inner)
+    _listen(options["sync_session_class"])
+    return async_sessionmaker(class_=factory.class_, **options)
+
+
+def _options(given: dict[str, Any], binding: Binding) -> dict[str, Any]:
+    return {**given, "info": {**(given.get("info") or {}), "lacre": binding}}
+
+
+def _session_class(given: type[Session]) -> type[Session]:
+    return type("Session", (TranslatingSession, given), {})
+
+
+def _listen(sessions: Any) -> None:
+    prepare_writing(sessions)
+    event.listen(sessions, "do_orm_execute", _on_execute)
+    event.listen(sessions, "after_begin", _on_begin)
     for leaving in (
         "persistent_to_detached",
         "deleted_to_detached",
         "persistent_to_transient",
         "pending_to_transient",
     ):
-        event.listen(bound, leaving, _on_leaving)
-    return bound
+        event.listen(sessions, leaving, _on_leaving)
 
 
-def _on_begin(_session: Session, _transaction: Any, connection: Connection) -> None:
-    if connection.dialect.is_async:
+def _on_begin(session: Session, _transaction: Any, connection: Connection) -> None:
+    if connection.dialect.is_async and not session.info["lacre"].awaiting:
         raise ConfigurationError(
-            "AsyncSession is not supported in this release",
-            hint="use a sync engine and session",
+            "an AsyncSession was given sessions of a sessionmaker, which would block the event loop",
+            hint="Session = lacre.sqlalchemy(async_sessionmaker(engine))",
         )
 
 
 def _on_execute(state: ORMExecuteState) -> Any:
     if state.execution_options.get(CANDIDATES):
         return None  # a re-check of a statement that is being asked already
-    statement = Asking(state.session.info["lacre"])
+    binding = state.session.info["lacre"]
+    if binding.awaiting:
+        for mapper in state.all_mappers:
+            binding.get_ready(mapper)
+    statement = Asking(binding)
     token = asking.set(statement)
     try:
         # SQLAlchemy's own loads take no conditions from a caller, except by way of options: what
         # those ask of a short index is refused where the tokens are made.
         own = state.is_column_load or state.is_relationship_load
         narrowed = None if own else rechecked(state, statement)
-        return state.invoke_statement() if narrowed is None else state.invoke_statement(narrowed)
+        return invoked(state, narrowed)
     finally:
         asking.reset(token)
 

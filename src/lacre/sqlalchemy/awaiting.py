@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+An application as `AsyncSession` uses it: whatever needs the key store, the key service or the
+audit sink happens in a thread, and the event loop goes on.
+
+What is cached is used where it is asked for. What is not is awaited inside SQLAlchemy's greenlet
+(execute, flush, commit, `run_sync`); at an attribute access, where nothing can be awaited, it is
+`KeyExpired`. In a thread without an event loop it is fetched there.
+
+One flight: of all tasks that miss one key, one asks and the others wait for its answer. Whoever
+waits may be cancelled; the work goes on and the others get its answer.
+
+Does not decide, decrypt or record. A sink is given no connection: it writes in another thread
+than the one a connection of the event loop belongs to.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar, cast
+
+from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import in_greenlet
+
+from lacre.audit.events import Event
+from lacre.audit.recorder import Recorder
+from lacre.errors import ConfigurationError, KeyExpired, LacreError, Tampered
+from lacre.fields.column_state import ColumnState
+from lacre.fields.guard import Guard
+from lacre.fields.scheme import Scheme
+from lacre.keys.ports import KeyReader
+from lacre.keys.resolver import Resolver, ScopeHandle, UsableKey
+from lacre.sqlalchemy.binding import Application
+
+__all__ = ["AwaitingApplication"]
+
+T = TypeVar("T")
+
+_THREADS = 4  # for keys, and as many for evidence: apart from the loop's own, which others need
+_REFUSED = 1000  # keys that could not be had, whose reason is remembered at most
+_Key = tuple[bytes, bytes]
+
+
+class AwaitingApplication:
+    """*application*, for sessions on an event loop."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        guard = application.guard
+        self._keys = _Threads("lacre-keys")
+        self.guard: Guard = replace(
+            guard,
+            resolver=cast("Resolver", _AwaitingResolver(guard.resolver, self._keys)),
+            store=cast("KeyReader", _AwaitingStore(guard.store, self._keys)),
+        )
+        # `guard.recorder` stays what it is: taking a look is memory only.
+        self.recorder = cast("Recorder", _AwaitingRecorder(application.recorder))
+
+    def column_state(self, scheme: Scheme) -> ColumnState:
+        """Return the authenticated state of the column."""
+        work = partial(self._application.column_state, scheme)
+        if not _on_loop():
+            return work()
+        if in_greenlet():
+            return self._keys.awaited(work)
+        raise ConfigurationError(
+            f"the present state of {scheme} was not read yet, and nothing can be awaited at an attribute access",
+            hint="await lacre.prepare(obj) first",
+        )
+
+
+class _Threads:
+    """A few threads, started when they are needed, and again in a child of fork."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._started: tuple[int, ThreadPoolExecutor] | None = None
+        self._starting = threading.Lock()
+
+    def submit(self, work: Callable[[], T]) -> "Future[T]":
+        with self._starting:
+            if self._started is None or self._started[0] != os.getpid():
+                executor = ThreadPoolExecutor(_THREADS, thread_name_prefix=self._name)
+                self._started = (os.getpid(), executor)
+            executor = self._started[1]
+        return executor.submit(copy_context().run, work)
+
+    def awaited(self, work: Callable[[], T]) -> T:
+        """Do *work* in a thread and await it, inside SQLAlchemy's greenlet."""
+        return _awaited(self.submit(work))
+
+
+class _AwaitingResolver:
+    """The resolver's methods that fields use."""
+
+    def __init__(self, resolver: Resolver, threads: _Threads) -> None:
+        self._resolver = resolver
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._flights: dict[_Key, Future[Any]] = {}
+        # Why a key could not be had: the look that needs it cannot ask again and says this.
+        self._refused: dict[_Key, LacreError] = {}
+        self.cached = resolver.cached
+
+    def to_decrypt(self, handle: ScopeHandle, key_id: bytes) -> UsableKey:
+        entry = self.cached(handle, key_id)
+        if entry is not None:
+            return entry
+        if not _on_loop():
+            return self._resolver.to_decrypt(handle, key_id)
+        if in_greenlet():
+            self.prepare(handle, (key_id,))
+            entry = self.cached(handle, key_id)
+            if entry is not None:
+                return entry
+        error = self._refused.get((handle.token, key_id))
+        if error is not None:
+            raise _anew(error)
+        raise KeyExpired(
+            f"the key {key_id.hex()} is not held any more, and nothing can be awaited at an attribute access",
+            hint="await lacre.prepare(obj) first",
+        )
+
+    def to_encrypt(self, handle: ScopeHandle) -> UsableKey:
+        entry = self.cached(handle)
+        if entry is not None:
+            return entry
+        return self._flown((handle.token, b"active"), partial(self._resolver.to_encrypt, handle))
+
+    def searchable(self, handle: ScopeHandle) -> list[UsableKey]:
+        roots = self._resolver.cached_searchable(handle)
+        if roots is not None:
+            return roots
+        return self._flown((handle.token, b"roots"), partial(self._resolver.searchable, handle))
+
+    def prepare(self, handle: ScopeHandle, key_ids: Collection[bytes]) -> None:
+        missing = {key_id for key_id in key_ids if self.cached(handle, key_id) is None}
+        if not missing:
+            return
+        if not _on_loop():
+            self._resolve(handle, missing)
+            return
+        for flight in self._flights_for(handle, missing):
+            _awaited(flight)
+
+    def _flights_for(self, handle: ScopeHandle, missing: set[bytes]) -> "set[Future[Any]]":
+        # Keys that are being fetched already are waited for; the rest are one flight more.
+        with self._lock:
+            found = {
+                key_id: self._flights[handle.token, key_id]
+                for key_id in missing
+                if (handle.token, key_id) in self._flights
+            }
+            flights, rest = set(found.values()), missing - found.keys()
+            if rest:
+                flight = self._threads.submit(partial(self._resolve, handle, rest))
+                flights.add(flight)
+                for key_id in rest:
+                    self._flights[handle.token, key_id] = flight
+        if rest:
+            flight.add_done_callback(
+                lambda _: self._landed([(handle.token, key_id) for key_id in rest])
+            )
+        return flights
+
+    def _resolve(self, handle: ScopeHandle, key_ids: set[bytes]) -> None:
+        refused: dict[bytes, Any]
+        try:
+            refused = self._resolver.prepare(handle, key_ids)
+        except LacreError as error:
+            refused = dict.fromkeys(key_ids, error)
+        with self._lock:
+            for key_id in key_ids:
+                self._refused.pop((handle.token, key_id), None)
+                if key_id in refused and self.cached(handle, key_id) is None:
+                    while len(self._refused) >= _REFUSED:
+                        del self._refused[next(iter(self._refused))]
+                    self._refused[handle.token, key_id] = _anew(refused[key_id])
+
+    def _flown(self, key: _Key, work: Callable[[], T]) -> T:
+        if not _on_loop():
+            return work()
+        if not in_greenlet():
+            raise KeyExpired(
+                "a key is not held any more, and nothing can be awaited here",
+                hint="do this inside the session's own awaited calls, or in session.run_sync(...)",
+            )
+        with self._lock:
+            flight = self._flights.get(key)
+            mine = flight is None
+            if flight is None:
+                flight = self._flights[key] = self._threads.submit(work)
+        if mine:
+            flight.add_done_callback(lambda _: self._landed([key]))
+        return cast("T", _awaited(flight))
+
+    def _landed(self, keys: Collection[_Key]) -> None:
+        with self._lock:
+            for key in keys:
+                self._flights.pop(key, None)
+
+
+class _AwaitingStore:
+    """The one question that a field asks the key store itself."""
+
+    def __init__(self, store: KeyReader, threads: _Threads) -> None:
+        self._store = store
+        self._threads = threads
+
+    def holds(self, key_id: bytes) -> bool:
+        work = partial(self._store.holds, key_id)
+        return self._threads.awaited(work) if _on_loop() and in_greenlet() else work()
+
+
+class _AwaitingRecorder:
+    """The recorder's `write`, which waits for the sink."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._threads = _Threads("lacre-evidence")
+
+    def write(self, events: Sequence[Event], connection: Any = None) -> None:
+        if _on_loop() and in_greenlet():
+            events = tuple(events)
+            self._threads.awaited(lambda: self._recorder.write(events))
+        else:
+            self._recorder.write(events, connection)
+
+
+def _on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _awaited(future: "Future[T]") -> T:
+    return await_only(_finished(future))
+
+
+async def _finished(future: "Future[T]") -> T:
+    # Shielded: cancelling whoever waits must not cancel the work, which others wait for too.
+    return await asyncio.shield(asyncio.wrap_future(future))
+
+
+def _anew(error: LacreError) -> LacreError:
+    # Not the error that was raised: it holds the frames of its first raising, and would grow.
+    if isinstance(error, Tampered):
+        return Tampered()
+    return type(error)(str(error), hint=error.hint)
