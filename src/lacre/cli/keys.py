@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`lacre keys`: list, create, rotate, disable, enable, destroy."""
+"""`lacre keys`: list, due, create, rotate, disable, enable, destroy."""
 
+import datetime as dt
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 import typer
 
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator, key_store
-from lacre.cli.terminal import data, out, say, table, warn
+from lacre.cli.terminal import DUE, data, out, say, table, warn
 from lacre.errors import ConfigurationError, KeyNotFound, MisuseError
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState
+from lacre.keys.rotation import due
 
 __all__ = ["app"]
 
@@ -58,6 +60,50 @@ def list_keys(
             ],
         )
     )
+
+
+@app.command("due")
+def due_keys(
+    config: Path = Config,
+    within: int = typer.Option(30, min=0, max=36500, help="report what is due in so many days"),
+    as_json: bool = typer.Option(False, "--json", help="for a program to read"),
+) -> None:
+    """Say what has to be rotated, finished or looked at. Exits 10 where there is anything."""
+    store, policy = key_store(config)
+    classes = policy.classes
+
+    def period(row: KeyRow) -> dt.timedelta | None:
+        declared = classes.get(row.scope.class_)
+        if declared is None:  # a class that lacre.toml no longer has
+            return None
+        return declared.rotate_index_after if row.scope.kind is KeyKind.INDEX else declared.rotate_after  # fmt: skip
+
+    found = due(
+        store.rows(), period=period, now=dt.datetime.now(dt.UTC), within=dt.timedelta(days=within)
+    )
+    store.close()
+    described = [
+        _described(item.row)
+        | {
+            "urgency": str(item.urgency),
+            "why": item.why,
+            "do": item.do,
+            "by": item.by.date().isoformat() if item.by else None,
+        }
+        for item in found
+    ]
+    if as_json:
+        data(described)
+    elif found:
+        columns = ("urgency", "tenant", "class", "kind", "version", "why")
+        rows = [[str(d[name]) for name in columns] for d in described]
+        out.print(table([f"#{name}" if name == "version" else name for name in columns], rows))
+        for step in dict.fromkeys(item.do for item in found):
+            say(f"next: {step}")
+    if not found:
+        say(f"nothing is due within {within} days")
+        return
+    raise typer.Exit(DUE)
 
 
 @app.command()

@@ -16,8 +16,9 @@ from rich.text import Text
 
 from lacre import errors
 
-__all__ = ["data", "exit_code", "out", "say", "table", "talk", "warn"]
+__all__ = ["DUE", "data", "exit_code", "out", "say", "table", "talk", "warn"]
 
+DUE = 10  # no failure: something is to be done, for cron to notice
 _WIDTH = 118  # where output is no terminal, a table is not cut at 80
 
 out = Console(highlight=False, soft_wrap=True)

@@ -6,11 +6,12 @@ What `lacre.toml` may say: its tables, their types and defaults.
 (`lacre.policy.loading`) and does not decide (`lacre.policy.decisions`).
 """
 
+import datetime as dt
 import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from lacre.errors import ConfigurationError
 from lacre.fields.masks import mask as mask_named
@@ -75,9 +76,19 @@ def _a_mask(text: str) -> str:
     return text
 
 
+def _a_period(value: object) -> object:
+    if value == "never":
+        return None
+    found = re.fullmatch(r"([1-9][0-9]{0,4}) days?", value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError('a period is a number of days, "365 days", or "never"')
+    return dt.timedelta(days=int(found[1]))
+
+
 Name = Annotated[str, AfterValidator(_a_name)]
 Identifier = Annotated[str, AfterValidator(_an_identifier)]
 KmsKey = Annotated[str, AfterValidator(_a_kms_key)]
+Period = Annotated[dt.timedelta | None, BeforeValidator(_a_period)]
 MaskName = Annotated[str, AfterValidator(_a_mask)]
 
 
@@ -114,12 +125,21 @@ class StoreSettings(_Table):
 
 
 class ClassPolicy(_Table):
-    """`[classes.NAME]`: the KMS keys of a class, its mask, and which role has which rights."""
+    """
+    `[classes.NAME]`: the KMS keys of a class, its mask, and which role has which rights.
+
+    *rotate_after* is of its branch and data keys, *rotate_index_after* of its index roots; None is
+    never. `lacre keys due` reports both, nothing rotates by itself.
+    """
 
     fields: KmsKey
     index: KmsKey | None = None
     mask: MaskName = "hidden"
     denied: Literal["error", "mask"] = "error"
+    # One year: well inside the two that NIST SP 800-57 part 1 gives the originator of a
+    # symmetric key. A new index root makes every look-up ask twice, so nobody asks for one.
+    rotate_after: Period = dt.timedelta(days=365)
+    rotate_index_after: Period = None
     rights: dict[Name, frozenset[Right]] = Field(default_factory=dict)
 
 
