@@ -30,7 +30,9 @@ from lacre.policy.decisions import Policy
 from lacre.policy.loading import load_policy
 from lacre.readiness import Part, Readiness, Status
 from lacre.sensitive import KeyMaterial
+from lacre.stores.sql import SQLKeyStore
 from lacre.testing import CapturedEvents, FrozenClock, MemoryKeyService
+from tests.components.postgresql import Database
 from tests.sqlalchemy.models import Base, Customer
 
 CLASSES = ("pii", "banking")
@@ -176,6 +178,46 @@ def test_a_cold_process_without_key_store_is_not_ready(counted: Counted) -> None
 
     assert not counted.ready()
     (counted.home / "elsewhere.db").rename(counted.home / "lacre" / "keys.db")
+
+
+def test_a_server_of_the_key_store_that_is_away_is_a_warning_while_keys_are_cached(
+    counted: Counted, database: Database
+) -> None:
+    """On PostgreSQL too: connections that are cut and refused, then taken again."""
+    clock, store = FrozenClock(), SQLKeyStore(database.text_url())
+    store.upgrade()
+    parts: dict[str, Any] = {"services": {"local": counted.service}, "sink": counted.sink}
+    with Lacre(counted.application.policy, store=store, clock=clock, **parts) as application:
+        for class_ in CLASSES:
+            application.create_keys("acme", class_)
+        ready = application.ready(classes=CLASSES)
+        _let_in(database, allowed=False)
+        clock.advance(100)
+        away = application.ready(classes=CLASSES)
+        clock.advance(200)
+        expired = application.ready(classes=CLASSES)
+        _let_in(database, allowed=True)
+        back = application.ready(classes=CLASSES)
+
+    assert ready.status is Status.PASS
+    assert away
+    assert found(away, Part.KEY_STORE).code == "key-store-unreachable"
+    assert 150 < (away.serves_for or 0) <= 200
+    assert not expired
+    assert {check.code for check in expired.checks if check.part is Part.KEYS} == {
+        "key-store-unreachable"
+    }
+    assert back.status is Status.PASS
+    assert database.server.password not in repr([away, expired])
+
+
+def _let_in(database: Database, *, allowed: bool) -> None:
+    server = database.server
+    server.administer(f'ALTER DATABASE "{database.name}" WITH ALLOW_CONNECTIONS {allowed}')
+    if not allowed:
+        server.administer(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database.name}'"
+        )
 
 
 @pytest.mark.parametrize("version", ["1", "999"])

@@ -46,7 +46,7 @@ class Store(KeyTable, ColumnStates, Protocol):
     """A key store as an application needs it: rows of keys and states of columns."""
 
     def check(self) -> None:
-        """Raise `ConfigurationError` unless it answers now and has the schema of this release."""
+        """Raise unless it answers now and has the schema of this release."""
         ...
 
     def close(self) -> None: ...

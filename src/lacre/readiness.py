@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any
 
 from lacre.audit.recorder import Recorder
-from lacre.errors import ConfigurationError, LacreError
+from lacre.errors import ConfigurationError, KeyStoreUnreachable, LacreError
 from lacre.fields.column_state import ColumnState
 from lacre.fields.scheme import Scheme
 from lacre.keys.hierarchy import KeyKind
@@ -60,6 +60,7 @@ _DO_KEYS = {
     "key-disabled": "lacre keys enable, or rotate",
     "key-destroyed": "lacre keys rotate; what was destroyed stays lost",
     "key-service-denied": "let the process's identity use the class's KMS keys, or do not name the class",
+    "key-store-unreachable": "bring the key store back",
     "key-service-unreachable": "bring the key service back",
     "tampered": "restore the key store, then look at the audit log",
 }
@@ -235,7 +236,7 @@ class Probe:
                     held.append(left)
                     if trouble is not None:
                         found.append((left, trouble, tenant))
-                    if store is not None and isinstance(trouble, ConfigurationError):
+                    if store and isinstance(trouble, ConfigurationError | KeyStoreUnreachable):
                         gone = trouble  # one attempt at a store that does not answer is enough
             checks.append(_class(class_, found))
         return checks, min(held, default=0.0)

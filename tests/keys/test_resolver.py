@@ -22,6 +22,7 @@ from lacre.errors import (
     Tampered,
 )
 from lacre.keys.hierarchy import KeyKind, KeyState
+from lacre.keys.resolver import since_boot
 from lacre.sensitive import KeyMaterial
 from lacre.stores.contents import KeyStoreContents
 from tests.keys.parts import Parts, handle, kms_key, planted, scope
@@ -618,3 +619,9 @@ def test_neither_cache_nor_keys_print_or_pickle(keys: Parts) -> None:
     for shown in (repr(key), repr(key.material), repr(resolver), repr(vars(resolver))):
         assert secret not in shown
         assert key.material.reveal().hex() not in shown
+
+
+def test_the_age_of_a_key_counts_while_the_machine_is_suspended() -> None:
+    """CLOCK_MONOTONIC would stand still, and a revoked process read on by as long as it slept."""
+    assert since_boot.func is time.clock_gettime
+    assert since_boot.args == (time.CLOCK_BOOTTIME,)

@@ -338,6 +338,7 @@ class SQLKeyStore:
 
         Raises:
             ConfigurationError: says which, and the command that helps.
+            KeyStoreUnreachable: it does not answer.
         """
         version = self.version()
         if version == 0:
