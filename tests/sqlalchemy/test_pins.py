@@ -19,7 +19,8 @@ from sqlalchemy.orm.properties import ColumnProperty
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
 
-from lacre.sqlalchemy.searching import NotInSQL, Term
+from lacre.sqlalchemy.searching import Term
+from lacre.sqlalchemy.selecting import NotInSQL
 from tests.sqlalchemy.models import EMAIL, Colour, Customer, Order
 
 

@@ -7,7 +7,20 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, func, insert, literal, select, union, update
+from sqlalchemy import (
+    Engine,
+    String,
+    case,
+    cast,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    union,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Bundle, Session, sessionmaker
 
@@ -22,6 +35,11 @@ TABLE: Any = Customer.__table__
 READING = {
     "order_by": lambda: select(Customer).order_by(Customer.email),
     "order_by desc": lambda: select(Customer).order_by(Customer.email.desc()),
+    "order_by name": lambda: select(Customer).order_by("email"),
+    "order_by name of a column": lambda: select(Customer.city, Customer.email).order_by(
+        "email desc"
+    ),
+    "group_by name": lambda: select(Customer).group_by("email"),
     "group_by": lambda: select(func.count()).group_by(Customer.email),
     "function": lambda: select(Customer).where(func.lower(Customer.email) == EMAIL),
     "count": lambda: select(func.count(Customer.email)),
@@ -32,11 +50,27 @@ READING = {
     "between": lambda: select(Customer).where(Customer.email.between("a", "b")),
     "plus": lambda: select(Customer).where(Customer.email + "x" == EMAIL),
     "reversed": lambda: select(Customer).where("x" + Customer.email == EMAIL),
-    "column": lambda: select(Customer.email),
-    "columns": lambda: select(Customer.id, Customer.email),
-    "label": lambda: select(Customer.email.label("e")),
-    "bundle": lambda: select(Bundle("b", Customer.id, Customer.email)),
+    "distinct columns": lambda: select(Customer.email).distinct(),
+    "distinct bundle": lambda: select(Bundle("b", Customer.id, Customer.email)).distinct(),
+    "max": lambda: select(func.max(Customer.email)),
+    "cast": lambda: select(cast(Customer.email, String)),
+    "case": lambda: select(case((Customer.city == "plain", Customer.email), else_="")),
+    "window": lambda: select(func.row_number().over(order_by=Customer.email)),
+    "having": lambda: (
+        select(Customer.city).group_by(Customer.city).having(func.min(Customer.email) == "x")
+    ),
     "subquery": lambda: select(select(Customer.email).subquery().c[0]),
+    "whole subquery": lambda: select(select(Customer.email).subquery()),
+    "cte": lambda: select(select(Customer.id, Customer.email).cte().c.id),
+    "in a list of it": lambda: select(Customer).where(Customer.id.in_(select(Customer.email))),
+    "scalar of it": lambda: select(select(Customer.email).scalar_subquery()),
+    "exists of it": lambda: select(Customer).where(select(Customer.email).exists()),
+    "lateral": lambda: select(Order.id).join(select(Customer.email).lateral(), literal(True)),
+    "bundle in a subquery": lambda: select(select(Bundle("b", Customer.email)).subquery()),
+    "union all": lambda: union_all(select(Customer.email), select(Customer.cpf)),
+    "from statement": lambda: select(Customer.email).from_statement(
+        text("SELECT email FROM customers")
+    ),
     "union": lambda: union(select(Customer.email), select(Customer.cpf)),
     "no index": lambda: select(Customer).where(Customer.account == "1"),
     "other column": lambda: select(Customer).where(Customer.email == Customer.cpf),

@@ -30,10 +30,10 @@ __all__ = ["Noted", "invoked", "loaded_tenant", "note_tenant"]
 class Noted:
     """The keys that values fetched so far name and that nobody has resolved yet, by class and tenant."""
 
-    __slots__ = ("_binding", "_placed", "keys")
+    __slots__ = ("_placed", "binding", "keys")
 
     def __init__(self, binding: Any) -> None:
-        self._binding = binding
+        self.binding = binding
         self._start()
 
     def _start(self) -> None:
@@ -56,7 +56,7 @@ class Noted:
                 for (_, tenant), key_ids in keys.items():
                     if tenant is None:
                         key_ids.difference_update(placed)
-            self._binding.prepare(keys)
+            self.binding.prepare(keys)
 
 
 def note_tenant(state: InstanceState[Any], *_: Any) -> None:

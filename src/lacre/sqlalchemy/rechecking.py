@@ -20,6 +20,7 @@ from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
 from lacre.errors import UnsupportedQuery
 from lacre.sqlalchemy.declared import row_id_column
 from lacre.sqlalchemy.searching import Asking, Term, short_refused
+from lacre.sqlalchemy.selecting import check_selected
 
 __all__ = ["CANDIDATES", "rechecked"]
 
@@ -35,11 +36,11 @@ def rechecked(state: ORMExecuteState, asking: Asking) -> Any | None:
         UnsupportedQuery: a condition stands where its hits cannot be re-checked, or has too many.
     """
     statement: Any = state.statement
-    short = [
-        element
-        for element in visitors.iterate(statement)
-        if isinstance(element, Term) and not element.asked[0].prop.declared.index.exact
-    ]
+    short = []
+    for element in visitors.iterate(statement):
+        check_selected(statement, element)
+        if isinstance(element, Term) and not element.asked[0].prop.declared.index.exact:
+            short.append(element)
     if not short:
         return None
     if not isinstance(statement, sa.Select):

@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm.properties import ColumnProperty
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
 from lacre.errors import LacreError, MisuseError, UnsupportedQuery
+from lacre.sqlalchemy.selecting import Selected
 from lacre.sqlalchemy.types import unwrapped
 
-__all__ = ["Asking", "NotInSQL", "SealedComparator", "Term", "asking", "short_refused"]
+__all__ = ["Asking", "SealedComparator", "Term", "asking", "short_refused"]
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class SealedComparator(ColumnProperty.Comparator[Any]):
     """What ``Model.attribute`` can do in a query."""
 
     def _memoized_method___clause_element__(self) -> Any:
-        return NotInSQL(self.prop)
+        return Selected(self).__clause_element__()
 
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
         if op in (operators.is_, operators.is_not) or (
@@ -122,31 +122,6 @@ class SealedComparator(ColumnProperty.Comparator[Any]):
             hint=hint
             or "the database sees ciphertext: ==, !=, in_ and is_(None) work by way of a blind index; for the rest load the objects and compare there",
         )
-
-
-class NotInSQL(ColumnElement[Any]):
-    """An encrypted column where SQL would have to read it. Compiles to an error."""
-
-    __visit_name__ = "lacre_not_in_sql"
-    inherit_cache = False
-    type = sa.types.NULLTYPE
-
-    def __init__(self, prop: Any) -> None:
-        self.prop = prop
-
-    @property
-    def _from_objects(self) -> list[Any]:
-        return [self.prop.columns[0].table]
-
-
-@compiles(NotInSQL)
-def _refuse(element: Any, compiler: Any, **_: Any) -> str:
-    raise unwrapped(
-        UnsupportedQuery(
-            f"{element.prop} is encrypted: the database cannot select, order, group or compute by it",
-            hint="select the whole object and look at its attribute; order in the application",
-        )
-    )
 
 
 def short_refused(asked: tuple[Any, Any], where: str) -> UnsupportedQuery:

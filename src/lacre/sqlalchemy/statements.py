@@ -17,7 +17,7 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import Delete, UpdateBase
 
 from lacre.errors import UnsupportedQuery
-from lacre.sqlalchemy.searching import NotInSQL
+from lacre.sqlalchemy.selecting import NotInSQL
 from lacre.sqlalchemy.types import EncryptedType, IndexType, unwrapped
 
 __all__ = ["refuse_values"]
