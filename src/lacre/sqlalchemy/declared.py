@@ -208,9 +208,11 @@ def row_of(mapper: Mapper[Any], state: InstanceState[Any]) -> str:
     return row_of_values(mapper, [_present(state, key) for key in row_facts(mapper).keys])
 
 
-def row_of_values(mapper: Mapper[Any], values: Sequence[Any]) -> str:
+def row_of_values(
+    mapper: Mapper[Any], values: Sequence[Any], columns: Sequence[Any] | None = None
+) -> str:
     """
-    Return the row id text of *values*, of the columns that identify a row of *mapper*.
+    Return the row id text of *values*, of the columns that identify a row of *mapper*, or of *columns*.
 
     Raises:
         ConfigurationError: one of them is None: the primary key is not known before the INSERT.
@@ -223,8 +225,8 @@ def row_of_values(mapper: Mapper[Any], values: Sequence[Any]) -> str:
                 f"the primary key of {mapper.class_.__name__} is not known before its INSERT, and its encrypted values are bound to it",
                 hint="assign it, give it a Python default (uuid4) or a sequence of PostgreSQL, or declare lacre_rid: Mapped[UUID] = row_id()",
             )
-    columns = row_facts(mapper).columns
-    found = [_canonical(column, value) for column, value in zip(columns, values, strict=True)]
+    named = row_facts(mapper).columns if columns is None else columns
+    found = [_canonical(column, value) for column, value in zip(named, values, strict=True)]
     return row_text(found[0] if len(found) == 1 else tuple(found))
 
 

@@ -7,36 +7,51 @@ index column as it was; one that copies from another column would put plaintext 
 any value being bound. Sees the statements that a session of lacre executes, and no others.
 
 Leans on private names of SQLAlchemy, each pinned by a test: `_values`, `_ordered_values`,
-`_multi_values`, `_select_names`, `_post_values_clause`.
+`_multi_values`, `_select_names`, `_post_values_clause`, `_where_criteria`.
 """
 
 from typing import Any
 
-from sqlalchemy.orm import ORMExecuteState
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import Delete, UpdateBase
 
-from lacre.errors import UnsupportedQuery
+from lacre.errors import LacreError, UnsupportedQuery
 from lacre.sqlalchemy.selecting import NotInSQL
 from lacre.sqlalchemy.types import EncryptedType, IndexType, unwrapped
 
 __all__ = ["refuse_values"]
 
 
-def refuse_values(state: ORMExecuteState) -> None:
+def refuse_values(statement: Any, parameters: Any, *, rows_given: bool = False) -> None:
     """
     Raise if the statement, or one inside it, writes an encrypted column or a blind index.
+
+    Args:
+        parameters: of the statement.
+        rows_given: encrypted columns are written row by row (`lacre.sqlalchemy.bulk`), which goes
+            together with neither a conflict clause nor conditions.
 
     Raises:
         UnsupportedQuery
     """
-    statement: Any = state.statement
     for found in visitors.iterate(statement):
         if isinstance(found, UpdateBase) and not isinstance(found, Delete):
             given = _given(found)
             if found is statement:
-                given += _parameters(state.parameters)
+                given += _parameters(parameters)
             _refuse(found, given)
+    if rows_given and getattr(statement, "_post_values_clause", None) is not None:
+        # Of a row that was there already the ciphertext would be dropped, or put in place of one
+        # that is bound to another row; and evidence would name rows that were not written.
+        raise _unsupported(
+            f"encrypted values of {statement.table} are not inserted with ON CONFLICT",
+            "look the rows up first; insert those that are not there, update the others by primary key",
+        )
+    if rows_given and list(getattr(statement, "_where_criteria", ())):
+        raise _unsupported(
+            f"encrypted values of {statement.table} are updated by primary key and under no further condition",
+            "leave the rows out that are not meant",
+        )
 
 
 def _given(statement: Any) -> list[Any]:
@@ -67,9 +82,12 @@ def _refuse(statement: Any, given: list[Any]) -> None:
         if isinstance(column.type, EncryptedType | IndexType) and (
             column.key in names or column.name in names
         ):
-            raise unwrapped(
-                UnsupportedQuery(
-                    f"{column} is encrypted and cannot be written by an INSERT or UPDATE statement",
-                    hint="load the objects, assign the attribute and flush: a ciphertext is bound to its row",
-                )
+            raise _unsupported(
+                f"{column} is encrypted and cannot be written by a statement that names no row for each value",
+                "session.execute(insert(Model), [{...}, ...]) or session.execute(update(Model), [{primary key, ...}, ...]);"
+                " or load the objects, assign the attribute and flush: a ciphertext is bound to its row",
             )
+
+
+def _unsupported(text: str, hint: str) -> LacreError:
+    return unwrapped(UnsupportedQuery(text, hint=hint))

@@ -7,59 +7,31 @@ Put in front of the session class an application gave. Does not execute statemen
 (`lacre.sqlalchemy.session`).
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import event, inspect
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_state
 
-from lacre.errors import DuplicateValue, UnsupportedQuery
+from lacre.errors import UnsupportedQuery
+from lacre.fields.stored import IndexToken
+from lacre.sqlalchemy.bulk import Bulk, written_in_bulk
 from lacre.sqlalchemy.declared import sealed_properties
 from lacre.sqlalchemy.evidence import keep_evidence
 from lacre.sqlalchemy.row_ids import keys_of_flush
-from lacre.sqlalchemy.statements import refuse_values
-from lacre.sqlalchemy.violations import duplicate_of, without_detail
+from lacre.sqlalchemy.types import SealedValue
+from lacre.sqlalchemy.violations import translated
 from lacre.sqlalchemy.writing import FLUSH
 
-__all__ = ["TranslatingSession", "prepare_writing", "translated"]
+__all__ = ["TranslatingSession", "prepare_writing"]
 
 
 def prepare_writing(factory: Any) -> None:
     """Have the sessions of *factory* know their rows before they write, and record what they wrote."""
-    event.listen(factory, "do_orm_execute", _refusing)
+    event.listen(factory, "do_orm_execute", written_in_bulk)
     event.listen(factory, "before_flush", keys_of_flush)
     keep_evidence(factory)
-
-
-def _refusing(state: ORMExecuteState) -> None:
-    refuse_values(state)
-
-
-@contextmanager
-def translated(session: Session) -> Iterator[None]:
-    """
-    Say what the database refused without the values of the row.
-
-    Raises:
-        DuplicateValue: a unique blind index holds the value already.
-    """
-    try:
-        yield
-    except DBAPIError as error:
-        duplicate = duplicate_of(error)
-        scheme = None if duplicate is None else session.info["lacre"].violated(duplicate)
-        if scheme is not None:
-            raise DuplicateValue(
-                f"{scheme} already holds this value",
-                hint="the unique blind index says so; look the row up by the value",
-            ) from None
-        quiet = without_detail(error)
-        if quiet is None:
-            raise
-        raise quiet from None
 
 
 class TranslatingSession(Session):
@@ -72,27 +44,53 @@ class TranslatingSession(Session):
         finally:
             self.info.pop(FLUSH, None)
 
-    # The three legacy bulk methods run no event of the unit of work: they would write NULL
-    # beside a token that still finds the row.
+    # The legacy bulk methods run no event of the unit of work.
 
     def bulk_save_objects(self, objects: Any, *args: Any, **kw: Any) -> None:
         objects = list(objects)
         for mapper in {instance_state(found).mapper for found in objects}:
-            _refuse_bulk(mapper)
+            if sealed_properties(mapper):
+                # It would leave the objects with their plaintext, in a session they do not belong to.
+                raise UnsupportedQuery(
+                    f"{mapper.class_.__name__} has encrypted columns, which bulk_save_objects does not know",
+                    hint="session.add_all(objects), or session.execute(insert(Model), [{...}, ...])",
+                )
         super().bulk_save_objects(objects, *args, **kw)
 
-    def bulk_insert_mappings(self, mapper: Any, *args: Any, **kw: Any) -> None:
-        _refuse_bulk(inspect(mapper))
-        super().bulk_insert_mappings(mapper, *args, **kw)
+    def bulk_insert_mappings(
+        self,
+        mapper: Any,
+        mappings: Any,
+        return_defaults: bool = False,
+        render_nulls: bool = False,
+    ) -> None:
+        rows = list(mappings)
+        bulk = Bulk(self, inspect(mapper), inserting=True)
+        if not rows or not bulk.concerns(rows):
+            super().bulk_insert_mappings(mapper, rows, return_defaults, render_nulls)
+            return
+        made = bulk.sealed(rows)
+        whole = [{**row, **more} for row, more in zip(rows, made, strict=True)]
+        with translated(self):
+            super().bulk_insert_mappings(mapper, whole, return_defaults, render_nulls)
+        bulk.executed()
+        if return_defaults:
+            for row, written in zip(rows, whole, strict=True):
+                row.update(
+                    (key, value)
+                    for key, value in written.items()
+                    if key not in row and not isinstance(value, SealedValue | IndexToken)
+                )
 
-    def bulk_update_mappings(self, mapper: Any, *args: Any, **kw: Any) -> None:
-        _refuse_bulk(inspect(mapper))
-        super().bulk_update_mappings(mapper, *args, **kw)
-
-
-def _refuse_bulk(mapper: Any) -> None:
-    if sealed_properties(mapper):
-        raise UnsupportedQuery(
-            f"{mapper.class_.__name__} has encrypted columns, which the bulk methods do not know",
-            hint="add the objects and flush",
-        )
+    def bulk_update_mappings(self, mapper: Any, mappings: Any) -> None:
+        rows = list(mappings)
+        bulk = Bulk(self, inspect(mapper), inserting=False)
+        if not rows or not bulk.concerns(rows):
+            super().bulk_update_mappings(mapper, rows)
+            return
+        made = bulk.sealed(rows)
+        with translated(self):
+            super().bulk_update_mappings(
+                mapper, [{**row, **more} for row, more in zip(rows, made, strict=True)]
+            )
+        bulk.executed()

@@ -3,16 +3,21 @@
 What a database says of a row it refused, without the row: SQLite, psycopg and asyncpg.
 
 PostgreSQL adds a detail that quotes the row, tokens of blind indexes and all; a token in a log
-tells equal values apart. Does not decide what an application is told (`lacre.sqlalchemy.translating`).
+tells equal values apart.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
-__all__ = ["Duplicate", "duplicate_of", "without_detail"]
+from lacre.errors import DuplicateValue
+
+__all__ = ["Duplicate", "duplicate_of", "translated", "without_detail"]
 
 _UNIQUE_VIOLATION = "23505"
 _SQLITE = "UNIQUE constraint failed: "
@@ -79,6 +84,30 @@ def without_detail(error: DBAPIError) -> DBAPIError | None:
         connection_invalidated=error.connection_invalidated,
         ismulti=error.ismulti,
     )
+
+
+@contextmanager
+def translated(session: Session) -> Iterator[None]:
+    """
+    Say what the database refused without the values of the row.
+
+    Raises:
+        DuplicateValue: a unique blind index holds the value already.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        duplicate = duplicate_of(error)
+        scheme = None if duplicate is None else session.info["lacre"].violated(duplicate)
+        if scheme is not None:
+            raise DuplicateValue(
+                f"{scheme} already holds this value",
+                hint="the unique blind index says so; look the row up by the value",
+            ) from None
+        quiet = without_detail(error)
+        if quiet is None:
+            raise
+        raise quiet from None
 
 
 def _said(original: Any) -> tuple[str | None, str | None, str | None, str | None] | None:

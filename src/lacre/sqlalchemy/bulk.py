@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Encrypting for bulk statements: an INSERT or an UPDATE by primary key with a list of dictionaries.
+
+As in the unit of work ciphertext and token are made together, what is decided is decided once
+for each column and tenant, NULL and a value that is there already are what they are, and the
+events follow the transaction. The caller's dictionaries stay as they are. Does not write for
+statements that name their rows otherwise: those are refused (`lacre.sqlalchemy.statements`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapper, ORMExecuteState, Session
+
+from lacre.audit.events import Event
+from lacre.errors import AlreadyEncrypted, DuplicateValue, MisuseError, UnsupportedQuery
+from lacre.fields.writing import Writing
+from lacre.sqlalchemy.declared import (
+    NOTHING,
+    check_row_id,
+    check_spelling_of,
+    row_facts,
+    row_of_values,
+    sealed_properties,
+    tenant_text,
+)
+from lacre.sqlalchemy.evidence import check_transaction, executed
+from lacre.sqlalchemy.row_ids import default_of, generated, next_values
+from lacre.sqlalchemy.statements import refuse_values
+from lacre.sqlalchemy.types import SealedValue
+from lacre.sqlalchemy.violations import translated
+from lacre.sqlalchemy.writing import index_key
+
+__all__ = ["Bulk", "written_in_bulk"]
+
+_AT_ONCE = 500  # rows asked for in one query
+_BULK = (None, "auto", "bulk")  # the strategies by which SQLAlchemy takes rows by their attributes
+
+Row = Mapping[str, Any]
+
+
+def written_in_bulk(state: ORMExecuteState) -> Any:
+    """
+    Execute the statement of *state* if it writes encrypted columns row by row; None if it writes none.
+
+    Raises:
+        UnsupportedQuery: it writes them in a way that knows no rows.
+    """
+    mapper = state.bind_mapper if state.is_orm_statement else None
+    if mapper is None or not (state.is_insert or state.is_update) or not state.parameters:
+        refuse_values(state.statement, state.parameters)
+        return None
+    given: Any = state.parameters
+    rows: Sequence[Row] = [given] if isinstance(given, Mapping) else list(given)
+    bulk = Bulk(state.session, mapper, inserting=state.is_insert)
+    if not bulk.concerns(rows):
+        refuse_values(state.statement, state.parameters)
+        return None
+    refuse_values(state.statement, None, rows_given=True)
+    if state.execution_options.get("dml_strategy") not in _BULK:
+        refuse_values(state.statement, state.parameters)
+    made = bulk.sealed(rows)
+    with translated(state.session):
+        result = state.invoke_statement(params=made[0] if isinstance(given, Mapping) else made)
+    bulk.executed()
+    return result
+
+
+class Bulk:
+    """The rows of one statement on one mapped class."""
+
+    def __init__(self, session: Session, mapper: Mapper[Any], *, inserting: bool) -> None:
+        self._session = session
+        self._mapper = mapper
+        self._inserting = inserting
+        self._binding = session.info["lacre"]
+        self._facts = row_facts(mapper)
+        self._properties = [
+            (prop, prop.key, index_key(mapper, prop)) for prop in sealed_properties(mapper)
+        ]
+        self._writings: dict[Any, tuple[Writing, list[str]]] = {}
+        self._cleared: dict[Any, tuple[Callable[[list[str]], Event], list[str]]] = {}
+
+    def concerns(self, rows: Sequence[Row]) -> bool:
+        """
+        Whether a row has a value for an encrypted column, or gets one by default.
+
+        Raises:
+            UnsupportedQuery: a row names a column where it is the attribute that has the value.
+        """
+        if not self._properties:
+            return False
+        given: set[str] = set().union(*rows)
+        for prop, key, token_key in self._properties:
+            column = prop.columns[0]
+            wrong = {column.key, column.name} - {key}
+            if token_key is not None:
+                wrong |= {token_key, prop.index_column.name}
+            for name in wrong & given:
+                raise UnsupportedQuery(
+                    f"{self._mapper.class_.__name__} takes no value for {name!r}",
+                    hint=f"give the value to {key!r}: its ciphertext and token are made of it",
+                )
+        return any(
+            key in given or (self._inserting and prop.declared.default is not NOTHING)
+            for prop, key, _ in self._properties
+        )
+
+    def sealed(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """
+        Return what takes the place of the plaintext in *rows*, and what has to be there besides.
+
+        Raises:
+            AccessDenied, ConfigurationError, DuplicateValue, InvalidValue, MisuseError, UnsupportedQuery
+        """
+        connection = self._session.connection(bind_arguments={"mapper": self._mapper})
+        check_transaction(connection)
+        check_row_id(self._mapper, connection.dialect)
+        if self._inserting:
+            return self._inserted(connection, rows)
+        if self._session.autoflush:
+            self._session.flush()
+        return self._updated(connection, rows)
+
+    def executed(self) -> None:
+        """Note the events: the statement was executed."""
+        events: list[Event] = [
+            writing.event(rows) for writing, rows in self._writings.values() if rows
+        ]
+        events += [event_of(rows) for event_of, rows in self._cleared.values() if rows]
+        executed(self._session, events)
+
+    # INSERT
+
+    def _inserted(self, connection: sa.Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        made = self._known(connection, rows)
+        ids, tenants = [], []
+        for row, more in zip(rows, made, strict=True):
+            values = [more.get(key, row.get(key)) for key in self._facts.keys]
+            if not self._facts.named:
+                check_spelling_of(self._mapper, values, connection.dialect)
+            ids.append(row_of_values(self._mapper, values))
+            tenants.append(self._tenant({**row, **more} if self._facts.tenant else row))
+        for prop, key, token_key in self._properties:
+            default = prop.declared.default
+            others: list[tuple[Any, Any]] = []
+            for row, more, text, tenant in zip(rows, made, ids, tenants, strict=True):
+                if key in row:
+                    value = row[key]
+                elif default is not NOTHING:
+                    value = more[key] = default() if callable(default) else default
+                else:
+                    continue
+                if value is None:
+                    if token_key is not None:
+                        more[token_key] = None
+                    continue
+                self._seal((prop, key, token_key), value, text, tenant, more, others)
+            self._refuse_duplicates(connection, prop, others)
+        return made
+
+    def _known(self, connection: sa.Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        # The defaults of what is bound in the ciphertexts; SQLAlchemy would apply them too late.
+        made: list[dict[str, Any]] = [{} for _ in rows]
+        mapper, facts = self._mapper, self._facts
+        columns: list[Any] = [*mapper.primary_key, *(facts.columns if facts.named else ())]
+        keys = [str(mapper.get_property_by_column(column).key) for column in columns]
+        if facts.tenant is not None:
+            columns.append(mapper.column_attrs[facts.tenant].columns[0])
+            keys.append(facts.tenant)
+        sequence = generated(mapper, connection.dialect)
+        for key, column in zip(keys, columns, strict=True):
+            without = [more for row, more in zip(rows, made, strict=True) if row.get(key) is None]
+            if not without:
+                continue
+            if sequence is not None and column is sequence:
+                for more, value in zip(
+                    without, next_values(column, connection, len(without)), strict=True
+                ):
+                    more[key] = value
+            elif isinstance(column.default, sa.ColumnDefault):
+                for more in without:
+                    more[key] = default_of(column)
+        return made
+
+    # UPDATE by primary key
+
+    def _updated(self, connection: sa.Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        made: list[dict[str, Any]] = [{} for _ in rows]
+        given = set().union(*rows)
+        properties = [named for named in self._properties if named[1] in given]
+        stored = self._stored(connection, rows, properties)
+        others: dict[Any, list[tuple[Any, Any]]] = {prop: [] for prop, _, _ in properties}
+        for row, more in zip(rows, made, strict=True):
+            key = self._key_text(row)
+            held = stored.get(key)
+            if held is None:
+                raise MisuseError(
+                    f"an UPDATE of {self._mapper.class_.__name__} names a row that is not there",
+                    hint="insert it, or leave it out",
+                )
+            text, tenant, values = held
+            self._refuse_moved(row, text, tenant)
+            for named in properties:
+                prop, key, token_key = named
+                if key not in row:
+                    continue
+                value = row[key]
+                before, token = values[prop]
+                if value is None:
+                    if token_key is not None:
+                        more[token_key] = None
+                    if before is not None:
+                        self._clear(prop, tenant).append(text)
+                elif before is not None and self._binding.field(prop).holds(
+                    before.raw, value, row=text, tenant=tenant
+                ):
+                    # There already: byte for byte what it was, with the token that was made with it.
+                    more[key] = before
+                    if token_key is not None:
+                        more[token_key] = token
+                else:
+                    self._seal(named, value, text, tenant, more, others[prop], self._key_text(row))
+        for prop, asked in others.items():
+            self._refuse_duplicates(connection, prop, asked)
+        return made
+
+    def _stored(
+        self, connection: sa.Connection, rows: Sequence[Row], properties: Sequence[Any]
+    ) -> dict[str, tuple[str, str | None, dict[Any, Any]]]:
+        """Return id text, tenant and the present values of the rows, by the text of their primary key."""
+        mapper, facts = self._mapper, self._facts
+        keys: list[Any] = list(mapper.primary_key)
+        whose: list[Any] = list(facts.columns) if facts.named else []
+        if facts.tenant is not None:
+            whose.append(mapper.column_attrs[facts.tenant].columns[0])
+        columns = [
+            column
+            for prop, _, token_key in properties
+            for column in (prop.columns[0], *((prop.index_column,) if token_key else ()))
+        ]
+        query = sa.select(*keys, *whose, *columns).select_from(mapper.persist_selectable)
+        found = {}
+        identities = [self._identity(row) for row in rows]
+        for chunk in _chunks(identities):
+            condition = (
+                keys[0].in_([only for (only,) in chunk])
+                if len(keys) == 1
+                else sa.tuple_(*keys).in_(chunk)
+            )
+            for hit in connection.execute(query.where(condition)):
+                parts = iter(hit)
+                identity = [next(parts) for _ in keys]
+                named = [next(parts)] if facts.named else identity
+                tenant = None if facts.tenant is None else tenant_text(mapper, next(parts))
+                values = {
+                    prop: (next(parts), next(parts) if token_key else None)
+                    for prop, _, token_key in properties
+                }
+                text = row_of_values(mapper, identity, columns=keys)
+                found[text] = (row_of_values(mapper, named), tenant, values)
+        return found
+
+    def _identity(self, row: Row) -> tuple[Any, ...]:
+        mapper = self._mapper
+        keys = [str(mapper.get_property_by_column(column).key) for column in mapper.primary_key]
+        if any(row.get(key) is None for key in keys):
+            raise MisuseError(
+                f"an UPDATE of {mapper.class_.__name__} by primary key leaves the key out",
+                hint=f"give every row its {', '.join(keys)}",
+            )
+        return tuple(row[key] for key in keys)
+
+    def _key_text(self, row: Row) -> str:
+        return row_of_values(
+            self._mapper, self._identity(row), columns=tuple(self._mapper.primary_key)
+        )
+
+    def _refuse_moved(self, row: Row, text: str, tenant: str | None) -> None:
+        facts = self._facts
+        if (facts.tenant in row and self._tenant(row) != tenant) or (
+            facts.named
+            and facts.keys[0] in row
+            and row_of_values(self._mapper, [row[facts.keys[0]]]) != text
+        ):
+            raise UnsupportedQuery(
+                f"a bulk UPDATE does not move a row of {self._mapper.class_.__name__} to another tenant or row id",
+                hint="load the object, assign and flush: every value of it is encrypted anew",
+            )
+
+    def _clear(self, prop: Any, tenant: str | None) -> list[str]:
+        found = self._cleared.get((prop, tenant))
+        if found is None:
+            event_of = self._binding.field(prop).clearing(tenant=tenant)
+            found = self._cleared[prop, tenant] = (event_of, [])
+        return found[1]
+
+    # Both
+
+    def _tenant(self, row: Row) -> str | None:
+        key = self._facts.tenant
+        return None if key is None else tenant_text(self._mapper, row.get(key))
+
+    def _seal(
+        self,
+        named: tuple[Any, str, str | None],
+        value: Any,
+        row: str,
+        tenant: str | None,
+        more: dict[str, Any],
+        others: list[tuple[Any, Any]],
+        identity: Any = None,
+    ) -> None:
+        prop, key, token_key = named
+        found = self._writings.get((prop, tenant))
+        if found is None:
+            writing = self._binding.field(prop).writing(tenant=tenant)
+            found = self._writings[prop, tenant] = (writing, [])
+        writing, rows = found
+        if isinstance(value, SealedValue):
+            raise AlreadyEncrypted(
+                f"the value given to {writing} is encrypted already",
+                hint="pass the plaintext; a ciphertext opens in its own row only",
+            )
+        stored = writing.stored(row, value)
+        more[key] = SealedValue(stored.value)
+        rows.append(row)
+        if token_key is not None:
+            more[token_key] = stored.tokens[0]
+            if prop.declared.index.unique:
+                others += [(token, identity) for token in writing.tokens_of_other_roots(value)]
+
+    def _refuse_duplicates(
+        self, connection: sa.Connection, prop: Any, tokens: Sequence[tuple[Any, Any]]
+    ) -> None:
+        # While an index root is being rotated: as in the unit of work, what the database's own
+        # constraint cannot compare is looked up. A row may hold its own value.
+        keys: list[Any] = list(self._mapper.primary_key)
+        query = sa.select(prop.index_column, *keys).select_from(self._mapper.persist_selectable)
+        for chunk in _chunks(tokens):
+            of_row = dict(chunk)
+            for token, *identity in connection.execute(
+                query.where(prop.index_column.in_(list(of_row)))
+            ):
+                if of_row[token] != row_of_values(self._mapper, identity, columns=keys):
+                    raise DuplicateValue(
+                        f"{self._binding.field(prop).scheme} already holds this value"
+                    )
+
+
+def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), _AT_ONCE):
+        yield items[start : start + _AT_ONCE]
