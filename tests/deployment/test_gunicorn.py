@@ -31,7 +31,13 @@ def when_ready(server):
 """
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["preload", "no preload"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(True, id="preload"),
+        pytest.param(False, id="no preload", marks=pytest.mark.long),
+    ],
+)
 def server(request: pytest.FixtureRequest, deployed: Deployed) -> Iterator[Server]:
     """Two workers that are replaced after about ten requests."""
     config = deployed.directory / "busy.conf.py"

@@ -17,6 +17,7 @@ def test_the_page_shows_the_modules_that_are_run(tmp_path: Path) -> None:
         "api.py",
         "middleware.py",
         "desk.py",
+        "desk_async.py",
         "tasks.py",
         "handler.py",
     ]

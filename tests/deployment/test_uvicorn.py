@@ -14,21 +14,27 @@ from lacre.context import current
 from lacre.errors import MisuseError
 from tests.deployment.serving import HTTP, Deployed, Server, asked
 
-_SERVERS = {
-    "uvicorn, dependency": ("uvicorn", "api:app", "--workers", "2", "--port", "{port}"),
-    "uvicorn, middleware": ("uvicorn", "desk:app", "--workers", "2", "--port", "{port}"),
-    "gunicorn, asgi worker": (
-        "gunicorn", "api:app", "-c", "python:plain", "-k", "asgi", "-w", "2", "-b", "127.0.0.1:{port}",
+# Those that are long differ from one that is not in the server only.
+_SERVERS = [
+    pytest.param(["uvicorn", "desk:app", "--workers", "2"], id="uvicorn, middleware"),
+    pytest.param(["uvicorn", "desk_async:app", "--workers", "2"], id="uvicorn, AsyncSession"),
+    pytest.param(["gunicorn", "api:app", "-k", "asgi"], id="gunicorn, asgi worker"),
+    pytest.param(
+        ["uvicorn", "api:app", "--workers", "2"], id="uvicorn, dependency", marks=pytest.mark.long
     ),
-}  # fmt: skip
+    pytest.param(
+        ["gunicorn", "api:app", "-k", "uvicorn.workers.UvicornWorker"],
+        id="gunicorn, uvicorn worker",
+        marks=pytest.mark.long,
+    ),
+]
 
 
-@pytest.fixture(scope="module", params=_SERVERS.values(), ids=_SERVERS.keys())
+@pytest.fixture(scope="module", params=_SERVERS)
 def server(request: pytest.FixtureRequest, deployed: Deployed) -> Iterator[Server]:
-    """Two workers."""
-    # An empty configuration, in place of the page's for WSGI, which gunicorn finds by its name.
-    (deployed.directory / "plain.py").write_text("", encoding="utf-8")
-    with deployed.serving(*request.param) as server:
+    """Two workers. gunicorn finds the page's configuration by its name."""
+    listen = ["-b", "127.0.0.1:{port}"] if request.param[0] == "gunicorn" else ["--port", "{port}"]
+    with deployed.serving(*request.param, *listen) as server:
         yield server
 
 
