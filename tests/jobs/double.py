@@ -83,6 +83,9 @@ class FixedKeyField:
             made.append(Stored(sealed, tokens))
         return made
 
+    def written(self, rows):
+        return ("written", self._place, tuple(rows))
+
     def decrypt_many(self, items):
         return [
             self._codec.decode(field.decrypt(KEY, sealed, self._place.at(row)))

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import typer
 from rich.filesize import decimal
@@ -16,27 +17,35 @@ from lacre.errors import ConfigurationError, MisuseError
 from lacre.fields.field import Field
 from lacre.fields.index import BlindIndex
 from lacre.fields.scheme import Scheme
+from lacre.jobs import databases
 from lacre.jobs.authority import Authority
 from lacre.jobs.columns import ColumnRequest, PlannedColumn
+from lacre.jobs.databases import Plan
 from lacre.jobs.ledger import Job, Report
 from lacre.jobs.pace import Pace
 from lacre.jobs.pace import Progress as Position
-from lacre.jobs.sqlite.plan import Plan, plan
-from lacre.jobs.sqlite.protect import protect as protect_job
-from lacre.jobs.sqlite.protect import under_way
-from lacre.jobs.sqlite.residue import REMAINS
-from lacre.jobs.sqlite.switch import table_sql
-from lacre.jobs.sqlite.unprotect import to_undo
-from lacre.jobs.sqlite.unprotect import unprotect as unprotect_job
+from lacre.jobs.postgresql.estimate import Estimate, estimated
+from lacre.jobs.sqlite.plan import Plan as SQLitePlan
 
 __all__ = ["authority_of", "fields_of", "model_of", "progress_bar", "protect", "unprotect"]
 
-_Database = typer.Option(..., "--database", help="sqlite:///FILE, or the file's path")
+_Database = typer.Option(
+    ...,
+    "--database",
+    help="sqlite:///FILE, or the file's path; postgresql://HOST/DATABASE, the password from PGPASSWORD or PGPASSFILE",
+)
 _Table = typer.Option(..., "--table", help="the table")
 _Columns = typer.Option(..., "--column", help="NAME:CLASS[:NORMALISER], once for each column")
 _Store = typer.Option("main", "--store", help="the database's logical name, of [stores.NAME]")
 _Yes = typer.Option(False, "--yes", help="do not ask")
 _Batch = typer.Option(500, "--batch", min=1, max=10_000, help="rows in one transaction")
+_Workers = typer.Option(1, "--workers", min=1, max=64, help="threads that fill (PostgreSQL)")
+_MaxLag = typer.Option(
+    None, "--max-lag", min=0.0, help="seconds a replica may be behind (PostgreSQL)"
+)
+_LockTimeout = typer.Option(
+    1.0, "--lock-timeout", min=0.01, help="seconds to wait for a lock that stops others, at a time"
+)
 _Throttle = typer.Option(None, "--throttle", min=1.0, help="rows a second at most")
 
 
@@ -49,6 +58,15 @@ def protect(
     yes: bool = _Yes,
     batch: int = _Batch,
     throttle: float | None = _Throttle,
+    workers: int = _Workers,
+    max_lag: float | None = _MaxLag,
+    lock_timeout: float = _LockTimeout,
+    join: bool = typer.Option(
+        False, "--join", help="fill rows beside the process that is at work (PostgreSQL)"
+    ),
+    no_verify: bool = typer.Option(
+        False, "--no-verify", help="do not decrypt and compare what was encrypted (PostgreSQL)"
+    ),
     as_json: bool = typer.Option(
         False, "--json", help="the plan (with --dry-run) or the report, for a program to read"
     ),
@@ -60,7 +78,7 @@ def protect(
 
     Example: lacre protect --database shop.db --table customers --column email:pii:email --column cpf:pii:cpf --column address:pii
     """
-    path, requests = _file(database), [ColumnRequest.parse(text) for text in column]
+    shown, requests = _named(database), [ColumnRequest.parse(text) for text in column]
     with as_operator(config, passphrase_file, purpose="protect") as operator:
         if store not in operator.lacre.policy.file.stores:
             raise ConfigurationError(
@@ -70,35 +88,52 @@ def protect(
             operator.lacre.policy.class_(
                 request.class_
             )  # also before a dry run: raises where there is none
-        job = under_way(path, table_name, requests, authority=authority_of(operator), store=store)
+        authority, fields = authority_of(operator), fields_of(operator, store)
+        decided = None
+        job = databases.under_way(database, table_name, requests, authority=authority, store=store)
         if job is not None:
             # In the middle of its job a table cannot be planned again: what was found then counts.
             _show_job(job, as_json=dry_run and as_json)
             found, adds_row_id = job.columns, job.key.added
         else:
-            decided = plan(path, table_name, requests, store=store)
-            _show_plan(decided, as_json=dry_run and as_json)
+            decided = databases.plan(database, table_name, requests, store=store)
+            figures = None
+            if not isinstance(decided, SQLitePlan) and not decided.refusals:
+                figures = estimated(database, decided, fields, workers=workers, throttle=throttle)
+            _show_plan(decided, figures, as_json=dry_run and as_json)
             found, adds_row_id = decided.columns, decided.adds_row_id
-        refused = job is None and bool(decided.refusals)
+        refused = decided is not None and bool(decided.refusals)
         if dry_run:
             raise typer.Exit(3 if refused else 0)
-        if job is None and not refused and not yes:
-            _ask(f"encrypt {len(requests)} columns of {table_name} in {path}?")
+        if decided is not None and not refused and not yes:
+            _ask(f"encrypt {len(requests)} columns of {table_name} in {shown}?")
         with progress_bar() as advance:
-            report = protect_job(
-                path,
+            report = databases.protect(
+                database,
                 table_name,
                 requests,
-                fields=fields_of(operator, store),
-                authority=authority_of(operator),
+                fields=fields,
+                authority=authority,
                 store=store,
-                pace=Pace(batch=batch, throttle=throttle, progress=advance),
+                pace=Pace(
+                    batch=batch,
+                    throttle=throttle,
+                    workers=workers,
+                    max_lag=max_lag,
+                    progress=advance,
+                ),
+                verify=not no_verify,
+                join=join,
+                lock_timeout=lock_timeout,
+                decided=decided,
             )
     _show_report("protected", report, as_json=as_json)
+    if report.joined:
+        return
     say("declare the columns in your model:")
     talk.print(model_of(found, adds_row_id=adds_row_id), markup=False)
     say("what this did not reach:")
-    for sentence in REMAINS:
+    for sentence in databases.remains(database):
         say(f"  - {sentence}")
 
 
@@ -113,6 +148,9 @@ def unprotect(
     yes: bool = _Yes,
     batch: int = _Batch,
     throttle: float | None = _Throttle,
+    workers: int = _Workers,
+    max_lag: float | None = _MaxLag,
+    lock_timeout: float = _LockTimeout,
     as_json: bool = typer.Option(
         False, "--json", help="what is to be undone (with --dry-run) or the report, for a program"
     ),
@@ -120,25 +158,34 @@ def unprotect(
     passphrase_file: Path | None = PassphraseFile,
 ) -> None:
     """Decrypt columns in place: the way back, with the arguments that protect was given."""
-    path, requests = _file(database), [ColumnRequest.parse(text) for text in column]
+    shown, requests = _named(database), [ColumnRequest.parse(text) for text in column]
     with as_operator(config, passphrase_file, purpose="unprotect") as operator:
         authority = authority_of(operator)
         if dry_run:
-            job, rows = to_undo(path, table_name, requests, authority=authority, store=store)
+            job, rows = databases.to_undo(
+                database, table_name, requests, authority=authority, store=store
+            )
             _show_undoing(job, rows, as_json=as_json)
             raise typer.Exit
         warn(f"{len(requests)} columns of {table_name} will hold plaintext again")
         if not yes:
-            _ask(f"decrypt {len(requests)} columns of {table_name} in {path}?")
+            _ask(f"decrypt {len(requests)} columns of {table_name} in {shown}?")
         with progress_bar() as advance:
-            report = unprotect_job(
-                path,
+            report = databases.unprotect(
+                database,
                 table_name,
                 requests,
                 fields=fields_of(operator, store),
                 authority=authority,
                 store=store,
-                pace=Pace(batch=batch, throttle=throttle, progress=advance),
+                pace=Pace(
+                    batch=batch,
+                    throttle=throttle,
+                    workers=workers,
+                    max_lag=max_lag,
+                    progress=advance,
+                ),
+                lock_timeout=lock_timeout,
             )
     _show_report("unprotected", report, as_json=as_json)
 
@@ -223,13 +270,18 @@ def _show_undoing(job: Job, rows: int, *, as_json: bool) -> None:
     say(
         f"would decrypt {', '.join(names)} of {job.table}, {rows:,} rows, and give the table back the definition it had:"
     )
-    say(table_sql(job.original, job.table))
+    for kind, name, definition in job.original:
+        say(
+            definition
+            if " " in definition and kind in ("table", "index")
+            else f"{kind} {name}: {definition}"
+        )
 
 
-def _show_plan(decided: Plan, *, as_json: bool) -> None:
+def _show_plan(decided: Plan, figures: Estimate | None, *, as_json: bool) -> None:
     """Print the plan: what was found, what will be done, and why not."""
     if as_json:
-        data(_plan_data(decided))
+        data(_plan_data(decided) | ({} if figures is None else {"estimate": figures.record()}))
         return
     rows = [
         [
@@ -252,9 +304,13 @@ def _show_plan(decided: Plan, *, as_json: bool) -> None:
         return
     for number, step in enumerate(decided.steps(), 1):
         say(f"  {number}. {step}")
-    say(
-        f"the file grows by about {decimal(decided.growth_bytes)}; {decimal(decided.needed_free_bytes)} must be free while this runs, {decimal(decided.free_bytes)} are"
-    )
+    if isinstance(decided, SQLitePlan):
+        say(
+            f"the file grows by about {decimal(decided.growth_bytes)}; {decimal(decided.needed_free_bytes)} must be free while this runs, {decimal(decided.free_bytes)} are"
+        )
+    elif figures is not None:
+        for sentence in figures.sentences():
+            say(sentence)
 
 
 def model_of(columns: Sequence[PlannedColumn], *, adds_row_id: bool) -> str:
@@ -290,13 +346,24 @@ def _show_report(done: str, report: Report, *, as_json: bool) -> None:
                 "rows": report.rows,
                 "resumed": report.resumed,
                 "lost_races": report.lost_races,
+                "verified": report.verified,
+                "joined": report.joined,
+                "locks": list(report.locks),
+                "advice": list(report.advice),
             }
         )
         return
-    resumed = ", going on where it had stopped" if report.resumed else ""
+    resumed = ", going on where it had stopped" if report.resumed and not report.joined else ""
+    unverified = ", not verified" if not report.verified and not report.joined else ""
+    beside = ", beside the process that does the rest" if report.joined else ""
     out.print(
-        f"{done}: {', '.join(report.columns)} of {report.table}, {report.rows:,} rows{resumed}"
+        f"{done}: {', '.join(report.columns)} of {report.table}, {report.rows:,} rows{resumed}{unverified}{beside}"
     )
+    for title, sentences in (("locks taken", report.locks), ("advice", report.advice)):
+        if sentences:
+            say(f"{title}:")
+            for sentence in sentences:
+                say(f"  - {sentence}")
 
 
 def _plan_data(decided: Plan) -> dict[str, object]:
@@ -332,18 +399,16 @@ def _ask(question: str) -> None:
         raise MisuseError("nothing was done")
 
 
-def _file(database: str) -> Path:
-    path = (
-        Path(database.removeprefix("sqlite:///"))
-        if database.startswith("sqlite:///")
-        else Path(database)
-    )
-    if "://" in str(database) and not database.startswith("sqlite:///"):
+def _named(database: str) -> str:
+    """
+    Return what may be shown of *database*.
+
+    Raises:
+        ConfigurationError: it names a password, or nothing.
+    """
+    if "://" in database and urlsplit(database).password is not None:
         raise ConfigurationError(
-            "this release protects SQLite files", hint="--database sqlite:///FILE"
+            "a password in an argument is seen by whoever lists the processes",
+            hint="give it in PGPASSWORD or PGPASSFILE, and the URL without it",
         )
-    if not path.is_file():
-        raise ConfigurationError(
-            f"there is no database file {path}", hint="--database sqlite:///FILE"
-        )
-    return path
+    return databases.name_of(database)

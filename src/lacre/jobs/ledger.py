@@ -139,7 +139,8 @@ def overtaken() -> MisuseError:
 class Report:
     """
     What a finished job did. *resumed*: a job that was under way was brought to its end.
-    *advice* is for the operator, in sentences.
+    *verified*: every row was converted back and compared. *joined*: it filled rows beside the
+    process that does the rest. *locks* that others felt, and *advice*, are sentences for the operator.
     """
 
     table: str
@@ -147,6 +148,9 @@ class Report:
     rows: int
     lost_races: int
     resumed: bool
+    verified: bool = True
+    joined: bool = False
+    locks: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
 
 

@@ -28,11 +28,15 @@ class Pace:
     Args:
         batch: rows a transaction. Small batches keep other writers' waits short.
         throttle: rows a second at most.
+        workers: how many threads fill and verify. PostgreSQL only: SQLite has one writer.
+        max_lag: seconds that a replica may be behind before the fill waits for it. PostgreSQL only.
         progress: called after every batch.
     """
 
     batch: int = 500
     throttle: float | None = None
+    workers: int = 1
+    max_lag: float | None = None
     progress: Callable[[Progress], None] | None = None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep

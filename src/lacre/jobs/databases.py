@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+One call for every database: which package does a job, its URL says. Does nothing of the job itself.
+
+An SQLite file is named by its path or ``sqlite:///FILE``, a PostgreSQL database by
+``postgresql://...``, of which psycopg takes what it lacks from libpq's variables and files.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lacre.errors import ConfigurationError
+from lacre.jobs.authority import Authority
+from lacre.jobs.columns import ColumnRequest, PlannedColumn
+from lacre.jobs.conversion import ProtectedField
+from lacre.jobs.ledger import Job, Report
+from lacre.jobs.pace import Pace
+from lacre.jobs.postgresql import plan as postgresql_plan
+from lacre.jobs.postgresql import protect as postgresql_protect
+from lacre.jobs.postgresql import sizes as postgresql_sizes
+from lacre.jobs.postgresql import unprotect as postgresql_unprotect
+from lacre.jobs.postgresql.connection import is_postgresql, shown
+from lacre.jobs.sqlite import plan as sqlite_plan
+from lacre.jobs.sqlite import protect as sqlite_protect
+from lacre.jobs.sqlite import residue as sqlite_residue
+from lacre.jobs.sqlite import unprotect as sqlite_unprotect
+
+__all__ = ["Plan", "name_of", "plan", "protect", "remains", "to_undo", "under_way", "unprotect"]
+
+Plan = sqlite_plan.Plan | postgresql_plan.Plan
+
+
+def plan(
+    database: str, table: str, columns: Sequence[ColumnRequest], *, store: str = "main"
+) -> Plan:
+    """
+    Inspect *table* of *database*, and change nothing.
+
+    Raises:
+        ConfigurationError: no such database, table or column, or no column was named.
+    """
+    if is_postgresql(database):
+        return postgresql_plan.plan(database, table, columns, store=store)
+    return sqlite_plan.plan(_file(database), table, columns, store=store)
+
+
+def protect(
+    database: str,
+    table: str,
+    columns: Sequence[ColumnRequest],
+    *,
+    fields: Callable[[PlannedColumn], ProtectedField],
+    authority: Authority,
+    store: str = "main",
+    pace: Pace | None = None,
+    verify: bool = True,
+    join: bool = False,
+    lock_timeout: float = 1.0,
+    decided: Plan | None = None,
+) -> Report:
+    """
+    Encrypt *columns* of *table* in place; the same call goes on where a killed one stopped.
+
+    Args:
+        database: ``sqlite:///FILE``, a file's path, or ``postgresql://...``.
+        fields: makes the field of a planned column.
+        verify, join, lock_timeout: of PostgreSQL; see `lacre.jobs.postgresql.protect`.
+        decided: what `plan` gave a moment ago, so that values are not read twice.
+
+    Raises:
+        ConfigurationError: the plan refuses; its reasons are in the message.
+        MisuseError: another job is under way on this table.
+        InvalidValue, DuplicateValue: a value written since the plan; the row is named.
+        Tampered: what was encrypted does not open as what was there, or the job's row is not what
+            an operator signed.
+    """
+    if is_postgresql(database):
+        return postgresql_protect.protect(
+            database,
+            table,
+            columns,
+            fields=fields,
+            authority=authority,
+            store=store,
+            pace=pace,
+            verify=verify,
+            join=join,
+            lock_timeout=lock_timeout,
+            decided=decided if isinstance(decided, postgresql_plan.Plan) else None,
+        )
+    _only_postgresql(join=join, verify=not verify, workers=pace is not None and pace.workers > 1)
+    return sqlite_protect.protect(
+        _file(database), table, columns, fields=fields, authority=authority, store=store, pace=pace
+    )
+
+
+def under_way(
+    database: str,
+    table: str,
+    columns: Sequence[ColumnRequest],
+    *,
+    authority: Authority,
+    store: str = "main",
+) -> Job | None:
+    """Return the job that `protect` with these arguments would go on with, or find done; else None."""
+    if is_postgresql(database):
+        return postgresql_protect.under_way(
+            database, table, columns, authority=authority, store=store
+        )
+    return sqlite_protect.under_way(
+        _file(database), table, columns, authority=authority, store=store
+    )
+
+
+def unprotect(
+    database: str,
+    table: str,
+    columns: Sequence[ColumnRequest],
+    *,
+    fields: Callable[[PlannedColumn], ProtectedField],
+    authority: Authority,
+    store: str = "main",
+    pace: Pace | None = None,
+    lock_timeout: float = 1.0,
+) -> Report:
+    """
+    Decrypt *columns* of *table* in place. The arguments are those that `protect` was given.
+
+    Raises:
+        MisuseError: these columns were not protected by these arguments, a later `protect` has
+            to be undone first, or the table's definition was changed since.
+        Tampered, KeyUnavailable: a value does not open; nothing was switched over.
+    """
+    if is_postgresql(database):
+        return postgresql_unprotect.unprotect(
+            database,
+            table,
+            columns,
+            fields=fields,
+            authority=authority,
+            store=store,
+            pace=pace,
+            lock_timeout=lock_timeout,
+        )
+    _only_postgresql(workers=pace is not None and pace.workers > 1)
+    return sqlite_unprotect.unprotect(
+        _file(database), table, columns, fields=fields, authority=authority, store=store, pace=pace
+    )
+
+
+def to_undo(
+    database: str,
+    table: str,
+    columns: Sequence[ColumnRequest],
+    *,
+    authority: Authority,
+    store: str = "main",
+) -> tuple[Job, int]:
+    """Return the job that `unprotect` with these arguments would undo, and its table's rows now."""
+    if is_postgresql(database):
+        return postgresql_unprotect.to_undo(
+            database, table, columns, authority=authority, store=store
+        )
+    return sqlite_unprotect.to_undo(
+        _file(database), table, columns, authority=authority, store=store
+    )
+
+
+def remains(database: str) -> tuple[str, ...]:
+    """Return where plaintext may be left, in sentences."""
+    return postgresql_sizes.REMAINS if is_postgresql(database) else sqlite_residue.REMAINS
+
+
+def name_of(database: str) -> str:
+    """Return what may be printed of a database's URL: no user, no password."""
+    return shown(database) if is_postgresql(database) else str(_file(database))
+
+
+def _file(database: str) -> Path:
+    path = Path(database.removeprefix("sqlite:///"))
+    if "://" in database and not database.startswith("sqlite:///"):
+        raise ConfigurationError(
+            "this release protects SQLite files and PostgreSQL databases",
+            hint="--database sqlite:///FILE, or postgresql://HOST/DATABASE",
+        )
+    if not path.is_file():
+        raise ConfigurationError(
+            f"there is no database file {path}", hint="--database sqlite:///FILE"
+        )
+    return path
+
+
+def _only_postgresql(**asked: bool) -> None:
+    for option, given in asked.items():
+        if given:
+            raise ConfigurationError(
+                f"the option {option!r} is for PostgreSQL: an SQLite file has one writer, and its job verifies always"
+            )

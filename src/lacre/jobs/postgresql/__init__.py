@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Protecting tables of PostgreSQL databases in place: ``spec/protect-postgresql.md``."""
