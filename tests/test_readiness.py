@@ -432,6 +432,22 @@ def test_what_cannot_be_meant_is_raised(lacre: Lacre, wrong: dict[str, Any]) -> 
         lacre.ready(**wrong)
 
 
+def test_without_a_default_tenant_one_is_named(home: Path) -> None:
+    """Nothing to look at would be ready for ever; an empty list says that it is meant."""
+    config = home / "lacre.toml"
+    config.write_text(
+        config.read_text("utf-8").replace('default_tenant = "default"\n', ""), "utf-8"
+    )
+    with Lacre.load(config, environ={}) as application:
+        with pytest.raises(ConfigurationError, match="no tenant was named"):
+            application.ready()
+        with pytest.raises(ConfigurationError, match="no tenant was named"):
+            application.warm_up()
+
+        assert application.ready(tenants=["default"])
+        assert application.ready(tenants=[])
+
+
 def test_the_async_twins_do_the_same(lacre: Lacre) -> None:
     """Outside the event loop's thread, with the same answer."""
 

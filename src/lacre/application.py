@@ -326,7 +326,7 @@ class Lacre:
             models: a declarative base, or mapped classes, whose columns' states are looked at.
 
         Raises:
-            ConfigurationError: a class or model that there is not.
+            ConfigurationError: a class or model that there is not, or no tenant named and no default.
         """
         columns: Sequence[Scheme] = ()
         if models is not None:
@@ -362,7 +362,8 @@ class Lacre:
             classes: those this process serves; all of lacre.toml's by default.
 
         Raises:
-            ConfigurationError: a class that there is not, or more keys than the cache takes.
+            ConfigurationError: a class that there is not, no tenant named and no default, or more
+                keys than the cache takes.
             KeyNotFound, KeyDisabled, KeyDestroyed, KeyServiceDenied, KeyServiceUnreachable
         """
         self._probe.warm_up(tenants, classes)

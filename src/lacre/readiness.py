@@ -160,7 +160,8 @@ class Probe:
         Return the scopes whose active keys serve: by class, then by tenant.
 
         Raises:
-            ConfigurationError: a class that lacre.toml does not have, or a tenant that is no name.
+            ConfigurationError: a class that lacre.toml does not have, a tenant that is no name, or
+                none at all.
         """
         file = self.policy.file
         if isinstance(tenants, str) or isinstance(classes, str):
@@ -168,7 +169,12 @@ class Probe:
                 "tenants and classes are lists of names, not one string", hint='tenants=["default"]'
             )
         if tenants is None:
-            tenants = [] if file.default_tenant is None else [file.default_tenant]
+            if file.default_tenant is None:
+                raise ConfigurationError(
+                    "no tenant was named, and lacre.toml has no default",
+                    hint='tenants=["..."]: the busiest; [] leaves keys out',
+                )
+            tenants = [file.default_tenant]
         named = list(tenants)
         if not all(0 < len(tenant) <= 255 for tenant in named):
             raise ConfigurationError("a tenant is a name of 1 to 255 characters")

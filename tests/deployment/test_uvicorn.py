@@ -2,17 +2,23 @@
 """FastAPI under uvicorn and gunicorn: who acts is whoever asked, across await and thread pool."""
 
 import asyncio
+import importlib.util
 import random
-from collections.abc import Iterator
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import httpx
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import BackgroundTasks, Depends, FastAPI
+from fastapi.responses import StreamingResponse
 
-from lacre import Lacre, NoPrincipal
+from lacre import ActingEnded, Lacre, NoPrincipal
 from lacre.context import current
 from lacre.errors import MisuseError
-from tests.deployment.serving import HTTP, Deployed, Server, asked
+from tests.deployment.serving import HTTP, Deployed, Server, asked, write_modules
 
 # Those that are long differ from one that is not in the server only.
 _SERVERS = [
@@ -115,3 +121,83 @@ def test_a_process_that_lives_is_not_asked_about_lacre(deployed: Deployed) -> No
                 kept.rename(log)
 
     assert (alive.status_code, ready.status_code) == (200, 503)
+
+
+@pytest.fixture
+def middleware(lacre: Lacre, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The page's middleware, over this test's application."""
+    write_modules(tmp_path)
+    shop = ModuleType("shop")
+    shop.lacre = lacre  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "shop", shop)
+    spec = importlib.util.spec_from_file_location("middleware", tmp_path / "middleware.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Acting
+
+
+def test_under_the_middleware_bodies_and_background_tasks_act_and_leftovers_do_not(
+    middleware: Any,
+) -> None:
+    """Whatever the request waits for acts as who asked; a task it left behind gets `ActingEnded`."""
+    app = FastAPI()
+    app.add_middleware(middleware, purpose="support")
+    told: dict[str, str] = {}
+    left: list[asyncio.Task[None]] = []
+
+    def tell(where: str) -> str:
+        try:
+            told[where] = current().principal
+        except (NoPrincipal, ActingEnded) as error:
+            told[where] = type(error).__name__
+        return where
+
+    def body() -> Iterator[str]:
+        yield tell("body")
+
+    async def async_body() -> AsyncIterator[str]:
+        yield tell("async body")
+
+    async def later(answered: asyncio.Event) -> None:
+        tell("task")
+        await answered.wait()
+        tell("task after the answer")
+
+    @app.get("/body")
+    def streamed() -> StreamingResponse:
+        return StreamingResponse(body())
+
+    @app.get("/async")
+    async def streamed_too(background: BackgroundTasks) -> StreamingResponse:
+        background.add_task(tell, "background")
+        answered = asyncio.Event()
+        left.append(asyncio.create_task(later(answered)))
+        asyncio.get_running_loop().call_later(0.2, answered.set)
+        return StreamingResponse(async_body(), background=background)
+
+    @app.get("/nobody")
+    async def nobody() -> str:
+        return tell("no user")
+
+    async def ask() -> None:
+        user = {"x-authenticated-user": "ana"}
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://service"
+        ) as client:
+            for path in ("/body", "/async"):
+                assert (await client.get(path, headers=user)).status_code == 200
+            await client.get("/nobody")
+        await asyncio.gather(*left)
+
+    asyncio.run(ask())
+
+    assert told == {
+        "body": "user:ana",
+        "async body": "user:ana",
+        "background": "user:ana",
+        "task": "user:ana",
+        "task after the answer": "ActingEnded",
+        "no user": "NoPrincipal",
+    }
