@@ -25,6 +25,7 @@ __all__ = [
     "Outcome",
     "Place",
     "Protection",
+    "Recovery",
     "Searched",
     "Surrogate",
     "Used",
@@ -188,6 +189,26 @@ class Protection(Event):
 
     def details(self) -> Mapping[str, object]:
         return _placed(self.place) | {"step": self.step, "count": self.count}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery(Event):
+    """A key store was dumped, restored, or a restore rehearsed. *dump* is the SHA-256 of the dump."""
+
+    action: ClassVar[str] = "recovery"
+
+    step: str
+    keystore: str
+    keys: int
+    dump: str
+
+    def details(self) -> Mapping[str, object]:
+        return {
+            "step": self.step,
+            "keystore": self.keystore,
+            "keys": self.keys,
+            "dump": self.dump,
+        }
 
 
 def _placed(place: Place) -> dict[str, object]:

@@ -22,7 +22,15 @@ from lacre.policy.loading import load_policy
 from lacre.policy.model import PolicyFile
 from lacre.stores.sql import SQLKeyStore
 
-__all__ = ["Config", "Operator", "PassphraseFile", "as_operator", "key_store", "read_passphrase"]
+__all__ = [
+    "Config",
+    "Operator",
+    "PassphraseFile",
+    "as_operator",
+    "key_store",
+    "load_operator",
+    "read_passphrase",
+]
 
 Config = typer.Option(
     "lacre.toml", "--config", "-c", envvar="LACRE_CONFIG", help="the policy file", show_default=True
@@ -65,19 +73,23 @@ def key_store(config: Path) -> tuple[SQLKeyStore, PolicyFile]:
     return open_key_store(settings.url, config.resolve().parent, schema=settings.schema_), policy
 
 
-@contextmanager
-def as_operator(config: Path, passphrase_file: Path | None, *, purpose: str) -> Iterator[Operator]:
-    """Open the application as the operator named in `[local] operator`, and act as it."""
-    store, policy = key_store(config)
+def load_operator(policy: PolicyFile, base: Path, passphrase_file: Path | None) -> Identity:
+    """Return the identity named in `[local] operator`."""
     if policy.local.operator is None:
         raise ConfigurationError(
             "lacre.toml names no operator identity",
             hint='[local] operator = "lacre/identities/operator.key", on the operator\'s machine only',
         )
-    base = config.resolve().parent
     path = base / policy.local.operator
-    passphrase = _passphrase_of(path, passphrase_file)
-    identity = Identity.load(path, passphrase)
+    return Identity.load(path, _passphrase_of(path, passphrase_file))
+
+
+@contextmanager
+def as_operator(config: Path, passphrase_file: Path | None, *, purpose: str) -> Iterator[Operator]:
+    """Open the application as the operator named in `[local] operator`, and act as it."""
+    store, policy = key_store(config)
+    base = config.resolve().parent
+    identity = load_operator(policy, base, passphrase_file)
     with Lacre.load(config, identity=identity) as lacre, _acting(identity, purpose):
         yield Operator(identity=identity, lacre=lacre, store=store, base=base)
 

@@ -17,6 +17,7 @@ from lacre.cli.initialise import initialise
 from lacre.cli.inspection import inspect
 from lacre.cli.operator import read_passphrase
 from lacre.cli.protection import protect, unprotect
+from lacre.cli.recovery import backup_keys, drill_keys, restore_keys
 from lacre.cli.terminal import exit_code, out, say, talk, warn
 from lacre.errors import LacreError
 
@@ -29,6 +30,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Keep sensitive data encrypted wherever it goes, readable only as lacre.toml allows.",
 )
+keys.app.command("backup")(backup_keys)
+keys.app.command("restore")(restore_keys)
+keys.app.command("drill")(drill_keys)
 app.add_typer(keys.app, name="keys")
 app.add_typer(database.app, name="db")
 app.command()(protect)

@@ -14,7 +14,9 @@ import sqlalchemy as sa
 
 from lacre.stores.roles import Roles
 
-__all__ = ["KeyDatabase"]
+__all__ = ["SCRATCH", "KeyDatabase"]
+
+SCRATCH = "lacre_scratch_"  # begins the name of a file or schema that may be removed
 
 
 class KeyDatabase(Protocol):
@@ -67,6 +69,10 @@ class KeyDatabase(Protocol):
 
     def highest(self, table: sa.Table, counter: str) -> sa.Insert:
         """Return an INSERT that replaces the row with the same key only where *counter* is higher."""
+        ...
+
+    def discard(self) -> None:
+        """Remove the store, if its file or schema has the name of a scratch one."""
         ...
 
     def translated(self) -> AbstractContextManager[None]:

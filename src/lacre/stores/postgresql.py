@@ -24,6 +24,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
 from lacre.errors import ConfigurationError, KeyStoreUnreachable, LacreError, MisuseError
+from lacre.stores.database import SCRATCH
 from lacre.stores.roles import Roles, role_statements
 from lacre.stores.schema import TABLES
 
@@ -157,6 +158,12 @@ class PostgreSQLDatabase:
             },
             where=table.c[counter] < insert.excluded[counter],
         )
+
+    def discard(self) -> None:
+        if not self._schema.startswith(SCRATCH):
+            raise MisuseError("this is no scratch store; nothing was removed")
+        with self.translated(), self.writer.begin() as connection:
+            connection.execute(sa.schema.DropSchema(self._schema, cascade=True, if_exists=True))
 
     @contextmanager
     def translated(self) -> Iterator[None]:

@@ -297,23 +297,40 @@ class SQLKeyStore:
             allow: called with what is there, while nobody else can write; raises to refuse.
         """
         self._id = None
-        with self._writing() as connection:
-            self._database.alone(connection)
-            allow(_contents(connection))
-            for table in (KEY, COLUMN_STATE, KEYSTORE_SEEN):
-                connection.execute(table.delete())
-            meta = {"keystore": contents.keystore} | (
-                {"seen": "always"} if contents.remembers else {}
-            )
-            connection.execute(META.delete().where(META.c.name.in_(("keystore", "seen"))))
-            connection.execute(META.insert(), [{"name": n, "value": v} for n, v in meta.items()])
-            for table, rows in (
-                (KEY, [key_columns(row) for row in contents.keys]),
-                (COLUMN_STATE, [column_state_columns(row) for row in contents.columns]),
-                (KEYSTORE_SEEN, [seen_columns(row) for row in contents.seen]),
-            ):
-                if rows:
-                    connection.execute(table.insert(), rows)
+        try:
+            with self._writing() as connection:
+                self._database.alone(connection)
+                allow(_contents(connection))
+                for table in (KEY, COLUMN_STATE, KEYSTORE_SEEN):
+                    connection.execute(table.delete())
+                meta = {"keystore": contents.keystore} | (
+                    {"seen": "always"} if contents.remembers else {}
+                )
+                connection.execute(META.delete().where(META.c.name.in_(("keystore", "seen"))))
+                connection.execute(
+                    META.insert(), [{"name": n, "value": v} for n, v in meta.items()]
+                )
+                for table, rows in (
+                    (KEY, [key_columns(row) for row in contents.keys]),
+                    (COLUMN_STATE, [column_state_columns(row) for row in contents.columns]),
+                    (KEYSTORE_SEEN, [seen_columns(row) for row in contents.seen]),
+                ):
+                    if rows:
+                        connection.execute(table.insert(), rows)
+        except IntegrityError:
+            raise MisuseError(
+                "these rows cannot be in one key store; nothing was written"
+            ) from None
+
+    def discard(self) -> None:
+        """
+        Remove a scratch store and everything in it.
+
+        Raises:
+            MisuseError: it is none: scratch stores are in files or schemas named for it.
+        """
+        self._database.discard()
+        self.close()
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
-from lacre.errors import ConfigurationError, KeyStoreUnreachable, LacreError
+from lacre.errors import ConfigurationError, KeyStoreUnreachable, LacreError, MisuseError
+from lacre.stores.database import SCRATCH
 from lacre.stores.roles import Roles
 
 __all__ = ["SQLiteDatabase"]
@@ -76,6 +77,12 @@ class SQLiteDatabase:
             },
             where=table.c[counter] < insert.excluded[counter],
         )
+
+    def discard(self) -> None:
+        if not self._path.name.startswith(SCRATCH):
+            raise MisuseError("this is no scratch store; nothing was removed")
+        self.engine.dispose()
+        self._path.unlink(missing_ok=True)
 
     @contextmanager
     def translated(self) -> Iterator[None]:
