@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-__all__ = ["Database", "Server", "postgresql_server"]
+__all__ = ["Database", "Server", "postgresql_server", "programs"]
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPERUSER = "postgres"
@@ -146,7 +146,7 @@ def postgresql_server(*, durable: bool = False, **settings: str) -> Iterator[Ser
         durable: as production would run: for measurements.
         settings: of postgresql.conf.
     """
-    programs = _programs()
+    folder = programs()
     directory = Path(tempfile.mkdtemp(prefix="lacre-pg-"))
     # The server refuses to run as root.
     owner = pwd.getpwnam(SUPERUSER) if os.geteuid() == 0 else None
@@ -161,7 +161,7 @@ def postgresql_server(*, durable: bool = False, **settings: str) -> Iterator[Ser
         data = directory / "data"
         as_owner = _as_owner(owner)
         made = subprocess.run(
-            [*as_owner, programs / "initdb", "--pgdata", data, "--username", SUPERUSER, "--pwfile", directory / "password",
+            [*as_owner, folder / "initdb", "--pgdata", data, "--username", SUPERUSER, "--pwfile", directory / "password",
              "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync", "--auth", "scram-sha-256"],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
@@ -180,7 +180,7 @@ def postgresql_server(*, durable: bool = False, **settings: str) -> Iterator[Ser
         options = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
         with (directory / "log").open("wb") as log:
             process = subprocess.Popen(
-                [*as_owner, *_dies_with_us(), programs / "postgres", "-D", data, *options],
+                [*as_owner, *_dies_with_us(), folder / "postgres", "-D", data, *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         server = Server(directory, process, port)
@@ -197,7 +197,8 @@ def postgresql_server(*, durable: bool = False, **settings: str) -> Iterator[Ser
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _programs() -> Path:
+def programs() -> Path:
+    """Return the folder of the server's and the clients' programs."""
     found = subprocess.run(
         [ROOT / "scripts" / "find-postgresql"], capture_output=True, text=True, check=False
     )

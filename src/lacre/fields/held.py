@@ -81,6 +81,24 @@ class HeldField(Field):
         except (Tampered, InvalidValue, KeyUnavailable):
             return False
 
+    def shows(self, raw: Any, text: str, *, row: RowId, tenant: str | None = None) -> bool:
+        """
+        Whether *text* is what the principal sees of *raw* in place of the value.
+
+        A form that was filled with a mask sends its text back, which is not a `Mask` any more.
+        """
+        acting = current()
+        decision = self._guard.policy.decide(acting, self.scheme.class_, Right.DECRYPT)
+        if decision.outcome is Outcome.DENIED:
+            hidden = self._guard.policy.class_(self.scheme.class_).denied == "mask"
+            return hidden and str(self._hidden(None)) == text
+        try:
+            return decision.outcome is Outcome.MASKED and text == str(
+                self._mask(self._decode(self._plain(raw, row, tenant)))
+            )
+        except (Tampered, InvalidValue, KeyUnavailable):
+            return False
+
     def clearing(self, *, tenant: str | None = None) -> Callable[[Sequence[RowId]], Written]:
         """
         Decide on putting NULL in place of values, which destroys them as a write does. Return what

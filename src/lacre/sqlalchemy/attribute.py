@@ -140,32 +140,36 @@ def _on_set(target: Any, value: Any, old: Any, initiator: Any) -> Any:
     if value is None:
         return None
     if isinstance(value, Mask):
-        raise MaskWritten(
-            f"a mask was assigned to {type(target).__name__}.{initiator.key}",
-            hint="leave the attribute alone: it keeps the value the mask hides",
-        )
+        raise _mask_written(target, initiator)
     if isinstance(value, SealedValue):
         # `merge` hands the state of one object to another of the same identity. The flush
         # checks that a ciphertext opens in its new place.
         if not value.has_pending:
             return old if value == old else SealedValue(value.raw)
         value = value.pending
-    if isinstance(old, SealedValue) and _is_unchanged(target, initiator.key, value, old):
-        return old
+    if isinstance(old, SealedValue) and not old.has_pending:
+        if _asked(target, initiator.key, old, "holds", value):
+            # Assigning the value that is there already is no change: nothing is re-encrypted.
+            return old
+        if isinstance(value, str) and _asked(target, initiator.key, old, "shows", value):
+            raise _mask_written(target, initiator)
     return _assigned(value, old)
 
 
-def _is_unchanged(target: Any, key: str, value: Any, old: SealedValue) -> bool:
-    # Assigning the value that is there already is no change: nothing is re-encrypted. Only for
-    # a principal who may decrypt; for others the assignment must not answer that question.
-    if old.has_pending:
-        return False
+def _mask_written(target: Any, initiator: Any) -> MaskWritten:
+    return MaskWritten(
+        f"a mask was assigned to {type(target).__name__}.{initiator.key}",
+        hint="leave the attribute alone: it keeps the value the mask hides",
+    )
+
+
+def _asked(target: Any, key: str, old: SealedValue, question: str, value: Any) -> bool:
     state = instance_state(target)
     try:
         current()
         mapper = state.mapper
         field = binding_of(target, old).field(mapper.attrs[key])
         row, tenant = row_of_identity(mapper, state), tenant_of_identity(mapper, state)
-        return bool(field.holds(old.raw, value, row=row, tenant=tenant))
+        return bool(getattr(field, question)(old.raw, value, row=row, tenant=tenant))
     except (ActingError, ConfigurationError):
         return False  # nobody to decide on yet: the flush encrypts, as somebody
