@@ -66,7 +66,7 @@ class Deployed:
     customers: list[str]
 
     @classmethod
-    def into(cls, directory: Path, database_url: str) -> "Deployed":
+    def into(cls, directory: Path, database_url: str, **settings: str) -> "Deployed":
         """Write the modules beside the `lacre.toml` in *directory*, and fill the database."""
         write_modules(directory)
         environ = os.environ | {
@@ -75,6 +75,7 @@ class Deployed:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         environ = {name: value for name, value in environ.items() if not name.startswith("LACRE_")}
+        environ |= settings
         done = subprocess.run(
             [sys.executable, "-c", _SEED],
             cwd=directory, env=environ, capture_output=True, text=True, timeout=_SECONDS, check=False,

@@ -22,6 +22,7 @@ from tests.components.postgresql import Server
 from tests.deployment.serving import Deployed
 
 RUNTIME = Path(__file__).with_name("runtime.py")
+_FILE = "sqlite:///lacre/keys.db"  # of the directory itself
 
 
 class Environment:
@@ -98,7 +99,12 @@ def test_a_thawed_environment_uses_no_key_past_its_age(deployed: Deployed, tmp_p
             home / "lacre.toml", environ={}, identity="lacre/identities/operator.key"
         ) as operator,
         operator.acting_as("operator", roles={"operator"}, purpose="test"),
-        environment(thawed, PYTHONPATH=_first(home, deployed), LACRE_CACHE__AGE="1") as function,
+        environment(
+            thawed,
+            PYTHONPATH=_first(home, deployed),
+            LACRE_CACHE__AGE="1",
+            LACRE_KEY_STORE__URL=_FILE,
+        ) as function,
     ):
         (row,) = operator.store.versions(operator.scope("default", "pii", KeyKind.DATA))
         before = function.call(deployed.customers[0])
@@ -132,6 +138,7 @@ def test_a_read_only_file_system_is_enough(
     environ = {
         "PYTHONPATH": _first(home, deployed),
         "LACRE_AUDIT__PATH": str(writable / "audit.jsonl"),
+        "LACRE_KEY_STORE__URL": _FILE,
         "DATABASE_URL": url,
     }
     try:
