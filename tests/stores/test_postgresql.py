@@ -15,7 +15,7 @@ from lacre.keys.hierarchy import KeyState
 from lacre.stores.sql import SQLKeyStore
 from tests.components.key_stores import KeptInPostgreSQL
 from tests.components.postgresql import Database
-from tests.keys.parts import scope
+from tests.keys.parts import Parts, handle, scope
 from tests.stores.rows import COLUMN, ROW, uses
 
 
@@ -417,3 +417,35 @@ def test_a_child_of_fork_leaves_its_parents_connections_alone(
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
         assert held.exec_driver_sql("SELECT pg_backend_pid()").scalar() == before
+
+
+def test_a_look_may_be_tried_again(database: Database) -> None:
+    """The connection drops while a key is fetched: retryable, nothing is cached of it, the next look works."""
+    parts = Parts.at(KeptInPostgreSQL(database=database))
+    parts.create()
+    resolver = parts.resolver()
+    key_id = parts.row().key_id
+    dropping = [True]
+
+    def drop(*_: object) -> None:
+        if dropping.pop():
+            _terminate(database)
+        dropping.append(False)
+
+    for use in (
+        lambda: resolver.to_encrypt(handle()),
+        lambda: resolver.to_decrypt(handle(), key_id),
+        lambda: resolver.prepare(handle(), [key_id]),
+    ):
+        resolver.forget()
+        dropping[:] = [True]
+        sa.event.listen(parts.store._database.engine, "before_cursor_execute", drop)
+        with pytest.raises(KeyStoreUnreachable) as caught:
+            use()
+        sa.event.remove(parts.store._database.engine, "before_cursor_execute", drop)
+        assert caught.value.retryable
+        use()
+
+    assert resolver.to_decrypt(handle(), key_id).key_id == key_id
+    parts.recorder.close()
+    parts.store.close()

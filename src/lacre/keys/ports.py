@@ -43,7 +43,11 @@ class KeyService(Protocol):
 
 
 class KeyReader(Protocol):
-    """Reads rows of wrapped keys. Returns what is stored; authenticates nothing."""
+    """
+    Reads rows of wrapped keys. Returns what is stored; authenticates nothing.
+
+    Every method raises `KeyStoreUnreachable`, which is retryable, where the store does not answer.
+    """
 
     @property
     def keystore_id(self) -> str:
