@@ -182,7 +182,12 @@ class Lacre:
     ) -> acting_as:
         """Act as *principal* in a ``with`` block; see `lacre.acting_as`."""
         return acting_as(
-            principal, roles=roles, purpose=purpose, tenant=tenant, across_yield=across_yield
+            principal,
+            roles=roles,
+            purpose=purpose,
+            tenant=tenant,
+            across_yield=across_yield,
+            application=self,
         )
 
     def field(

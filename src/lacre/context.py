@@ -45,6 +45,7 @@ class Acting:
 
     __slots__ = (
         "__weakref__",
+        "application",
         "decisions",
         "ended",
         "forks",
@@ -56,8 +57,15 @@ class Acting:
     )
 
     def __init__(
-        self, principal: str, roles: frozenset[str], purpose: str, tenant: str | None
+        self,
+        principal: str,
+        roles: frozenset[str],
+        purpose: str,
+        tenant: str | None,
+        application: Any = None,
     ) -> None:
+        # Whose policy decides on values that no session has seen yet. No part of who acts.
+        self.application = application
         self.principal = principal
         self.roles = roles
         self.purpose = purpose
@@ -113,6 +121,7 @@ class acting_as:  # noqa: N801 - reads as a verb where it is used
         across_yield: allow the block inside a generator, where it stays open in the consumer's
             code between two values: meant for test fixtures. A generator that enters the block
             by way of a helper is not noticed.
+        application: whose block it is; `Lacre.acting_as` passes itself.
 
     Raises:
         MisuseError: opened inside a generator without *across_yield*, or entered twice.
@@ -128,6 +137,7 @@ class acting_as:  # noqa: N801 - reads as a verb where it is used
         purpose: str,
         tenant: str | None = None,
         across_yield: bool = False,
+        application: Any = None,
     ) -> None:
         if not principal or not isinstance(principal, str):
             raise ConfigurationError(
@@ -151,7 +161,7 @@ class acting_as:  # noqa: N801 - reads as a verb where it is used
             raise ConfigurationError(
                 "a tenant is a non-empty string", hint="leave it out to use the default tenant"
             )
-        self._acting = Acting(principal, roles, purpose, tenant)
+        self._acting = Acting(principal, roles, purpose, tenant, application)
         self._across_yield = across_yield
         self._token: Token[Acting | None] | None = None
 

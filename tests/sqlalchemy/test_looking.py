@@ -17,6 +17,7 @@ from lacre import (
     Mask,
     NoPrincipal,
 )
+from lacre.context import acting_as
 from lacre.errors import MisuseError
 from lacre.sqlalchemy.types import SealedValue
 from tests.sqlalchemy.conftest import Acting, Sessions
@@ -89,6 +90,30 @@ def test_a_pending_value_is_decided_too(
         with acting("writer"), pytest.raises(AccessDenied):
             customer.email
     assert {e["outcome"] for e in recorded("look", column="email")} == {"masked", "denied"}
+
+
+def test_a_value_no_session_has_seen_is_decided_too(
+    lacre: Lacre, acting: Acting, recorded: Recorded
+) -> None:
+    """Read back from an object before it is added: by the policy of whoever acts, and recorded."""
+    customer = Customer(email=EMAIL, account="1234567890123")
+
+    with acting("app"):
+        assert customer.email == EMAIL
+    with acting("support"):
+        assert str(customer.account) == "***0123"
+        assert type(customer.email) is Mask
+    with acting("writer"), pytest.raises(AccessDenied):
+        customer.email
+    with pytest.raises(NoPrincipal):
+        customer.email
+    with (
+        acting_as("svc:other", roles={"app"}, purpose="test"),  # of no application
+        pytest.raises(ConfigurationError, match="belongs to no session"),
+    ):
+        customer.email
+    outcomes = [event["outcome"] for event in recorded("look", column="email")]
+    assert outcomes == ["allowed", "masked", "denied"]
 
 
 def test_nobody_looks_at_nothing(session: Session, sessions: Sessions, acting: Acting) -> None:

@@ -164,8 +164,12 @@ def binding_of(instance: Any, held: SealedValue | None = None) -> Any:
     """
     Return the application binding of the session an object belongs to, or last belonged to.
 
+    Of a value that was assigned to an object before any session had it: that of whoever acts, so
+    that reading it back is decided and recorded like every look.
+
     Raises:
         ConfigurationError: neither is a session of `lacre.sqlalchemy`.
+        NoPrincipal, ActingEnded: nobody acts who could read it back.
     """
     session = object_session(instance)
     binding = (
@@ -173,9 +177,23 @@ def binding_of(instance: Any, held: SealedValue | None = None) -> Any:
         if session is not None
         else (held.binding if held is not None else None)
     )
+    if binding is None and session is None and held is not None and held.has_pending:
+        binding = _binding_of_acting()
     if binding is None:
         raise ConfigurationError(
             f"this {type(instance).__name__} belongs to no session that lacre was bound to",
             hint="make the session with Session = lacre.sqlalchemy(sessionmaker(engine)), and add or merge the object",
         )
     return binding
+
+
+def _binding_of_acting() -> Binding | None:
+    acting = current()
+    if acting.application is None:
+        return None
+    # Kept with what else ends with the block. Awaiting: a value that no database has needs
+    # nothing that is asked of one.
+    kept = acting.decisions.get(Binding)
+    if kept is None:
+        kept = acting.decisions[Binding] = Binding(acting.application, awaiting=True)
+    return kept  # type: ignore[no-any-return]
