@@ -196,4 +196,4 @@ def _binding_of_acting() -> Binding | None:
     kept = acting.decisions.get(Binding)
     if kept is None:
         kept = acting.decisions[Binding] = Binding(acting.application, awaiting=True)
-    return kept  # type: ignore[no-any-return]
+    return kept
