@@ -409,7 +409,7 @@ def test_protect_says_why_not(cli: Run, shop: Path) -> None:
     [
         (["keys", "list", "--config", "nowhere.toml"], 3, "lacre init"),
         (
-            ["protect", "--database", "postgresql://x", "--table", "t", "--column", "a:pii"],
+            ["protect", "--database", "mysql://x", "--table", "t", "--column", "a:pii"],
             3,
             "SQLite",
         ),
