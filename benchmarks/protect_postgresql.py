@@ -166,16 +166,28 @@ def main() -> None:
     grown = found["resident_at_the_end"] / found["resident_at_a_tenth"]
     lines = [
         ("rows/s, whole command", f"{rate:,}", f">= {RATE:,}", rate >= RATE),
-        ("p99 of writes, during over before", f"{slower:.2f}x", f"<= {LATENCY:g}x", slower <= LATENCY),
+        (
+            "p99 of writes, during over before",
+            f"{slower:.2f}x",
+            f"<= {LATENCY:g}x",
+            slower <= LATENCY,
+        ),
         ("memory, end over first tenth", f"{grown:.2f}x", f"<= {MEMORY:g}x", grown <= MEMORY),
     ]
-    print(table(("what", "figure", "bar", "met"), [(*line[:3], "yes" if line[3] else "NO") for line in lines]))
+    print(
+        table(
+            ("what", "figure", "bar", "met"),
+            [(*line[:3], "yes" if line[3] else "NO") for line in lines],
+        )
+    )
     for name, value in found.items():
         if name != "locks":
             say(f"{name}: {value}")
     for lock in found["locks"]:
         say(f"lock: {lock}")
-    bars = [{"what": what, "figure": figure, "bar": bar, "met": met} for what, figure, bar, met in lines]
+    bars = [
+        {"what": what, "figure": figure, "bar": bar, "met": met} for what, figure, bar, met in lines
+    ]
     packages = ["lacre", "cryptography", "psycopg"]
     path = write_results("protect", {"machine": machine(packages), "figures": found, "bars": bars})
     say(f"written to {path.name}")
