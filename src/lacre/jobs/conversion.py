@@ -119,7 +119,7 @@ class Encrypting:
             filled = [row for row, (_, values) in enumerate(rows) if values[at] is not None]
             opened = _opened(column, field, [(rows[row][0], ciphertexts[row]) for row in filled])
             for row, value in zip(filled, opened, strict=True):
-                if not form.same(_written(column, form, value), rows[row][1][at]):
+                if not form.same(_written(column, form, value, rows[row][0]), rows[row][1][at]):
                     raise _differs(column, rows[row][0])
             place += 1
             if column.normaliser:
@@ -166,7 +166,7 @@ class Decrypting:
             filled = [row for row, (_, values) in enumerate(rows) if values[at] is not None]
             opened = _opened(column, field, [(rows[row][0], rows[row][1][at]) for row in filled])
             by_row = {
-                row: _written(column, form, value)
+                row: _written(column, form, value, rows[row][0])
                 for row, value in zip(filled, opened, strict=True)
             }
             for row, targets in enumerate(made):
@@ -181,7 +181,7 @@ class Decrypting:
                     raise _differs(column, name)
 
 
-def _written(column: PlannedColumn, form: Form, value: object) -> Stored:
+def _written(column: PlannedColumn, form: Form, value: object, row: str) -> Stored:
     # Where the policy gives a reader masks, a field returns them like values. One written into
     # the table would replace the value it hides.
     if isinstance(value, Mask):
@@ -189,7 +189,13 @@ def _written(column: PlannedColumn, form: Form, value: object) -> Stored:
             f"whoever runs this job gets masks of class {column.class_!r}, and has to decrypt it",
             hint="give the operator's role the right to decrypt this class, for the job's time",
         )
-    return form.write(value)
+    try:
+        return form.write(value)
+    except InvalidValue as error:
+        raise InvalidValue(
+            f"{column.name} of row {row}: {error}",
+            hint="a program wrote this value after the column was protected: correct it, then run the same command again",
+        ) from None
 
 
 def _opened(
