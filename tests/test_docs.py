@@ -102,8 +102,13 @@ def test_no_link_is_dead(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", RUN, ids=_name)
-def test_examples_run(page: Path, tmp_path: Path) -> None:
+def test_examples_run(
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The blocks of README and docs run, in order, in an empty directory."""
+    if "--database postgresql:// " in page.read_text("utf-8"):
+        for name, value in request.getfixturevalue("database").variables().items():
+            monkeypatch.setenv(name, value)
     ran = run_page(page, tmp_path)
 
     assert ran == sum(

@@ -92,6 +92,18 @@ class Database:
             user=user, **({} if password is None else {"password": password})
         ).replace("postgresql+psycopg", "postgresql")
 
+    def variables(self) -> dict[str, str]:
+        """Return libpq's variables, for programs that take nothing else."""
+        return {
+            "PGHOST": "localhost",
+            "PGPORT": str(self.server.port),
+            "PGDATABASE": self.name,
+            "PGUSER": SUPERUSER,
+            "PGPASSWORD": self.server.password,
+            "PGSSLMODE": "verify-full",
+            "PGSSLROOTCERT": str(self.server.certificate),
+        }
+
     def connect(self, *, user: str = SUPERUSER, autocommit: bool = True) -> "psycopg.Connection":
         """Connect with psycopg."""
         return psycopg.connect(self.dsn(user=user), autocommit=autocommit)
