@@ -80,7 +80,7 @@ def _guarded(rule: Callable[[str], str], longest: int | None) -> Callable[[str],
             raise InvalidValue(f"a normaliser takes text, the value is a {type(value).__name__}")
         if longest is not None and len(value) > longest:
             raise InvalidValue(f"a value to normalise has at most {longest} characters")
-        if _SURROGATE.search(value):
+        if not value.isascii() and _SURROGATE.search(value):
             raise InvalidValue("the text holds a lone surrogate, which is not valid Unicode")
         return rule(value)
 
@@ -298,7 +298,12 @@ def _email() -> Callable[[str], str]:
     def rule(text: str) -> str:
         text = text.strip()
         local, domain = "", ""
-        if len(text) <= _LONGEST_ADDRESS:
+        if text.isascii() and len(text) <= _LONGEST_ADDRESS:
+            # What follows does the same with it, and takes longer than to encrypt it.
+            local, _, domain = text.lower().rpartition("@")
+            if _LOCAL.fullmatch(local) and _DOMAIN.fullmatch(domain):
+                return f"{local}@{domain}"
+        elif len(text) <= _LONGEST_ADDRESS:
             local, _, domain = fold(text).rpartition("@")
             domain = _ascii_domain(domain)
         address = f"{local}@{domain}"

@@ -23,6 +23,7 @@ from lacre.fields.scheme import Scheme
 from lacre.sensitive import Mask
 from lacre.sqlalchemy.binding import binding_of
 from lacre.sqlalchemy.declared import (
+    MOVES,
     TENANT,
     Declared,
     logical_table,
@@ -90,6 +91,7 @@ class SealedProperty(ColumnProperty[Any]):
         if tenant in mapper.column_attrs:
             # The tenant a row had opens its values, where it is changed.
             attribute = getattr(mapper.class_, tenant)
+            mapper.column_attrs[tenant].columns[0].info[MOVES] = True
             if not event.contains(attribute, "set", _keep):
                 event.listen(attribute, "set", _keep, active_history=True)
             for name in ("load", "refresh"):

@@ -103,6 +103,11 @@ class Bulk:
                     f"{self._mapper.class_.__name__} takes no value for {name!r}",
                     hint=f"give the value to {key!r}: its ciphertext and token are made of it",
                 )
+        facts = self._facts
+        if not self._inserting and (
+            facts.tenant in given or (facts.named and facts.keys[0] in given)
+        ):
+            return True  # no row is moved away from its values
         return any(
             key in given or (self._inserting and prop.declared.default is not NOTHING)
             for prop, key, _ in self._properties
@@ -137,12 +142,16 @@ class Bulk:
     def _inserted(self, connection: sa.Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
         made = self._known(connection, rows)
         ids, tenants = [], []
+        facts, mapper = self._facts, self._mapper
+        spelt = not facts.named and any(
+            isinstance(column.type, sa.TypeDecorator) for column in mapper.primary_key
+        )
         for row, more in zip(rows, made, strict=True):
-            values = [more.get(key, row.get(key)) for key in self._facts.keys]
-            if not self._facts.named:
-                check_spelling_of(self._mapper, values, connection.dialect)
-            ids.append(row_of_values(self._mapper, values))
-            tenants.append(self._tenant({**row, **more} if self._facts.tenant else row))
+            values = [more[key] if key in more else row.get(key) for key in facts.keys]
+            if spelt:
+                check_spelling_of(mapper, values, connection.dialect)
+            ids.append(row_of_values(mapper, values))
+            tenants.append(None if facts.tenant is None else self._tenant({**row, **more}))
         for prop, key, token_key in self._properties:
             default = prop.declared.default
             others: list[tuple[Any, Any]] = []
@@ -192,6 +201,7 @@ class Bulk:
         given = set().union(*rows)
         properties = [named for named in self._properties if named[1] in given]
         stored = self._stored(connection, rows, properties)
+        self._prefetch(stored, properties)
         others: dict[Any, list[tuple[Any, Any]]] = {prop: [] for prop, _, _ in properties}
         for row, more in zip(rows, made, strict=True):
             key = self._key_text(row)
@@ -263,6 +273,19 @@ class Bulk:
                 found[text] = (row_of_values(mapper, named), tenant, values)
         return found
 
+    def _prefetch(
+        self, stored: dict[str, tuple[str, str | None, dict[Any, Any]]], properties: Sequence[Any]
+    ) -> None:
+        # One query for the keys that the comparison with what is there needs.
+        for prop, _, _ in properties:
+            by_tenant: dict[str | None, list[Any]] = {}
+            for _, tenant, values in stored.values():
+                held = values[prop][0]
+                if held is not None:
+                    by_tenant.setdefault(tenant, []).append(held.raw)
+            for tenant, raw in by_tenant.items():
+                self._binding.field(prop).prefetch(raw, tenant=tenant)
+
     def _identity(self, row: Row) -> tuple[Any, ...]:
         mapper = self._mapper
         keys = [str(mapper.get_property_by_column(column).key) for column in mapper.primary_key]
@@ -314,12 +337,8 @@ class Bulk:
         identity: Any = None,
     ) -> None:
         prop, key, token_key = named
-        found = self._writings.get((prop, tenant))
-        if found is None:
-            writing = self._binding.field(prop).writing(tenant=tenant)
-            found = self._writings[prop, tenant] = (writing, [])
-        writing, rows = found
-        if isinstance(value, SealedValue):
+        writing, rows = self._writings.get((prop, tenant)) or self._writing(prop, tenant)
+        if type(value) is SealedValue:
             raise AlreadyEncrypted(
                 f"the value given to {writing} is encrypted already",
                 hint="pass the plaintext; a ciphertext opens in its own row only",
@@ -331,6 +350,11 @@ class Bulk:
             more[token_key] = stored.tokens[0]
             if prop.declared.index.unique:
                 others += [(token, identity) for token in writing.tokens_of_other_roots(value)]
+
+    def _writing(self, prop: Any, tenant: str | None) -> tuple[Writing, list[str]]:
+        writing = self._binding.field(prop).writing(tenant=tenant)
+        found = self._writings[prop, tenant] = (writing, [])
+        return found
 
     def _refuse_duplicates(
         self, connection: sa.Connection, prop: Any, tokens: Sequence[tuple[Any, Any]]

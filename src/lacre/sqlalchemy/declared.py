@@ -24,6 +24,7 @@ from lacre.fields.masks import mask as mask_named
 from lacre.fields.rows import row_text
 
 __all__ = [
+    "MOVES",
     "NOTHING",
     "ROW_ID",
     "TABLE",
@@ -48,6 +49,7 @@ __all__ = [
 
 ROW_ID = "lacre_row_id"  # marks the column of `row_id()` in Column.info
 TENANT = "__lacre_tenant__"  # class attribute: the attribute that holds a row's tenant
+MOVES = "lacre_moves"  # marks the column of tenants in Column.info
 TABLE = "__lacre_table__"  # class attribute: the logical name of the table
 NOTHING = object()  # the default of a column without one, since None is one
 

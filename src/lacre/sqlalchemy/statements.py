@@ -13,9 +13,10 @@ Leans on private names of SQLAlchemy, each pinned by a test: `_values`, `_ordere
 from typing import Any
 
 from sqlalchemy.sql import visitors
-from sqlalchemy.sql.dml import Delete, UpdateBase
+from sqlalchemy.sql.dml import Delete, Update, UpdateBase
 
 from lacre.errors import LacreError, UnsupportedQuery
+from lacre.sqlalchemy.declared import MOVES
 from lacre.sqlalchemy.selecting import NotInSQL
 from lacre.sqlalchemy.types import EncryptedType, IndexType, unwrapped
 
@@ -78,7 +79,18 @@ def _refuse(statement: Any, given: list[Any]) -> None:
         key.prop.columns[0].key if isinstance(key, NotInSQL) else getattr(key, "key", key)
         for key in given
     }
-    for column in getattr(statement.table, "columns", ()):
+    columns = getattr(statement.table, "columns", ())
+    for column in columns:
+        if (
+            isinstance(statement, Update)
+            and column.info.get(MOVES)
+            and {column.key, column.name} & names
+        ):
+            raise _unsupported(
+                f"{column} says which keys the encrypted values of a row are under, and does not change without them",
+                "load the objects, assign the attribute and flush: every value is encrypted anew",
+            )
+    for column in columns:
         if isinstance(column.type, EncryptedType | IndexType) and (
             column.key in names or column.name in names
         ):

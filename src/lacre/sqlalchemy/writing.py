@@ -123,7 +123,7 @@ def before_insert(mapper: Mapper[Any], connection: sa.Connection, target: Any) -
     # bound in the ciphertext. So the same default is applied now, and there it is then.
     for key, column in mapped.defaults:
         if held.get(key) is None:
-            set_attribute(target, key, default_of(column))
+            held[key] = default_of(column)
     if mapped.generated is not None:
         key = str(mapper.get_property_by_column(mapped.generated).key)
         if held.get(key) is None:  # added by somebody else's listener, after ours
