@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -171,18 +172,24 @@ def test_a_user_without_rights_is_told_which_it_needs(
 def test_a_server_without_tls_is_refused(
     database: Database, made: Callable[..., SQLKeyStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TLS is the default: an authority that did not sign the certificate is an error, and so is a fall back."""
+    """Where nothing says otherwise TLS is required; an authority that did not sign the certificate is an error."""
     url = database.url()
     monkeypatch.delenv("PGSSLMODE", raising=False)
-    plain = made(url.set(query={}))
-    with plain._database.engine.connect() as connection:
-        encrypted = connection.exec_driver_sql(
-            "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
-        ).scalar()
-    plain.close()
+
+    def mode(store: SQLKeyStore) -> object:
+        with store._database.engine.connect() as connection:
+            driver: Any = connection.connection.dbapi_connection
+            return driver.info.get_parameters().get("sslmode")
+
+    unsaid = mode(made(url.set(query={})))
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    monkeypatch.setenv("PGSSLROOTCERT", str(database.server.certificate))
+    environment = mode(made(url.set(query={})))
+    monkeypatch.undo()
     wrong = made(url.update_query_dict({"sslrootcert": os.devnull}))
 
-    assert encrypted is True
+    assert (unsaid, environment) == ("require", "verify-full")
+    assert mode(made(url)) == "verify-full"
     with pytest.raises(ConfigurationError, match="no TLS connection"):
         wrong.rows()
 
@@ -449,3 +456,29 @@ def test_a_look_may_be_tried_again(database: Database) -> None:
     assert resolver.to_decrypt(handle(), key_id).key_id == key_id
     parts.recorder.close()
     parts.store.close()
+
+
+def test_nobody_writes_while_a_restore_decides(
+    store: SQLKeyStore, database: Database, made: Callable[..., SQLKeyStore]
+) -> None:
+    """Between its look at what is there and its commit others read, and none changes a key."""
+    store.change(add=[ROW])
+    other = made(database.url())
+
+    @sa.event.listens_for(other._database.engine, "begin")
+    def _(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '20ms'")
+
+    def allow(_: object) -> None:
+        assert other.rows() == [ROW]
+        for use in (
+            lambda: other.change(replace=[(ROW, replace(ROW, revision=2))]),
+            lambda: other.put(COLUMN),
+        ):
+            with pytest.raises(KeyStoreUnreachable, match="busy"):
+                use()
+
+    before = store.contents()
+    store.restore(before, allow=allow)
+
+    assert store.contents() == before
