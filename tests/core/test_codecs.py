@@ -354,3 +354,24 @@ def test_no_type_reads_as_another(written: type, read: type) -> None:
     else:
         with pytest.raises(Tampered):
             field.decrypt(key, value, places[read])
+
+
+class _DriverUUID(uuid.UUID):
+    """What a driver returns: a UUID of a type of its own."""
+
+
+class _OtherUUID(uuid.UUID):
+    @property
+    def bytes(self) -> bytes:
+        return bytes(16)
+
+
+def test_a_uuid_of_a_subclass_is_its_bits() -> None:
+    """A driver's own UUID is encoded like the UUID it equals; one whose bytes are another's is refused."""
+    codec = codec_for(uuid.UUID)
+    value = uuid.uuid4()
+
+    assert codec.encode(_DriverUUID(int=value.int)) == codec.encode(value)
+    assert type(codec.decode(codec.encode(_DriverUUID(int=value.int)))) is uuid.UUID
+    with pytest.raises(InvalidValue):
+        codec.encode(_OtherUUID(int=value.int))

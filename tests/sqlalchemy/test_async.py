@@ -12,7 +12,7 @@ from typing import Any, Self
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import event, inspect, select
+from sqlalchemy import event, insert, inspect, select, update
 from sqlalchemy.ext.asyncio import (
     AsyncAttrs,
     AsyncEngine,
@@ -714,3 +714,26 @@ def test_an_event_of_the_session_may_look(run_one: Callable[[Work], None]) -> No
 
     run_one(work)
     assert seen == [EMAIL]
+
+
+def test_bulk_statements(run: Callable[[Work], None], recorded: Any) -> None:
+    """Bulk inserts and updates by key work on every driver; a duplicate there is told."""
+
+    async def work(opened: Opened) -> None:
+        async with opened.sessions() as session:
+            given = [{"email": f"{n}@example.org"} for n in range(3)]
+            await session.execute(insert(Customer), given)
+            await session.commit()
+            found = (await session.scalars(select(Customer))).all()
+            changed = [{"id": row.id, "email": f"new.{row.email}"} for row in found]
+            await session.execute(update(Customer), changed)
+            await session.commit()
+            wanted = select(Customer).where(Customer.email == "new.1@example.org")
+            row = (await session.scalars(wanted)).one()
+            assert row.email == "new.1@example.org"
+            with pytest.raises(DuplicateValue):
+                await session.execute(insert(Customer), [{"email": "NEW.1@example.org"}])
+            await session.rollback()
+
+    run(work)
+    assert sum(found["count"] for found in recorded("encrypt", column="email")) == 6
