@@ -19,7 +19,7 @@ exec(open("gunicorn.conf.py").read())
 preload_app = {preload}
 max_requests, max_requests_jitter = 10, 3
 timeout = 60
-
+threads = 1 if preload_app else 4  # another kind of worker
 
 def when_ready(server):
     if preload_app:
@@ -35,7 +35,7 @@ def when_ready(server):
     scope="module",
     params=[
         pytest.param(True, id="preload"),
-        pytest.param(False, id="no preload", marks=pytest.mark.long),
+        pytest.param(False, id="no preload, threads", marks=pytest.mark.long),
     ],
 )
 def server(request: pytest.FixtureRequest, deployed: Deployed) -> Iterator[Server]:
