@@ -248,9 +248,9 @@ class Probe:
         return checks, min(held, default=0.0)
 
     def _key(self, handle: ScopeHandle) -> LacreError | None:
-        due = self.resolver.held_for(handle) <= self.policy.file.cache.age * _AHEAD
-        if due:
-            return _raised(lambda: self.resolver.renew(handle))
+        ahead = self.policy.file.cache.age * _AHEAD
+        if self.resolver.held_for(handle) <= ahead:
+            return _raised(lambda: self.resolver.renew(handle, spare=ahead))
         return _raised(lambda: self.resolver.check(handle))
 
     def _column(self, scheme: Scheme, store: LacreError | None, held: float) -> Check:

@@ -201,3 +201,15 @@ def test_under_the_middleware_bodies_and_background_tasks_act_and_leftovers_do_n
         "task after the answer": "ActingEnded",
         "no user": "NoPrincipal",
     }
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("app", ["desk_async:app", "api:app"])
+def test_no_request_meets_the_end_of_a_key(deployed: Deployed, app: str) -> None:
+    """Keys that live for a second, and requests for many: every one is answered."""
+    with deployed.serving("uvicorn", app, "--port", "{port}", LACRE_CACHE__AGE="1") as server:
+        requests = [(f"{server.port}-{n}", row) for n, row in enumerate(deployed.customers * 24)]
+        answered = asked(server, "/customers", requests, threads=16)
+
+    assert len(answered) == len(requests)
+    assert "Traceback" not in server.text()

@@ -157,15 +157,14 @@ class Resolver:
         entry = self._entries.get((handle.token, _ACTIVE))
         return 0.0 if entry is None else max(0.0, entry.expires - self._clock())
 
-    def renew(self, handle: ScopeHandle) -> UsableKey:
+    def renew(self, handle: ScopeHandle, *, spare: float) -> UsableKey:
         """
-        Return what `to_encrypt` does, asked for anew although a cached key may still be good.
+        Return what `to_encrypt` does, asked for anew unless the cached key has *spare* seconds left.
 
         Where that fails the cached key stays, until it expires. Raises as `to_encrypt` does.
         """
-        return self._once(
-            (handle.token, _ACTIVE), lambda: self._load_active(handle.scope, anew=True), anew=True
-        )
+        load = partial(self._load_active, handle.scope, spare=spare)
+        return self._once((handle.token, _ACTIVE), load, spare=spare)
 
     def check(self, handle: ScopeHandle) -> None:
         """
@@ -204,9 +203,11 @@ class Resolver:
             return entry
         return self._once((handle.token, key_id), lambda: self._load(handle.scope, key_id))
 
-    def cached(self, handle: ScopeHandle, key_id: bytes | None = None) -> UsableKey | None:
-        """Return the key *key_id*, or the one that encrypts now, if it is held. Without I/O."""
-        now = self._clock()
+    def cached(
+        self, handle: ScopeHandle, key_id: bytes | None = None, *, spare: float = 0.0
+    ) -> UsableKey | None:
+        """Return the key *key_id*, or the one that encrypts now, if it is held, *spare* seconds more. Without I/O."""
+        now = self._clock() + spare
         if key_id is not None:
             entry = self._entries.get((handle.token, key_id))
             if entry is not None and entry.expires > now:
@@ -217,24 +218,22 @@ class Resolver:
         return entry
 
     def prepare(
-        self, handle: ScopeHandle, key_ids: Collection[bytes]
+        self, handle: ScopeHandle, key_ids: Collection[bytes], *, spare: float = 0.0
     ) -> dict[bytes, KeyUnavailable | Tampered]:
         """
-        Resolve those of *key_ids* that are of this scope with one query.
+        Resolve those of *key_ids* that are of this scope with one query, for *spare* seconds more.
 
         Returns:
             why not, for each of the others. The look that needs one says so, once, in its own place.
         """
         now = self._clock()
-        wanted = {key_id for key_id in key_ids if self.cached(handle, key_id) is None}
+        wanted = {n for n in key_ids if self.cached(handle, n, spare=spare) is None}
         refused: dict[bytes, KeyUnavailable | Tampered] = {}
         for row in self._store.find(handle.scope, wanted) if wanted else ():
             wanted.discard(row.key_id)
             try:
-                self._once(
-                    (handle.token, row.key_id),
-                    lambda row=row: self._open(handle.scope, row, now),  # type: ignore[misc]
-                )
+                load = partial(self._open, handle.scope, row, now, spare=spare)
+                self._once((handle.token, row.key_id), load, spare=spare)
             except (KeyDisabled, KeyDestroyed, Tampered) as error:
                 refused[row.key_id] = error
         for key_id in wanted:
@@ -309,12 +308,12 @@ class Resolver:
         return held[1]
 
     def _once(
-        self, key: tuple[bytes, bytes], load: Callable[[], UsableKey], *, anew: bool = False
+        self, key: tuple[bytes, bytes], load: Callable[[], UsableKey], *, spare: float = 0.0
     ) -> UsableKey:
         # Single flight: of a thousand threads that need one expired key, one asks and all wait.
         with self._lock:
             entry = self._entries.get(key)
-            if entry is not None and entry.expires > self._clock() and not anew:
+            if entry is not None and entry.expires > self._clock() + spare:
                 return entry
             future = self._pending.get(key)
             mine = future is None
@@ -342,10 +341,10 @@ class Resolver:
             del self._entries[next(iter(self._entries))]
         self._entries[key] = entry
 
-    def _load_active(self, scope: Scope, *, anew: bool = False) -> UsableKey:
+    def _load_active(self, scope: Scope, *, spare: float = 0.0) -> UsableKey:
         asked = self._clock()
         row = self._active(scope, self._store.versions(scope))
-        return self._open(scope, row, asked, anew=anew)
+        return self._open(scope, row, asked, spare=spare)
 
     def _active(self, scope: Scope, rows: Sequence[KeyRow]) -> KeyRow:
         # Pending rows are ignored: anyone who may insert can add one, and it says nothing yet.
@@ -374,7 +373,7 @@ class Resolver:
         asked: float,
         *,
         announced: bool = False,
-        anew: bool = False,
+        spare: float = 0.0,
     ) -> UsableKey:
         if row.scope != scope or row.keystore != self._store.keystore_id:
             raise Tampered
@@ -392,15 +391,9 @@ class Resolver:
             except ValueError:
                 raise Tampered from None
             branch = scope.of_kind(KeyKind.BRANCH)
-            parent = (
-                self._once(
-                    (ScopeHandle(branch).token, parent_id),
-                    lambda: self._load(branch, parent_id),
-                    anew=True,
-                )
-                if anew
-                else self.to_decrypt(ScopeHandle(branch), parent_id)
-            )
+            above, load = ScopeHandle(branch), partial(self._load, branch, parent_id)
+            parent = self.cached(above, parent_id, spare=spare)
+            parent = parent or self._once((above.token, parent_id), load, spare=spare)
             expires = min(expires, parent.expires)
         material = unwrap_row(
             row,

@@ -42,6 +42,7 @@ __all__ = ["AwaitingApplication"]
 T = TypeVar("T")
 
 _THREADS = 4  # for keys, and as many for evidence: apart from the loop's own, which others need
+_AHEAD = 0.1  # of a key's age: what is left of it when it is asked for anew, behind the loop's back
 _REFUSED = 1000  # keys that could not be had, whose reason is remembered at most
 _Key = tuple[bytes, bytes]
 
@@ -55,7 +56,12 @@ class AwaitingApplication:
         self._keys = _Threads("lacre-keys")
         self.guard: Guard = replace(
             guard,
-            resolver=cast("Resolver", _AwaitingResolver(guard.resolver, self._keys)),
+            resolver=cast(
+                "Resolver",
+                _AwaitingResolver(
+                    guard.resolver, self._keys, ahead=guard.policy.file.cache.age * _AHEAD
+                ),
+            ),
             store=cast("KeyReader", _AwaitingStore(guard.store, self._keys)),
         )
         # `guard.recorder` stays what it is: taking a look is memory only.
@@ -98,9 +104,10 @@ class _Threads:
 class _AwaitingResolver:
     """The resolver's methods that fields use."""
 
-    def __init__(self, resolver: Resolver, threads: _Threads) -> None:
+    def __init__(self, resolver: Resolver, threads: _Threads, *, ahead: float) -> None:
         self._resolver = resolver
         self._threads = threads
+        self._ahead = ahead
         self._lock = threading.Lock()
         self._flights: dict[_Key, Future[Any]] = {}
         # Why a key could not be had: the look that needs it cannot ask again and says this.
@@ -139,14 +146,24 @@ class _AwaitingResolver:
         return self._flown((handle.token, b"roots"), partial(self._resolver.searchable, handle))
 
     def prepare(self, handle: ScopeHandle, key_ids: Collection[bytes]) -> None:
-        missing = {key_id for key_id in key_ids if self.cached(handle, key_id) is None}
-        if not missing:
-            return
         if not _on_loop():
-            self._resolve(handle, missing)
+            missing = self._without(handle, key_ids, spare=0.0)
+            if missing:
+                self._resolve(handle, missing, spare=0.0)
             return
-        for flight in self._flights_for(handle, missing):
-            _awaited(flight)
+        # A key that expired between the rows and the looks at them would be lost: nothing can be
+        # awaited there. So it is asked for before it expires, and waited for if that is soon.
+        due = self._without(handle, key_ids, spare=self._ahead)
+        if due:
+            missing = self._without(handle, due, spare=self._ahead / 10)
+            self._flights_for(handle, due - missing)
+            for flight in self._flights_for(handle, missing):
+                _awaited(flight)
+
+    def _without(
+        self, handle: ScopeHandle, key_ids: Collection[bytes], *, spare: float
+    ) -> set[bytes]:
+        return {n for n in key_ids if self.cached(handle, n, spare=spare) is None}
 
     def _flights_for(self, handle: ScopeHandle, missing: set[bytes]) -> "set[Future[Any]]":
         # Keys that are being fetched already are waited for; the rest are one flight more.
@@ -158,7 +175,8 @@ class _AwaitingResolver:
             }
             flights, rest = set(found.values()), missing - found.keys()
             if rest:
-                flight = self._threads.submit(partial(self._resolve, handle, rest))
+                work = partial(self._resolve, handle, rest, spare=self._ahead)
+                flight = self._threads.submit(work)
                 flights.add(flight)
                 for key_id in rest:
                     self._flights[handle.token, key_id] = flight
@@ -168,10 +186,10 @@ class _AwaitingResolver:
             )
         return flights
 
-    def _resolve(self, handle: ScopeHandle, key_ids: set[bytes]) -> None:
+    def _resolve(self, handle: ScopeHandle, key_ids: set[bytes], *, spare: float) -> None:
         refused: dict[bytes, Any]
         try:
-            refused = self._resolver.prepare(handle, key_ids)
+            refused = self._resolver.prepare(handle, key_ids, spare=spare)
         except LacreError as error:
             refused = dict.fromkeys(key_ids, error)
         with self._lock:
