@@ -86,7 +86,7 @@ def test_terms_are_found_in_statements() -> None:
     assert isinstance(condition, BinaryExpression)
     assert condition.operator is operators.in_op
     assert (~condition).operator is operators.not_in_op  # type: ignore[attr-defined]
-    assert term.asked[1] == (EMAIL,)
+    assert term.asked.values == (EMAIL,)
     assert term.callable is not None
     assert term.expanding
 

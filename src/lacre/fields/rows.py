@@ -28,11 +28,11 @@ def row_text(row: RowId) -> str:
     Raises:
         InvalidValue: another type, an empty string, or an empty composite.
     """
+    if type(row) is Surrogate:
+        return row
     if type(row) is str:
         if not row:
             raise InvalidValue("a row id is not empty")
-        return row
-    if type(row) is Surrogate:
         return row
     if isinstance(row, UUID):
         return Surrogate(row.hex)

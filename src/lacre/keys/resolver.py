@@ -200,6 +200,8 @@ class Resolver:
         # What was encrypted a moment ago is under the key that encrypts now.
         entry = self.cached(handle, key_id)
         if entry is not None:
+            with self._lock:
+                self._keep((handle.token, key_id), entry)
             return entry
         return self._once((handle.token, key_id), lambda: self._load(handle.scope, key_id))
 

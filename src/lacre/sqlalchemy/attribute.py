@@ -14,7 +14,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.orm import Mapper
-from sqlalchemy.orm.attributes import InstrumentedAttribute, instance_state, manager_of_class
+from sqlalchemy.orm.attributes import (
+    InstrumentedAttribute,
+    instance_dict,
+    instance_state,
+    manager_of_class,
+)
 from sqlalchemy.orm.properties import ColumnProperty
 
 from lacre.context import current
@@ -27,6 +32,7 @@ from lacre.sqlalchemy.declared import (
     TENANT,
     Declared,
     logical_table,
+    place_of_identity,
     row_of_identity,
     tenant_if_named,
     tenant_of_identity,
@@ -108,23 +114,29 @@ class SealedAttribute(InstrumentedAttribute[Any]):
     inherit_cache = True
 
     def __get__(self, instance: Any, owner: Any) -> Any:
-        held = super().__get__(instance, owner)
-        if not isinstance(held, SealedValue):
-            return held
+        if instance is None:
+            return self
+        # As InstrumentedAttribute does it, which this would call for every look.
+        held = instance_dict(instance).get(self.key)
+        if type(held) is not SealedValue:
+            held = super().__get__(instance, owner)
+            if not isinstance(held, SealedValue):
+                return held
         return _look(self, instance, held)
 
 
 def _look(attribute: SealedAttribute, instance: Any, held: SealedValue) -> Any:
-    prop: SealedProperty = attribute.property  # type: ignore[assignment]
-    binding = binding_of(instance, held)
+    prop: Any = attribute.comparator.prop
     state = instance_state(instance)
-    mapper = state.mapper
+    session = state.session
+    binding = session.info.get("lacre") if session is not None else held.binding
+    if binding is None:
+        binding = binding_of(instance, held)
     if held.has_pending:
         field = binding.field_of_pending(prop)
-        return field.look_at_pending(held.pending, tenant=tenant_if_named(mapper, state))
-    return binding.field(prop).look_at_stored(
-        held.raw, row=row_of_identity(mapper, state), tenant=tenant_of_identity(mapper, state)
-    )
+        return field.look_at_pending(held.pending, tenant=tenant_if_named(state.mapper, state))
+    row, tenant = place_of_identity(state)
+    return binding.field(prop).look_at_stored(held.raw, row=row, tenant=tenant)
 
 
 def _keep(_target: Any, _value: Any, _old: Any, _initiator: Any) -> None:

@@ -35,6 +35,7 @@ __all__ = [
     "check_spelling",
     "check_spelling_of",
     "logical_table",
+    "place_of_identity",
     "row_facts",
     "row_id_column",
     "row_of",
@@ -50,6 +51,7 @@ __all__ = [
 ROW_ID = "lacre_row_id"  # marks the column of `row_id()` in Column.info
 TENANT = "__lacre_tenant__"  # class attribute: the attribute that holds a row's tenant
 MOVES = "lacre_moves"  # marks the column of tenants in Column.info
+_PLACES = "lacre_places"  # in ClassManager.info
 TABLE = "__lacre_table__"  # class attribute: the logical name of the table
 NOTHING = object()  # the default of a column without one, since None is one
 
@@ -244,6 +246,35 @@ def row_of_identity(mapper: Mapper[Any], state: InstanceState[Any]) -> str:
         # Rolled back or made transient: it opens if its key is still the one it had.
         return row_of(mapper, state)
     return row_of_values(mapper, state.key[1])
+
+
+class _Places:
+    """What `place_of_identity` remembers of a mapped class: in its `ClassManager.info`."""
+
+    __slots__ = ("last", "simple")
+
+    def __init__(self, mapper: Mapper[Any]) -> None:
+        facts = row_facts(mapper)
+        self.simple = not facts.named and facts.tenant is None
+        # The identity asked for last, with its text: several values of one row are looked at in
+        # a row. Replaced as a whole, so threads see one pair or another.
+        self.last: tuple[Any, str] = (None, "")
+
+
+def place_of_identity(state: InstanceState[Any]) -> tuple[str, str | None]:
+    """Return `row_of_identity` and `tenant_of_identity` of an object."""
+    info = state.manager.info
+    places = info.get(_PLACES)
+    if places is None:
+        places = info[_PLACES] = _Places(state.mapper)
+    if not places.simple or state.key is None:
+        mapper = state.mapper
+        return row_of_identity(mapper, state), tenant_of_identity(mapper, state)
+    key, text = places.last
+    if key is not state.key:
+        text = row_of_values(state.mapper, state.key[1])
+        places.last = (state.key, text)
+    return text, None
 
 
 def tenant_of(mapper: Mapper[Any], state: InstanceState[Any]) -> str | None:

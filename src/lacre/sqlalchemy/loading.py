@@ -93,15 +93,18 @@ def invoked(state: ORMExecuteState, statement: Any | None) -> Any:
         noting.reset(token)
     noted.resolve()
     if isinstance(result, ChunkedIteratorResult):
-        result.chunks = _noted(result.chunks, binding)
+        result.chunks = _noted(result.chunks, binding, state.statement)
         result.iterator = chain.from_iterable(result.chunks(result._yield_per))  # noqa: SLF001
     return result
 
 
 def _noted(
-    chunks: Callable[[int | None], Iterator[Any]], binding: Any
+    chunks: Callable[[int | None], Iterator[Any]], binding: Any, statement: Any
 ) -> Callable[[int | None], Iterator[Any]]:
     def noted_chunks(size: int | None) -> Iterator[Any]:
+        # The statement that was given holds the values it asks for; loads that follow from it
+        # while rows are fetched (subquery) ask again.
+        _kept = statement
         fetched = iter(chunks(size))
         while True:
             noted = Noted(binding)

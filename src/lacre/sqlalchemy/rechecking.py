@@ -39,7 +39,7 @@ def rechecked(state: ORMExecuteState, asking: Asking) -> Any | None:
     short = []
     for element in visitors.iterate(statement):
         check_selected(statement, element)
-        if isinstance(element, Term) and not element.asked[0].prop.declared.index.exact:
+        if isinstance(element, Term) and not element.asked.comparator.prop.declared.index.exact:
             short.append(element)
     if not short:
         return None
@@ -69,7 +69,7 @@ def _joined_by_and(clause: Any) -> list[Any]:
 
 
 def _matching(state: ORMExecuteState, binding: Any, statement: Any, term: Term) -> Any:
-    comparator, values = term.asked
+    comparator, values = term.asked.comparator, term.asked.values
     prop, mapper = comparator.prop, comparator._parentmapper  # noqa: SLF001 - pinned by a test
     named = row_id_column(mapper)
     keys = [

@@ -7,16 +7,22 @@ its token (late, because only then is it known who asks): nothing that can be pr
 statement shows the value. Short tokens collide by design; their hits are re-checked on the
 plaintext before the statement proper runs (`lacre.sqlalchemy.rechecking`).
 
+SQLAlchemy keeps compiled statements, with all that was in them. So what is compiled is a copy that
+holds no value (`lacre.sqlalchemy.lightening`).
+
 Leans on private names of SQLAlchemy, each pinned by a test:
 `ColumnProperty.Comparator._memoized_method___clause_element__`, `_orm_annotate_column`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import ref
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DontWrapMixin
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm.properties import ColumnProperty
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
@@ -25,7 +31,7 @@ from lacre.errors import LacreError, MisuseError, UnsupportedQuery
 from lacre.sqlalchemy.selecting import Selected
 from lacre.sqlalchemy.types import unwrapped
 
-__all__ = ["Asking", "SealedComparator", "Term", "asking", "short_refused"]
+__all__ = ["Asking", "HeavyTerm", "SealedComparator", "Term", "asking", "short_refused"]
 
 
 @dataclass(slots=True)
@@ -36,9 +42,20 @@ class Asking:
     # Terms whose hits are re-checked, and tokens made, by id of what was asked (`Term.asked`).
     rechecked: set[int] = field(default_factory=set)
     tokens: dict[int, list[bytes]] = field(default_factory=dict)
+    lightens: bool = True  # whether it is not to be compiled together with values
 
 
 asking: ContextVar[Asking | None] = ContextVar("lacre_asking", default=None)
+
+
+class Asked:
+    """What a condition asks: which comparator, for which values."""
+
+    __slots__ = ("__weakref__", "comparator", "values")
+
+    def __init__(self, comparator: Any, values: tuple[Any, ...]) -> None:
+        self.comparator = comparator
+        self.values = values
 
 
 class Term(BindParameter[Any]):
@@ -46,9 +63,48 @@ class Term(BindParameter[Any]):
 
     inherit_cache = True
 
-    # The comparator that was asked, and the values. In attributes, not in the statement: they are part
-    # of no cache key and of no repr. Copies of a term share it.
-    asked: tuple[Any, tuple[Any, ...]]
+    # Returns what is asked: the comparator and the values. In an attribute, not in the statement:
+    # it is part of no cache key and of no repr. Copies of a term share it.
+    held: Callable[[], Asked | None]
+    light = False  # whether it holds no value itself
+
+    @classmethod
+    def of(cls, asked: Asked, type_: Any) -> "Term":
+        """Return the term that holds *asked*."""
+        return cls._made(lambda: asked, type_)
+
+    @classmethod
+    def _made(cls, held: Callable[[], Asked | None], type_: Any) -> "Term":
+        term = cls(
+            None, callable_=lambda: _tokens(held()), expanding=True, type_=type_, unique=True
+        )
+        term.held = held
+        return term
+
+    @property
+    def asked(self) -> Asked:
+        asked = self.held()
+        if asked is None:
+            raise _over()
+        return asked
+
+    def lightened(self) -> "Term":
+        """Return a term that asks the same as long as this one, or its statement, is there."""
+        term = self._made(ref(self.asked), self.type)
+        term.light = True
+        return term
+
+
+class HeavyTerm(DontWrapMixin, Exception):
+    """A statement is about to be compiled, and kept, together with the values it asks for."""
+
+
+@compiles(Term)
+def _compile(element: Any, compiler: Any, **kw: Any) -> Any:
+    statement = asking.get()
+    if statement is not None and statement.lightens and not element.light:
+        raise HeavyTerm
+    return compiler.visit_bindparam(element, **kw)
 
 
 class SealedComparator(ColumnProperty.Comparator[Any]):
@@ -101,15 +157,7 @@ class SealedComparator(ColumnProperty.Comparator[Any]):
                 f"asked for inequality by an index of {index.bits} bits",
                 hint="short tokens collide, so rows would be missing: declare bits=96",
             )
-        asked = (self, values)
-        term = Term(
-            None,
-            callable_=lambda: _tokens(asked),
-            expanding=True,
-            type_=self.prop.index_column.type,
-            unique=True,
-        )
-        term.asked = asked
+        term = Term.of(Asked(self, values), self.prop.index_column.type)
         column = self.mapped(
             self.prop.index_column,
             self._parentmapper.get_property_by_column(self.prop.index_column).key,
@@ -124,16 +172,24 @@ class SealedComparator(ColumnProperty.Comparator[Any]):
         )
 
 
-def short_refused(asked: tuple[Any, Any], where: str) -> UnsupportedQuery:
+def short_refused(asked: Asked, where: str) -> UnsupportedQuery:
     """Return the error for a short index asked where its hits cannot be re-checked."""
-    prop = asked[0].prop
+    prop = asked.comparator.prop
     return UnsupportedQuery(
         f"{prop} has an index of {prop.declared.index.bits} bits, whose hits cannot be re-checked {where}",
         hint="join the condition with AND in a SELECT, or declare the index with bits=96",
     )
 
 
-def _tokens(asked: tuple[Any, tuple[Any, ...]]) -> list[bytes]:
+def _over() -> MisuseError:
+    return unwrapped(  # type: ignore[return-value]
+        MisuseError("the statement whose values are asked for is gone", hint="execute it again")
+    )
+
+
+def _tokens(asked: Asked | None) -> list[bytes]:
+    if asked is None:
+        raise _over()
     statement = asking.get()
     if statement is None:
         raise unwrapped(
@@ -146,7 +202,7 @@ def _tokens(asked: tuple[Any, tuple[Any, ...]]) -> list[bytes]:
     found = statement.tokens.get(id(asked))
     if found is not None:
         return found
-    comparator, values = asked
+    comparator, values = asked.comparator, asked.values
     if not comparator.prop.declared.index.exact and id(asked) not in statement.rechecked:
         # Wherever the condition came from (a loader option, a relationship): never a false hit.
         raise unwrapped(short_refused(asked, "in a loader option, a relationship or a subquery"))

@@ -17,9 +17,10 @@ from sqlalchemy.orm.attributes import instance_state
 from lacre.errors import ConfigurationError
 from lacre.sqlalchemy.awaiting import AwaitingApplication
 from lacre.sqlalchemy.binding import Application, Binding
+from lacre.sqlalchemy.lightening import lightened
 from lacre.sqlalchemy.loading import invoked
 from lacre.sqlalchemy.rechecking import CANDIDATES, rechecked
-from lacre.sqlalchemy.searching import Asking, asking
+from lacre.sqlalchemy.searching import Asking, HeavyTerm, asking
 from lacre.sqlalchemy.translating import TranslatingSession, prepare_writing
 from lacre.sqlalchemy.types import SealedValue
 
@@ -93,9 +94,10 @@ def _on_begin(session: Session, _transaction: Any, connection: Connection) -> No
 
 
 def _on_execute(state: ORMExecuteState) -> Any:
-    if state.execution_options.get(CANDIDATES):
-        return None  # a re-check of a statement that is being asked already
     binding = state.session.info["lacre"]
+    if state.execution_options.get(CANDIDATES):
+        # A re-check of a statement that is being asked already.
+        return _without_values(state, None)
     if binding.awaiting:
         for mapper in state.all_mappers:
             binding.get_ready(mapper)
@@ -106,9 +108,23 @@ def _on_execute(state: ORMExecuteState) -> Any:
         # those ask of a short index is refused where the tokens are made.
         own = state.is_column_load or state.is_relationship_load
         narrowed = None if own else rechecked(state, statement)
-        return invoked(state, narrowed)
+        return _without_values(state, narrowed)
     finally:
         asking.reset(token)
+
+
+def _without_values(state: ORMExecuteState, statement: Any | None) -> Any:
+    try:
+        return invoked(state, statement)
+    except HeavyTerm:
+        # It is compiled for the first time, and would be kept as it is. Nothing was sent yet.
+        light = lightened(state.statement if statement is None else statement)
+    present: Any = asking.get()
+    present.lightens = False  # what is still not light cannot be made so
+    try:
+        return invoked(state, light)
+    finally:
+        present.lightens = True
 
 
 def _on_leaving(session: Session, instance: Any) -> None:
