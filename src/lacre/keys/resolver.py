@@ -238,9 +238,7 @@ class Resolver:
                 self._once((handle.token, row.key_id), load, spare=spare)
             except (KeyDisabled, KeyDestroyed, Tampered) as error:
                 refused[row.key_id] = error
-        for key_id in wanted:
-            refused[key_id] = Tampered()
-        return refused
+        return refused | {key_id: Tampered() for key_id in wanted}
 
     def searchable(self, handle: ScopeHandle) -> list[UsableKey]:
         """
@@ -288,12 +286,11 @@ class Resolver:
             return None
         roots = [active]
         for row in listed[1]:
-            if row.key_id == active.key_id or row.state is KeyState.DESTROYED:
-                continue
-            root = self.cached(handle, row.key_id)
-            if root is None:
-                return None
-            roots.append(root)
+            if row.key_id != active.key_id and row.state is not KeyState.DESTROYED:
+                root = self.cached(handle, row.key_id)
+                if root is None:
+                    return None
+                roots.append(root)
         return roots
 
     def _versions(self, handle: ScopeHandle) -> list[KeyRow]:
