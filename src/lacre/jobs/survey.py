@@ -5,7 +5,9 @@ exactly, how large it gets, and which would no longer be unique. Keeps counts an
 """
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
+from tempfile import SpooledTemporaryFile
 
 from lacre.errors import InvalidValue
 from lacre.fields.codecs import codec_for
@@ -29,8 +31,7 @@ class Survey:
         self._forms = {form: Rows() for form in forms}
         self._unencodable = Rows()
         self._abnormal = Rows()
-        self._seen: set[bytes] | None = set() if unique else None
-        self._twice = Rows()
+        self._seen = _Seen() if unique else None
 
     @property
     def form(self) -> Form:
@@ -63,10 +64,7 @@ class Survey:
         except InvalidValue:
             self._abnormal.add(row)
         if normalised is not None and self._seen is not None:
-            digest = hashlib.blake2b(normalised, digest_size=16).digest()
-            if digest in self._seen:
-                self._twice.add(row)
-            self._seen.add(digest)
+            self._seen.add(normalised, row)
 
     def refusals(self) -> Iterator[Refusal]:
         form = self.form
@@ -88,11 +86,48 @@ class Survey:
                 reason=f"{self.name}: the normaliser does not take {self._abnormal}",
                 hint="correct these rows, or use another normaliser",
             )
-        if self._twice.count:
+        twice = Rows() if self._seen is None else self._seen.twice()
+        if twice.count:
             yield Refusal(
-                reason=f"{self.name} is unique, but once normalised {self._twice} would equal another",
+                reason=f"{self.name} is unique, but once normalised {twice} would equal another",
                 hint="merge these rows, or use the normaliser `exact`",
             )
+
+
+class _Seen:
+    """
+    Finds values that came twice, in memory that does not grow with the table.
+
+    Keyed digests, by their first bits in one of many temporary files, which are then read one by
+    one. The key is forgotten with this object, so what a crash leaves of the files tells nothing.
+    """
+
+    _FILES = 128
+    _IN_MEMORY = 1 << 16
+
+    def __init__(self) -> None:
+        self._key = os.urandom(16)
+        # Closed, and with that deleted, by `twice`.
+        self._files = [SpooledTemporaryFile(self._IN_MEMORY) for _ in range(self._FILES)]  # noqa: SIM115
+
+    def add(self, normalised: bytes, row: str) -> None:
+        digest = hashlib.blake2b(normalised, digest_size=16, key=self._key).digest()
+        name = row.encode("utf-8", "backslashreplace")[:255]
+        self._files[digest[0] % self._FILES].write(digest + bytes([len(name)]) + name)
+
+    def twice(self) -> "Rows":
+        """Return the rows whose value an earlier one has, and forget all."""
+        found = Rows()
+        for file in self._files:
+            with file:
+                file.seek(0)
+                seen: set[bytes] = set()
+                while digest := file.read(16):
+                    name = file.read(file.read(1)[0])
+                    if digest in seen:
+                        found.add(name.decode("utf-8", "replace"))
+                    seen.add(digest)
+        return found
 
 
 class Rows:

@@ -10,7 +10,7 @@ from lacre.jobs.postgresql.ledger import jobs_of
 from lacre.jobs.postgresql.protect import protect as protect_job
 from lacre.jobs.postgresql.protect import typed
 from lacre.jobs.postgresql.unprotect import unprotect as unprotect_job
-from tests.components.postgresql import Database, _programs
+from tests.components.postgresql import Database, programs
 from tests.jobs.double import FixedKeyField, authority, fields_as_planned, requests
 
 __all__ = ["definitions", "protect", "readable", "rows", "unprotect"]
@@ -33,7 +33,7 @@ def _run(job, database, tmp_path, table, columns, options):
 def definitions(database: Database) -> list[str]:
     """What pg_dump says of the schema, the order of columns left out."""
     dumped = subprocess.run(
-        [_programs() / "pg_dump", "--schema-only", database.dsn()],
+        [programs() / "pg_dump", "--schema-only", database.dsn()],
         capture_output=True,
         text=True,
         check=True,

@@ -129,6 +129,11 @@ def killed_at_statements(database: Database, tmp_path: Path, step: int) -> int:
     return each_statement(database, tmp_path, interrupted, step)
 
 
+def test_statements_are_safe_places_to_die(database, tmp_path):
+    """Killed before a statement, here and there, a job run again ends as if nothing had happened."""
+    assert killed_at_statements(database, tmp_path, 60) > 2
+
+
 def test_a_connection_may_be_dropped_in_the_middle_of_any_step(database, tmp_path):
     """The server ends the session before a statement, here and there; the same call goes on."""
     assert dropped(database, tmp_path, 40) > 4

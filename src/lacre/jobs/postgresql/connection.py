@@ -7,7 +7,7 @@ Implements ``spec/protect-postgresql.md``, section "The job's connection".
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -88,6 +88,9 @@ def connected(database: str) -> "psycopg.Connection[tuple[Any, ...]]":
         raise ConfigurationError("the server is older than PostgreSQL 14")
     for name, value in _SETTINGS.items():
         connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
+    # A statement of a process that was killed ends soon, and its locks with it; not every system can.
+    with suppress(psycopg.errors.InvalidParameterValue):
+        connection.execute("SET client_connection_check_interval = '1s'")
     return connection
 
 

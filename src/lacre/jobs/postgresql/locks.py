@@ -145,15 +145,26 @@ def coordinating(connection: Any, oid: int) -> bool:
     return bool(row[0])
 
 
-def require_coordinating(connection: Any, oid: int, table: str) -> None:
+def require_coordinating(
+    connection: Any,
+    oid: int,
+    table: str,
+    *,
+    tries: int = 15,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
     """
-    Raise unless this process is the one.
+    Raise unless this process is the one. The session of one that was killed a moment ago is waited for.
 
     Raises:
         MisuseError
     """
-    if not coordinating(connection, oid):
-        raise MisuseError(
-            f"another process is at work on {table}",
-            hint="wait for it, or run the same command with --join to fill rows beside it",
-        )
+    for attempt in range(tries):
+        if coordinating(connection, oid):
+            return
+        if attempt < tries - 1:
+            sleep(0.2)
+    raise MisuseError(
+        f"another process is at work on {table}",
+        hint="wait for it, or run the same command with --join to fill rows beside it",
+    )
