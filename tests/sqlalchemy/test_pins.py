@@ -122,6 +122,10 @@ def test_private_parts_of_insert_and_update() -> None:
         index_elements=["id"], set_={"city": "x"}
     )
     assert list(dict(conflict._post_values_clause.update_values_to_set)) == ["city"]
+    assert sqlite.insert(table)._post_values_clause is None
+    conditional: Any = update(table).where(table.c.city == "x")
+    assert len(conditional._where_criteria) == 1
+    assert len(list(update(table)._where_criteria)) == 0
 
 
 def test_state_of_an_object(session: Session) -> None:

@@ -19,7 +19,7 @@ do with ciphertext raises `UnsupportedQuery` before anything is sent.
 
 On an event loop it is `lacre.sqlalchemy(async_sessionmaker(engine))`: a look does no I/O there.
 
-Does not write by bulk statements in this release: they are refused.
+Bulk INSERT, and bulk UPDATE by primary key, take rows of plaintext (`lacre.sqlalchemy.bulk`).
 """
 
 from lacre.errors import ConfigurationError
