@@ -20,7 +20,7 @@ from sqlalchemy.sql.elements import conv
 from lacre.sqlalchemy.declared import ROW_ID
 from lacre.sqlalchemy.types import EncryptedType, IndexType
 
-__all__ = ["Conversion", "Process", "Render", "found_checks", "name_of", "options"]
+__all__ = ["Conversion", "Process", "Render", "options"]
 
 Render = Callable[[str, Any, Any], Any]
 Process = Callable[[Any, Any, Any], None]
@@ -50,13 +50,13 @@ def options(theirs: Render | None, processed: Process | None) -> dict[str, Any]:
     }
 
 
-def name_of(constraint: sa.CheckConstraint, dialect: Any) -> str:
+def _name_of(constraint: sa.CheckConstraint, dialect: Any) -> str:
     """Return the constraint's name as the database knows it, in quotes if it needs some."""
     return str(dialect.identifier_preparer.format_constraint(constraint))
 
 
-def found_checks(connection: Any, table: str, schema: str | None) -> dict[str, Any]:
-    """Return the named CHECKs of a table that is there, by the names that `name_of` gives."""
+def _found_checks(connection: Any, table: str, schema: str | None) -> dict[str, Any]:
+    """Return the named CHECKs of a table that is there, by the names that `_name_of` gives."""
     preparer = connection.dialect.identifier_preparer
     return {
         preparer.quote(found["name"]): found
@@ -146,7 +146,7 @@ def _complete(context: Any, upgrade: Any) -> None:
         if modify.ops and key not in there:
             upgrade.ops.append(modify)
         if modify.ops:
-            checks = found_checks(context.connection, table.name, table.schema)
+            checks = _found_checks(context.connection, table.name, table.schema)
             _convert(upgrade, table, modify, checks)
     upgrade.ops[:] = [
         found
@@ -182,13 +182,13 @@ def _complete_table(context: Any, table: sa.Table, modify: Any) -> None:
     # Alembic's own comparison of CHECKs, where it is switched on, did this already.
     handled = {getattr(found, "constraint_name", None) for found in modify.ops}
     wanted = {
-        name_of(constraint, dialect): constraint
+        _name_of(constraint, dialect): constraint
         for constraint in table.constraints
         if isinstance(constraint, sa.CheckConstraint)
         and _is_ours(constraint.name)
         and _applies(constraint, dialect)
     }
-    found_there = found_checks(context.connection, table.name, table.schema)
+    found_there = _found_checks(context.connection, table.name, table.schema)
     shadow = sa.Table(table.name, sa.MetaData(), schema=table.schema)
     for name, found in found_there.items():
         if _is_ours(found["name"]) and name not in wanted and found["name"] not in handled:
@@ -203,7 +203,11 @@ def _complete_table(context: Any, table: sa.Table, modify: Any) -> None:
 def _forget_equals(modify: Any, columns: dict[str, Any]) -> None:
     # `lacre protect` keeps an index its old name, and makes unique indexes where models declare
     # unique constraints: the same thing by another name is no difference.
-    removed = {key: op for op in modify.ops if (key := _indexed(op, ops.DropIndexOp, columns))}
+    removed = {
+        key: op
+        for op in modify.ops
+        if (key := _indexed(op, (ops.DropIndexOp, ops.DropConstraintOp), columns))
+    }
     added = {
         key: op
         for op in modify.ops
@@ -226,11 +230,13 @@ def _is_as_protect_left_it(op: Any, columns: dict[str, Any]) -> bool:
 def _indexed(op: Any, kinds: Any, columns: dict[str, Any]) -> tuple[str, bool] | None:
     if not isinstance(op, kinds):
         return None
-    index = op.to_index() if isinstance(op, ops.DropIndexOp | ops.CreateIndexOp) else None
-    names = [column.name for column in index.columns] if index is not None else list(op.columns)
-    if len(names) != 1 or names[0] not in columns:
+    found: Any = (
+        op.to_index() if isinstance(op, ops.DropIndexOp | ops.CreateIndexOp) else op.to_constraint()
+    )
+    names = [column.name for column in getattr(found, "columns", ())]
+    if len(names) != 1 or names[0] not in columns or isinstance(found, sa.CheckConstraint):
         return None
-    return names[0], index is None or bool(index.unique)
+    return names[0], isinstance(found, sa.UniqueConstraint) or bool(found.unique)
 
 
 def _convert(upgrade: Any, table: sa.Table, modify: Any, checks: dict[str, Any]) -> None:

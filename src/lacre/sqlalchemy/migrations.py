@@ -22,11 +22,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from lacre.errors import ConfigurationError
-from lacre.sqlalchemy.constraints import check
-from lacre.sqlalchemy.types import EncryptedType
 
 try:
-    from lacre.sqlalchemy.autogenerating import Process, Render, found_checks, name_of, options
+    from lacre.sqlalchemy.autogenerating import Process, Render, options
 except ModuleNotFoundError as error:
     raise ConfigurationError(f"{error.name} is not installed", hint="pip install alembic") from None
 
@@ -82,17 +80,9 @@ def _are_protected(operations: Any, table: str, columns: Sequence[str], schema: 
             "whether a column is protected cannot be asked offline",
             hint="run this migration with a connection, without --sql",
         )
-    connection = operations.get_bind()
-    expected: list[sa.Column[Any]] = [sa.Column(column, EncryptedType("")) for column in columns]
-    for column in expected:
-        check(column, None)
-    made = sa.Table(table, sa.MetaData(), *expected)
-    found = found_checks(connection, table, schema)
-    return all(
-        name_of(constraint, connection.dialect) in found
-        for constraint in made.constraints
-        if isinstance(constraint, sa.CheckConstraint)
-    )
+    found = sa.inspect(operations.get_bind()).get_columns(table, schema=schema)
+    binary = {column["name"] for column in found if isinstance(column["type"], sa.LargeBinary)}
+    return set(columns) <= binary
 
 
 def _refuse_rows(

@@ -351,12 +351,12 @@ def test_a_finished_job_is_believed_on_the_tables_word_only(database, tmp_path):
         )
         protect(database, tmp_path, "t", "v:pii")
         (check,) = connection.execute(
-            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'v_lacre_value'"
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'ck_t_v_lacre'"
         ).fetchone()
-        connection.execute("ALTER TABLE t DROP CONSTRAINT v_lacre_value; UPDATE t SET v = 'plain'")
-        with pytest.raises(MisuseError, match="v_lacre_value"):
+        connection.execute("ALTER TABLE t DROP CONSTRAINT ck_t_v_lacre; UPDATE t SET v = 'plain'")
+        with pytest.raises(MisuseError, match="ck_t_v_lacre"):
             protect(database, tmp_path, "t", "v:pii")
-        connection.execute(f"ALTER TABLE t ADD CONSTRAINT v_lacre_value {check} NOT VALID")
+        connection.execute(f"ALTER TABLE t ADD CONSTRAINT ck_t_v_lacre {check} NOT VALID")
 
         with pytest.raises((MisuseError, PlaintextFound)):
             protect(database, tmp_path, "t", "v:pii")

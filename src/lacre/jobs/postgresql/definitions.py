@@ -70,7 +70,9 @@ def companions_sql(
         conditions = (value, is_together(companion, bidx))
         clauses += [
             _check(name, condition)
-            for name, condition in zip(check_names(column), conditions, strict=False)
+            for name, condition in zip(
+                check_names(catalogue.table, column), conditions, strict=False
+            )
         ]
     statements = [f"ALTER TABLE {catalogue.sql} {', '.join(clauses)}"]
     if adds_row_id:
@@ -81,10 +83,14 @@ def companions_sql(
     return statements
 
 
-def check_names(column: PlannedColumn) -> list[str]:
-    """Return the names of the CHECKs on a protected column: of its shape, and of its index."""
-    suffixes = ("value", "index") if column.normaliser else ("value",)
-    return [cut(f"{column.name}_lacre_{suffix}") for suffix in suffixes]
+def check_names(table: str, column: PlannedColumn) -> list[str]:
+    """
+    Return the names of the CHECKs on a protected column: of its shape, and of its index.
+
+    Those that models give them: a migration knows a constraint by its name.
+    """
+    names = (column.name, column.bidx) if column.normaliser else (column.name,)
+    return [cut(f"ck_{table}_{name}_lacre") for name in names]
 
 
 def _check(name: str, condition: str) -> str:

@@ -56,7 +56,7 @@ def require_protected(connection: Any, locks: Locks, job: Job) -> None:
     for column in job.columns:
         if catalogue.column(column.name).kind != "bytea":
             raise _redefined(catalogue, column.name)
-        for name in check_names(column):
+        for name in check_names(catalogue.table, column):
             if name not in present:
                 raise _redefined(catalogue, column.name)
             # What the server validated no later writer could break; a CHECK that somebody added

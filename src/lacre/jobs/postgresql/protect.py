@@ -11,6 +11,7 @@ encrypts for, so it runs under a principal of its own, whose looks and writes th
 """
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 from lacre.errors import ConfigurationError, DuplicateValue, MisuseError
@@ -295,7 +296,8 @@ class _Protecting:
             self._indexed(job, catalogue, index)
         if job.key.added:
             self._indexed(job, catalogue, _row_id_index(catalogue))
-        for name in (name for column in job.columns for name in check_names(column)):
+        names = (check_names(catalogue.table, column) for column in job.columns)
+        for name in chain.from_iterable(names):
             with self._locks.shared(f"validate {name}"):
                 run(
                     self._connection,
