@@ -153,3 +153,19 @@ def test_private_parts() -> None:
     assert query._where_criteria
     union: Any = select(Customer.id).union(select(Order.id))
     assert len(union._generate().selects) == 2
+
+
+def test_a_statement_is_lightened_once(
+    session: Session, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is compiled is copied: the next statement of the same form finds it compiled."""
+    from lacre.sqlalchemy import session as sessions
+
+    made: list[Any] = []
+    real = sessions.lightened
+    monkeypatch.setattr(sessions, "lightened", lambda found: made.append(1) or real(found))
+    engine.clear_compiled_cache()
+    for n in range(3):
+        session.execute(SHAPES["where"](f"{n}@example.org")).all()
+
+    assert len(made) == 1

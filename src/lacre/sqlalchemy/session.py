@@ -114,11 +114,16 @@ def _on_execute(state: ORMExecuteState) -> Any:
 
 
 def _without_values(state: ORMExecuteState, statement: Any | None) -> Any:
+    given: Any = state.statement if statement is None else statement
+    options = getattr(given, "_compile_options", None)
     try:
         return invoked(state, statement)
     except HeavyTerm:
         # It is compiled for the first time, and would be kept as it is. Nothing was sent yet.
-        light = lightened(state.statement if statement is None else statement)
+        light = lightened(given)
+        if options is not None:
+            # Compiling had begun and changed them, and with them what the copy is kept under.
+            light._compile_options = options  # noqa: SLF001
     present: Any = asking.get()
     present.lightens = False  # what is still not light cannot be made so
     try:
