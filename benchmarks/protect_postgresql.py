@@ -46,7 +46,7 @@ def made(database: Database, rows: int) -> None:
         )
         connection.execute(
             "INSERT INTO customers (email, cpf, city, seen) SELECT 'person.' || i || '@example.org', "
-            "lpad((i * 7919 %% 99999999999)::text, 11, '0'), 'city ' || i %% 500, now() FROM generate_series(1, %s) i",
+            "lpad((i::bigint * 7919 %% 99999999999)::text, 11, '0'), 'city ' || i %% 500, now() FROM generate_series(1, %s) i",
             (rows,),
         )
         connection.execute("VACUUM (ANALYZE) customers")

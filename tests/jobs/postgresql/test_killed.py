@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from lacre.context import acting_as
 from lacre.errors import ConfigurationError
 from lacre.jobs.pace import Pace
 from lacre.jobs.postgresql.connection import connected
@@ -118,8 +120,11 @@ def killed_at_statements(database: Database, tmp_path: Path, step: int) -> int:
             code = 1
             try:
                 connect = Interrupting(at, killed)
-                job(database, tmp_path, "people", COLUMNS, pace=Pace(batch=7), connect=connect)
+                with acting_as("operator", roles={"operator"}, purpose="protect"):
+                    job(database, tmp_path, "people", COLUMNS, pace=Pace(batch=7), connect=connect)
                 code = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(code)
         _, status = os.waitpid(child, 0)

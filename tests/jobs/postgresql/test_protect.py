@@ -188,6 +188,7 @@ REFUSED = {
     "rule": ("CREATE TABLE t (id int PRIMARY KEY, v text); CREATE RULE r AS ON DELETE TO t DO INSTEAD NOTHING", "rule r"),
     "statistics": ("CREATE TABLE t (id int PRIMARY KEY, v text); CREATE STATISTICS st ON id, v FROM t", "statistics object"),
     "publication": ("CREATE TABLE t (id int PRIMARY KEY, v text); CREATE PUBLICATION p FOR TABLE t (id, v)", "depends on v"),
+    "published without identity": ("CREATE TABLE t (v text); CREATE PUBLICATION p FOR TABLE t", "no REPLICA IDENTITY"),
     "trigger's function": ("CREATE TABLE t (id int PRIMARY KEY, v text); CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.v := lower(NEW.v); RETURN NEW; END$$;"
         "CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()", "trigger g"),
     "trigger's condition": ("CREATE TABLE t (id int PRIMARY KEY, v text); CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NEW; END$$;"

@@ -43,7 +43,7 @@ class Locks:
 
     Args:
         limit: seconds that a lock that stops others is waited for; all who come after wait with it.
-        hold: seconds after which the server ends a transaction that holds one.
+        hold: seconds after which the server ends what a transaction does that has one.
         tries: how often it is asked for.
     """
 
@@ -61,7 +61,7 @@ class Locks:
         self._connection = connection
         self._relation = relation
         self._limit = f"{max(1, round(limit * 1000))}ms"
-        self._hold = f"{max(1, round(hold * 1000))}ms"
+        self._hold = f"{max(1, round((limit + hold) * 1000))}ms"
         self._tries = tries
         self._clock = clock
         self._sleep = sleep

@@ -450,6 +450,13 @@ def _publications(catalogue: Catalogue, notice: Callable[[str], None], refuse: R
         notice(
             f"the publication {name} sends this table: its subscribers get the new columns, and need them first"
         )
+        if catalogue.replica_identity == "n" or (
+            catalogue.replica_identity == "d" and not catalogue.key
+        ):
+            refuse(
+                f"the publication {name} sends {catalogue.shown}, whose rows have no REPLICA IDENTITY, so none can be updated",
+                "give the table a primary key, or ALTER TABLE ... REPLICA IDENTITY FULL",
+            )
     subscribed = run(
         catalogue.connection,
         "SELECT 1 FROM pg_subscription_rel WHERE srrelid = %s",
