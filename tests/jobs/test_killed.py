@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from lacre.context import acting_as
 from lacre.jobs.pace import Pace
 from lacre.jobs.sqlite.database import opened
 from lacre.jobs.sqlite.protect import protect
@@ -75,15 +76,16 @@ def killed(job, path: Path, states: Path, at: int) -> bool:
     if child == 0:
         code = 1
         try:
-            job(
-                path,
-                "people",
-                requests(COLUMNS),
-                fields=fields("people"),
-                authority=authority(states),
-                pace=Pace(batch=7),
-                connect=KilledAt(at),
-            )
+            with acting_as("operator", roles={"operator"}, purpose="protect"):
+                job(
+                    path,
+                    "people",
+                    requests(COLUMNS),
+                    fields=fields("people"),
+                    authority=authority(states),
+                    pace=Pace(batch=7),
+                    connect=KilledAt(at),
+                )
             code = 0
         finally:
             os._exit(code)
