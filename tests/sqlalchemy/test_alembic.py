@@ -138,7 +138,11 @@ def base(**table: Any) -> Any:
 
 
 def customers(
-    *, columns: dict[str, Any] | None = None, name: str = "Customer", **table: Any
+    *,
+    columns: dict[str, Any] | None = None,
+    name: str = "Customer",
+    renamed: str | None = None,
+    **table: Any,
 ) -> Any:
     """A model of the table `customers`: encrypted where *columns* says nothing else."""
     if columns is None:
@@ -151,7 +155,8 @@ def customers(
         name,
         (base(**table),),
         {
-            "__tablename__": "customers",
+            "__tablename__": renamed or "customers",
+            **({"__lacre_table__": "customers"} if renamed else {}),
             "__annotations__": {
                 "id": Mapped[UUID],
                 "city": Mapped[str | None],
@@ -361,6 +366,31 @@ def test_a_renamed_class(
         migrations.check(after)
 
         assert session.scalars(sa.select(after)).one().note == "x"
+
+
+def test_a_renamed_table(
+    migrations: Migrations, engine: sa.Engine, lacre: Lacre, acting: Acting
+) -> None:
+    """Renamed, with its logical name pinned: the CHECKs follow in the next migration, and what was written opens."""
+    before, after = customers(**NAMED), customers(renamed="clients", **NAMED)
+    migrations.revision(before)
+    migrations.upgrade()
+    sessions = lacre.sqlalchemy(sessionmaker(engine))
+    with acting("app"), sessions() as session:
+        session.add(before(email=EMAIL, note="x"))
+        session.commit()
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE customers RENAME TO clients")
+    migrations.revision(after)
+    migrations.upgrade()
+    migrations.check(after)
+
+    with acting("app"), sessions() as session:
+        found = session.scalars(sa.select(after).where(after.email == EMAIL)).one()
+        assert found.note == "x"
+    statement = f"INSERT INTO clients (id, note) VALUES ('{uuid4().hex}', 'plaintext')"
+    refused(engine, statement)
+    migrations.downgrade()
 
 
 # -- plaintext columns that become encrypted ones ------------------------------------------------
