@@ -317,3 +317,18 @@ def test_every_refusal_is_lacres_own(engine: Engine) -> None:
     assert isinstance(raised.value, UnsupportedQuery)
     assert raised.value.hint
     assert raised.value.code == "unsupported-query"
+
+
+def test_a_condition_on_the_table_is_refused(session: Session) -> None:
+    """Also where `filter_by` makes one, since the statement selects no model: unsent, and the hint says what to write."""
+    statement = select(func.count(Customer.id))
+    for asked in (
+        statement.filter_by(email=EMAIL),
+        statement.where(Customer.__table__.c.email == EMAIL),
+    ):
+        with pytest.raises(UnsupportedQuery) as raised:
+            session.scalar(asked)
+        assert "Model.name == value" in raised.value.hint
+        assert EMAIL not in str(raised.value)
+
+    assert session.scalar(statement.where(Customer.email == EMAIL)) == 0

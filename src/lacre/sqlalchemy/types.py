@@ -113,7 +113,7 @@ class EncryptedType(TypeDecorator[SealedValue]):
         raise unwrapped(
             UnsupportedQuery(
                 f"a value for an encrypted column (class {self.class_}) reached the database without being encrypted; it was not sent",
-                hint="assign it to the attribute of an object and flush: bulk statements and Core do not know the row a value is bound to",
+                hint="assign it to the attribute of an object and flush; in a condition, ask the attribute of the model (`Model.name == value`) and not the column of its table, which is also what filter_by() does where a statement selects no model",
             )
         )
 
