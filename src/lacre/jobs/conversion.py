@@ -97,18 +97,21 @@ class Encrypting:
 
     def convert(self, rows: Rows) -> list[list[Stored]]:
         made: list[list[Stored]] = [[] for _ in rows]
+        events: list[Event] = []
         for at, (column, field, _) in enumerate(self._columns):
             filled = [row for row, (_, values) in enumerate(rows) if values[at] is not None]
             items = self._loaded(rows, at, filled)
             prepared = field.prepare_many(items, recorded=self._record is None)
             if self._record is not None and items:
-                self._record([field.written([row for row, _ in items])])
+                events.append(field.written([row for row, _ in items]))
             by_row = dict(zip(filled, prepared, strict=True))
             for row, targets in enumerate(made):
                 stored = by_row.get(row)
                 targets.append(bytes(stored.value) if stored is not None else None)
                 if column.normaliser:
                     targets.append(bytes(stored.tokens[0]) if stored is not None else None)
+        if self._record is not None and events:
+            self._record(events)  # once: what records may wait for a disk
         return made
 
     def check(self, rows: Rows, made: Sequence[Sequence[Stored]]) -> None:
