@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import typer
 from rich.filesize import decimal
@@ -406,7 +405,7 @@ def _named(database: str) -> str:
     Raises:
         ConfigurationError: it names a password, or nothing.
     """
-    if "://" in database and urlsplit(database).password is not None:
+    if databases.has_password(database):
         raise ConfigurationError(
             "a password in an argument is seen by whoever lists the processes",
             hint="give it in PGPASSWORD or PGPASSFILE, and the URL without it",

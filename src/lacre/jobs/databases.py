@@ -19,13 +19,23 @@ from lacre.jobs.postgresql import plan as postgresql_plan
 from lacre.jobs.postgresql import protect as postgresql_protect
 from lacre.jobs.postgresql import sizes as postgresql_sizes
 from lacre.jobs.postgresql import unprotect as postgresql_unprotect
-from lacre.jobs.postgresql.connection import is_postgresql, shown
+from lacre.jobs.postgresql.connection import is_postgresql, parsed, shown
 from lacre.jobs.sqlite import plan as sqlite_plan
 from lacre.jobs.sqlite import protect as sqlite_protect
 from lacre.jobs.sqlite import residue as sqlite_residue
 from lacre.jobs.sqlite import unprotect as sqlite_unprotect
 
-__all__ = ["Plan", "name_of", "plan", "protect", "remains", "to_undo", "under_way", "unprotect"]
+__all__ = [
+    "Plan",
+    "has_password",
+    "name_of",
+    "plan",
+    "protect",
+    "remains",
+    "to_undo",
+    "under_way",
+    "unprotect",
+]
 
 Plan = sqlite_plan.Plan | postgresql_plan.Plan
 
@@ -174,6 +184,11 @@ def remains(database: str) -> tuple[str, ...]:
 def name_of(database: str) -> str:
     """Return what may be printed of a database's URL: no user, no password."""
     return shown(database) if is_postgresql(database) else str(_file(database))
+
+
+def has_password(database: str) -> bool:
+    """Whether a database's URL names a password, which belongs elsewhere."""
+    return is_postgresql(database) and parsed(database).password is not None
 
 
 def _file(database: str) -> Path:

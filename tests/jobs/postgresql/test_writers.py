@@ -298,3 +298,33 @@ def test_functions_of_other_schemas_are_never_called(database, tmp_path):
 
     assert rows(database, "evil.hit", "count(*)") == [(0,)]
     assert ("3", "changed") in readable(database, tmp_path, "t", ["id", "v"])
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        "UPDATE p SET v = 'new' WHERE id = 3",
+        "UPDATE p SET part = 2 WHERE id = 3",
+        "UPDATE p SET part = 2, v = 'new' WHERE id = 3",
+        "SET session_replication_role = replica; UPDATE p SET v = 'new' WHERE id = 3",
+        "UPDATE p1 SET v = 'new' WHERE id = 3",
+        "CREATE TABLE p3 PARTITION OF p FOR VALUES IN (3); INSERT INTO p (part, id, v) VALUES (3, 99, 'new')",
+    ],
+)
+def test_partitions_are_watched_like_their_table(database, tmp_path, write):
+    """A value that changes in a partition, or a row that moves to another, is encrypted for where it is in the end."""
+    with database.connect() as connection:
+        connection.execute(
+            "CREATE TABLE p (part int, id int, v text, PRIMARY KEY (part, id)) PARTITION BY LIST (part);"
+            "CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1); CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2);"
+            "INSERT INTO p SELECT 1, i, 'value ' || i FROM generate_series(1, 9) i"
+        )
+        with pytest.raises(Stopped):
+            protect(database, tmp_path, "p", "v:pii:exact", pace=stopping("verify"))
+        connection.execute(write)
+        unmarked = connection.execute(f"SELECT count(*) FROM p WHERE {FORM} IS NULL").fetchone()
+    expected = sorted((str(row), v) for row, v in rows(database, "p", "id, v"))
+    protect(database, tmp_path, "p", "v:pii:exact")
+
+    assert unmarked == (1,)
+    assert sorted(readable(database, tmp_path, "p", ["id", "v"])) == expected

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from lacre.errors import ConfigurationError, LacreError
 
@@ -22,6 +22,7 @@ __all__ = [
     "cut",
     "is_postgresql",
     "literal",
+    "parsed",
     "qualified",
     "quoted",
     "refusing",
@@ -73,12 +74,15 @@ def connected(database: str) -> "psycopg.Connection[tuple[Any, ...]]":
         raise ConfigurationError(
             "psycopg is not installed", hint="pip install 'lacre[postgresql]'"
         ) from None
+    password = parsed(database).password
     url = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", database)
     try:
         connection = psycopg.connect(url, autocommit=True)
     except psycopg.Error as error:
-        # The first line names server and reason; a password is never part of it.
+        # The first line names server and reason, and may quote what it does not understand.
         reason = str(error).strip().partition("\n")[0]
+        if password:
+            reason = reason.replace(password, "...")
         raise ConfigurationError(
             f"cannot connect to the database: {reason}",
             hint="a password belongs into PGPASSWORD or PGPASSFILE, not into the URL",
@@ -94,11 +98,29 @@ def connected(database: str) -> "psycopg.Connection[tuple[Any, ...]]":
     return connection
 
 
+def parsed(database: str) -> SplitResult:
+    """
+    Return the parts of a database's URL.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        parts = urlsplit(database)
+        _ = parts.port, parts.hostname
+    except ValueError:
+        raise ConfigurationError(
+            "the database's URL is not one", hint="postgresql://HOST:PORT/DATABASE"
+        ) from None
+    return parts
+
+
 def shown(database: str) -> str:
     """Return what may be printed of a database's URL: no user, no password, no parameters."""
-    parts = urlsplit(database)
+    parts = parsed(database)
     port = f":{parts.port}" if parts.port else ""
-    return f"{parts.hostname or 'localhost'}{port}{parts.path}"
+    host = f"{parts.hostname or ''}{port}{parts.path}"
+    return host or "the database that libpq's variables name"
 
 
 def run(connection: Any, sql: str, parameters: Any = None, *, binary: bool = False) -> Any:

@@ -157,7 +157,7 @@ def _planned(
         for request in requests
     )
     growth = sum(survey.size for survey in surveys.values()) + rows * (4 + (16 if key.added else 0))
-    sizes = sizes_of(connection, database, catalogue, rows=rows, growth=growth)
+    sizes = sizes_of(connection, catalogue, rows=rows, growth=growth)
     if sizes.free is not None and sizes.free < sizes.needed:
         refuse(
             f"the server's disk has {sizes.free} bytes free and the job may need {sizes.needed}",

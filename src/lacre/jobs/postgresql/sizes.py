@@ -10,7 +10,6 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from lacre.jobs.postgresql.catalogue import Catalogue
 from lacre.jobs.postgresql.connection import run
@@ -49,9 +48,7 @@ class Sizes:
         return asdict(self)
 
 
-def sizes_of(
-    connection: Any, database: str, catalogue: Catalogue, *, rows: int, growth: int
-) -> Sizes:
+def sizes_of(connection: Any, catalogue: Catalogue, *, rows: int, growth: int) -> Sizes:
     """Estimate what protecting *rows* rows that grow by *growth* bytes takes."""
     heap, total = 0, 0
     for leaf in catalogue.leaves():
@@ -71,12 +68,14 @@ def sizes_of(
         peak=total + written,
         needed=written + wal,
         wal=wal,
-        free=_free(connection, database),
+        free=_free(connection),
     )
 
 
-def _free(connection: Any, database: str) -> int | None:
-    if (urlsplit(database).hostname or "localhost") not in ("localhost", "127.0.0.1", "::1"):
+def _free(connection: Any) -> int | None:
+    # Another machine's folder may exist here too, and says nothing.
+    host = connection.info.host or ""
+    if host not in ("localhost", "127.0.0.1", "::1") and not host.startswith("/"):
         return None
     row = run(
         connection, "SELECT setting FROM pg_settings WHERE name = 'data_directory'"
