@@ -48,8 +48,12 @@ components:  ## what the tests run on that is no Python package; as root it is i
 	@scripts/find-go --install >/dev/null
 	@scripts/find-postgresql --install >/dev/null
 
-bench: .venv-demo/.stamp .venv-peers/.stamp  ## figures, beside peers measured in the same run
+bench: .venv-demo/.stamp .venv-test/.stamp .venv-peers/.stamp  ## figures, beside peers measured in the same run
+	@scripts/find-postgresql --install >/dev/null
 	$(DEMO) benchmarks/field.py --peers .venv-peers/bin/python
+	PYTHONPATH=. $(TEST) benchmarks/tables.py --peers .venv-peers/bin/python
+	PYTHONPATH=. $(TEST) benchmarks/service.py
+	PYTHONPATH=. $(TEST) benchmarks/protect_postgresql.py
 
 clean:  ## remove the environments and everything that was made
 	rm -rf .venv-* .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
