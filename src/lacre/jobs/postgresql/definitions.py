@@ -15,7 +15,8 @@ from lacre.jobs.ledger import Objects
 from lacre.jobs.postgresql.catalogue import UNMARK, Catalogue, Column
 from lacre.jobs.postgresql.connection import cut, literal, qualified, quoted, verbatim
 from lacre.jobs.postgresql.indexes import part_name
-from lacre.jobs.postgresql.structure import Index, Program
+from lacre.jobs.postgresql.programs import Program
+from lacre.jobs.postgresql.structure import Index
 
 __all__ = [
     "check_names",

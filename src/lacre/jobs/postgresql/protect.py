@@ -40,8 +40,9 @@ from lacre.jobs.postgresql.locks import Locks, coordinating, require_coordinatin
 from lacre.jobs.postgresql.outcome import require_not_null, require_protected
 from lacre.jobs.postgresql.passes import Worker
 from lacre.jobs.postgresql.plan import Plan, planned
+from lacre.jobs.postgresql.programs import Program
 from lacre.jobs.postgresql.sizes import advice
-from lacre.jobs.postgresql.structure import Index, Program
+from lacre.jobs.postgresql.structure import Index
 from lacre.jobs.postgresql.values import form_of, with_type
 
 __all__ = ["catalogue_of", "protect", "row_count", "spelling", "typed", "under_way"]

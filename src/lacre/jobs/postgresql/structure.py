@@ -2,9 +2,8 @@
 """
 What else in a database speaks of the columns to protect, and what becomes of it.
 
-Implements ``spec/protect-postgresql.md``, section "What speaks of the column". Asks `pg_depend`;
-only functions' bodies, which PostgreSQL does not read either, are searched for the name as a word.
-Changes nothing.
+Implements ``spec/protect-postgresql.md``, section "What speaks of the column". Asks `pg_depend`.
+Triggers are `lacre.jobs.postgresql.programs`. Changes nothing.
 """
 
 import re
@@ -13,12 +12,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lacre.jobs.columns import BIDX
-from lacre.jobs.postgresql.catalogue import UNMARK, Catalogue, Trigger
-from lacre.jobs.postgresql.connection import cut, literal, quoted, run
+from lacre.jobs.postgresql.catalogue import Catalogue
+from lacre.jobs.postgresql.connection import cut, run
+from lacre.jobs.postgresql.programs import Program, Refuse, programs_of, word
 
-__all__ = ["Index", "Program", "Structure", "indexes_of", "programs_of", "structure_of"]
-
-Refuse = Callable[[str, str], None]
+__all__ = ["Index", "Structure", "indexes_of", "structure_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,32 +44,6 @@ class Index:
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """A trigger that the job must not fire: *narrowed* is its definition meanwhile."""
-
-    name: str
-    definition: str
-    narrowed: str
-    enabled: str
-    comment: str | None
-
-    def record(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def after(self, table: str) -> list[str]:
-        """What brings back, after its definition, the rest of it."""
-        words = {"A": "ENABLE ALWAYS", "R": "ENABLE REPLICA", "D": "DISABLE"}
-        made = []
-        if self.enabled in words:
-            made.append(f"ALTER TABLE {table} {words[self.enabled]} TRIGGER {quoted(self.name)}")
-        if self.comment is not None:
-            made.append(
-                f"COMMENT ON TRIGGER {quoted(self.name)} ON {table} IS {literal(self.comment)}"
-            )
-        return made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +165,7 @@ def _definition(
         catalogue.connection,
         "SELECT 1 FROM pg_partitioned_table p WHERE p.partrelid = %s AND (%s = ANY(p.partattrs::int2[]) OR "
         "pg_get_partkeydef(p.partrelid) ~ %s)",
-        (catalogue.oid, column.number, _word(name)),
+        (catalogue.oid, column.number, word(name)),
     ).fetchone()
     if partition_key:
         refuse(f"the table is partitioned by {name}", "a value chooses its partition in the clear")
@@ -433,7 +405,7 @@ def _functions(catalogue: Catalogue, names: Sequence[str], notice: Callable[[str
             "SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
             "WHERE n.nspname <> 'pg_catalog' AND n.nspname <> 'information_schema' AND p.prorettype <> 'trigger'::regtype "
             "AND p.prosrc ~* %s AND p.prosrc ~* %s ORDER BY 1 LIMIT 10",
-            (_word(catalogue.table), _word(name)),
+            (word(catalogue.table), word(name)),
         ).fetchall()
         for (function,) in found:
             notice(
@@ -467,71 +439,3 @@ def _publications(catalogue: Catalogue, notice: Callable[[str], None], refuse: R
             f"a subscription writes {catalogue.shown}",
             "protect the table of the publisher, and drop the subscription first: it would go on sending plaintext",
         )
-
-
-def programs_of(catalogue: Catalogue, names: Sequence[str], refuse: Refuse) -> tuple[Program, ...]:
-    """Refuse triggers that need the plaintext; return those that the job would fire."""
-    found = []
-    for trigger in catalogue.triggers():
-        if trigger.name == UNMARK:
-            continue
-        mentioned = [
-            name
-            for name in names
-            if re.search(_word(name, python=True), trigger.source, re.IGNORECASE)
-            or re.search(_word(name, python=True), trigger.arguments, re.IGNORECASE)
-            or _in_condition(trigger, name)
-        ]
-        if trigger.enabled != "D" and mentioned:
-            refuse(
-                f"the trigger {trigger.name}, or its function {trigger.function}, mentions {', '.join(mentioned)}",
-                "the database cannot compute with ciphertext: move it to the application",
-            )
-        elif trigger.enabled != "D" and trigger.on_update and trigger.reads:
-            refuse(
-                f"the trigger {trigger.name} reads transition tables, and would read what the job writes",
-                f"ALTER TABLE ... DISABLE TRIGGER {trigger.name} for the job's time",
-            )
-        elif trigger.on_update and trigger.name > UNMARK:
-            refuse(f"the trigger {trigger.name} fires after lacre's by its name", "rename it")
-        elif trigger.on_update:
-            found.append(
-                Program(
-                    name=trigger.name,
-                    definition=trigger.definition,
-                    narrowed=trigger.definition
-                    if trigger.listed
-                    else _narrowed(trigger, catalogue.names),
-                    enabled=trigger.enabled,
-                    comment=trigger.comment,
-                )
-            )
-    return tuple(found)
-
-
-def _in_condition(trigger: Trigger, name: str) -> bool:
-    _, found, condition = trigger.definition.partition(" WHEN (")
-    return bool(found) and re.search(_word(name, python=True), condition, re.IGNORECASE) is not None
-
-
-def _narrowed(trigger: Trigger, columns: Sequence[str]) -> str:
-    """
-    Return a trigger's definition in which its bare UPDATE names *columns*.
-
-    For statements that set any of them, which is all a writer can have said so far, nothing
-    changes; statements that only set columns added later no longer fire it.
-    """
-    listed = ", ".join('"' + column.replace('"', '""') + '"' for column in columns)
-    # Events stand before the first ON that no quotes surround, and only names can be quoted.
-    pattern = re.compile(
-        r'^((?:"(?:[^"]|"")*"|[^"])*? (?:BEFORE|AFTER) (?:[A-Z]+ OR )*?UPDATE)((?: OR [A-Z]+)* ON )'
-    )
-    return pattern.sub(
-        lambda found: f"{found[1]} OF {listed}{found[2]}", trigger.definition, count=1
-    )
-
-
-def _word(name: str, *, python: bool = False) -> str:
-    """A pattern that finds *name* as a word, for PostgreSQL or for Python."""
-    start, end = (r"(?<!\w)", r"(?!\w)") if python else (r"(^|\W)", r"(\W|$)")
-    return start + re.sub(r"(\W)", r"\\\1", name) + end

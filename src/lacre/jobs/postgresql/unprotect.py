@@ -34,9 +34,10 @@ from lacre.jobs.postgresql.ledger import jobs_of, remove, write
 from lacre.jobs.postgresql.locks import Locks, require_coordinating
 from lacre.jobs.postgresql.outcome import require_not_null, require_plaintext
 from lacre.jobs.postgresql.passes import Worker
+from lacre.jobs.postgresql.programs import Program, programs_of
 from lacre.jobs.postgresql.protect import catalogue_of, row_count, spelling, typed
 from lacre.jobs.postgresql.sizes import advice
-from lacre.jobs.postgresql.structure import Index, Program, programs_of
+from lacre.jobs.postgresql.structure import Index
 from lacre.jobs.postgresql.values import form_of
 
 __all__ = ["to_undo", "unprotect"]
