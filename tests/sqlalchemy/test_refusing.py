@@ -26,6 +26,8 @@ from sqlalchemy.orm import Bundle, Session, sessionmaker
 
 from lacre import ConfigurationError, Lacre, LacreError, PlaintextFound, Tampered, UnsupportedQuery
 from lacre.errors import MisuseError
+from lacre.fields.stored import IndexToken, Sealed
+from lacre.sqlalchemy.types import SealedForRow
 from tests.sqlalchemy.conftest import Acting
 from tests.sqlalchemy.models import CPF, EMAIL, OTHER_EMAIL, Base, Customer, Order, Typed
 from tests.sqlalchemy.raw import execute, only, rows
@@ -196,6 +198,26 @@ def test_core_is_given_ciphertext_only(engine: Engine, customer: Customer) -> No
 
     assert repr(tuple(held)).startswith("(<sealed, ")
     assert "index token" in repr(tuple(held))
+
+
+@pytest.mark.parametrize("column", ["email", "email_bidx"])
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg", "sqlite"])
+def test_only_what_was_made_for_the_column_is_bound(column: str, driver: str) -> None:
+    """Bytes of every other kind are refused by the column's type, and what is sent does not print."""
+    dialect = sqlite.dialect() if driver == "sqlite" else postgresql.dialect()
+    dialect.driver, dialect.dbapi = driver, sqlite.dialect.import_dbapi()
+    bind = TABLE.c[column].type.bind_processor(dialect)
+    raw = bytes(range(120))
+    good: dict[str, Any] = {"email": SealedForRow(raw), "email_bidx": IndexToken(raw)}
+    bad = [raw, bytearray(raw), raw.hex(), 7, Sealed(raw), good.pop(column)]
+    sent = bind(bad.pop())
+    for value in (*bad, *good.values()):
+        with pytest.raises(UnsupportedQuery):
+            bind(value)
+
+    assert bytes(sent) == raw
+    assert "\\x" not in repr(sent)
+    assert bind(None) is None
 
 
 @pytest.mark.usefixtures("customer")

@@ -29,7 +29,7 @@ from lacre.sqlalchemy.declared import (
 from lacre.sqlalchemy.evidence import check_transaction, executed
 from lacre.sqlalchemy.row_ids import default_of, generated, next_values
 from lacre.sqlalchemy.statements import refuse_values
-from lacre.sqlalchemy.types import SealedValue
+from lacre.sqlalchemy.types import SealedForRow, SealedValue
 from lacre.sqlalchemy.violations import translated
 from lacre.sqlalchemy.writing import index_key
 
@@ -344,7 +344,8 @@ class Bulk:
                 hint="pass the plaintext; a ciphertext opens in its own row only",
             )
         stored = writing.stored(row, value)
-        more[key] = SealedValue(stored.value)
+        # What an UPDATE is given, SQLAlchemy hands to the objects of these rows.
+        more[key] = (SealedForRow if self._inserting else SealedValue)(stored.value)
         rows.append(row)
         if token_key is not None:
             more[token_key] = stored.tokens[0]

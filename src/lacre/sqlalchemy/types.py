@@ -21,7 +21,7 @@ from lacre._core.field import looks_encrypted
 from lacre.errors import LacreError, MisuseError, UnsupportedQuery
 from lacre.fields.stored import IndexToken, Sealed
 
-__all__ = ["EncryptedType", "IndexType", "SealedValue", "noting", "unwrapped"]
+__all__ = ["EncryptedType", "IndexType", "SealedForRow", "SealedValue", "noting", "unwrapped"]
 
 # What notes the keys that fetched values name, while rows of a session's result are fetched
 # (`lacre.sqlalchemy.loading`).
@@ -80,8 +80,21 @@ class SealedValue:
         return SealedValue, (bytes(self.raw),)
 
 
+class SealedForRow(Sealed):
+    """A ciphertext that the statement under way was made with. Nothing else makes one."""
+
+    __slots__ = ()
+
+
 class _Binary(sa.LargeBinary):
-    """LargeBinary without its conversion: a text found in the column must be seen as such."""
+    """LargeBinary without its conversions: a text found in the column must be seen as such."""
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        # psycopg sends bytes as they are; wrapped in its `Binary` they take its way in Python.
+        if dialect.driver == "psycopg":
+            return None
+        wrapped: Callable[[Any], Any] | None = super().bind_processor(dialect)  # type: ignore[no-untyped-call]
+        return wrapped
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
         return None
@@ -106,9 +119,9 @@ class EncryptedType(TypeDecorator[SealedValue]):
         return f"EncryptedType({self.class_!r})"
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        if value is None:
-            return None
-        if isinstance(value, SealedValue) and not value.has_pending:
+        if value is None or type(value) is SealedForRow:
+            return value
+        if type(value) is SealedValue and not value.has_pending:
             return Sealed(value.raw)
         raise unwrapped(
             UnsupportedQuery(
@@ -116,6 +129,9 @@ class EncryptedType(TypeDecorator[SealedValue]):
                 hint="assign it to the attribute of an object and flush; in a condition, ask the attribute of the model (`Model.name == value`) and not the column of its table, which is also what filter_by() does where a statement selects no model",
             )
         )
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        return _bound(self, dialect, SealedForRow)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         return None if value is None else SealedValue(value)
@@ -161,8 +177,26 @@ class IndexType(TypeDecorator[bytes]):
             )
         )
 
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        return _bound(self, dialect, IndexToken)
+
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         return None if value is None else IndexToken(value)
+
+
+def _bound(
+    decorated: TypeDecorator[Any], dialect: Dialect, made: type[bytes]
+) -> Callable[[Any], Any]:
+    """Return what `TypeDecorator` would: `process_bind_param`, without a call for what was just *made*."""
+    checked = decorated.process_bind_param
+    convert = decorated.impl_instance.bind_processor(dialect)
+
+    def process(value: Any) -> Any:
+        if type(value) is not made:
+            value = checked(value, dialect)
+        return value if convert is None else convert(value)
+
+    return process
 
 
 def unwrapped(error: LacreError) -> LacreError:
