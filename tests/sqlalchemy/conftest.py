@@ -83,6 +83,12 @@ def _empty(database: Database) -> None:
         connection.execute(
             ";".join(f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables))
         )
+        # What `raw.execute` turned off and on again; SQLAlchemy warns when it reflects such a one.
+        unchecked = (
+            "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE NOT convalidated"
+        )
+        for table, name in connection.execute(unchecked).fetchall():
+            connection.execute(f'ALTER TABLE {table} VALIDATE CONSTRAINT "{name}"')
 
 
 @pytest.fixture
