@@ -24,7 +24,9 @@ from lacre import (
     UnsupportedQuery,
 )
 from lacre.errors import MisuseError
+from lacre.fields.stored import Sealed
 from lacre.sqlalchemy import encrypted
+from lacre.sqlalchemy.types import SealedValue
 from tests.sqlalchemy.conftest import Acting, on_postgresql
 from tests.sqlalchemy.models import (
     CPF,
@@ -396,7 +398,9 @@ def test_what_is_no_plaintext_is_refused(
     with acting("maskwriter"):
         mask: Any = customer.email
     for value, error in (
-        ({"email": held}, AlreadyEncrypted),
+        ({"email": held}, InvalidValue),
+        ({"email": Sealed(held)}, AlreadyEncrypted),
+        ({"email": SealedValue(held)}, AlreadyEncrypted),
         ({"email": mask}, MaskWritten),
         ({"email": 5}, InvalidValue),
         ({"email": func.lower("CANARY@example.org")}, InvalidValue),

@@ -153,4 +153,4 @@ def test_a_dead_key_service_takes_no_time_from_a_key(
 
 def _key(customer: Customer) -> bytes:
     held: Any = customer.__dict__["email"]
-    return bytes(held.raw[3:19])
+    return bytes(held[3:19])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Looking at encrypted attributes: decided and recorded, whatever state the object is in."""
 
+import gc
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ from lacre import (
 )
 from lacre.context import acting_as
 from lacre.errors import MisuseError
-from lacre.sqlalchemy.types import SealedValue
+from lacre.sqlalchemy.types import EncryptedType, SealedValue
 from tests.sqlalchemy.conftest import Acting, Sessions
 from tests.sqlalchemy.models import CPF, EMAIL, Customer, Numbered, Order
 from tests.sqlalchemy.raw import only
@@ -287,7 +288,37 @@ def test_inspection_is_a_look_or_shows_nothing(session: Session, recorded: Recor
 
     assert state.value == EMAIL
     assert counted(recorded) == before + 1
-    assert isinstance(state.loaded_value, SealedValue)
+    assert type(state.loaded_value) is bytes
+    assert EMAIL.encode() not in state.loaded_value
+
+
+def test_a_loaded_ciphertext_is_its_bytes(session: Session) -> None:
+    """A loaded object holds what the collector does not visit, and its look is decided as before."""
+    session.add(Customer(email=EMAIL))
+    session.commit()
+    session.expire_all()
+    customer = session.scalars(select(Customer)).one()
+    held = customer.__dict__["email"]
+
+    assert type(held) is bytes
+    assert not gc.is_tracked(held)
+    assert EMAIL.encode() not in held
+    assert customer.email == EMAIL
+
+
+def test_a_driver_may_return_any_binary(session: Session, lacre: Lacre) -> None:
+    """A ciphertext is held as bytes, whatever it comes as; what is none stays wrapped, and does not print."""
+    sealed = bytes(
+        lacre.field("pii", table="t", column="c", type=str).encrypt(EMAIL, row="1") or b""
+    )
+    held = EncryptedType("pii").result_processor(session.get_bind().dialect, None)
+
+    for returned in (sealed, bytearray(sealed), memoryview(sealed)):
+        assert type(held(returned)) is bytes
+        assert held(returned) == sealed
+    for planted in (EMAIL, EMAIL.encode(), memoryview(EMAIL.encode()), sealed[:90], 42):
+        assert isinstance(held(planted), SealedValue)
+        assert repr(held(planted)).startswith("<sealed")
 
 
 def test_no_plaintext_stays_on_a_flushed_object(session: Session) -> None:

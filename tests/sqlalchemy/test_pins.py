@@ -56,6 +56,26 @@ def test_property_hooks() -> None:
     assert issubclass(type(Customer.email), InstrumentedAttribute)
 
 
+def test_merge_hook() -> None:
+    """`merge` hands a property both dictionaries, and *load*, by position."""
+    assert list(inspect.signature(ColumnProperty.merge).parameters)[1:7] == [
+        "session",
+        "source_state",
+        "source_dict",
+        "dest_state",
+        "dest_dict",
+        "load",
+    ]
+
+
+def test_attributes_of_a_state() -> None:
+    """An `InstanceState` takes an attribute of somebody else's, and does not pickle it."""
+    state = instance_state(Customer())
+    state.__dict__["somebody_elses"] = "x"
+
+    assert "somebody_elses" not in state.__getstate__()
+
+
 def test_comparator_hooks() -> None:
     """A comparator's clause element and annotated columns come from these two."""
     comparator: Any = Customer.email.comparator

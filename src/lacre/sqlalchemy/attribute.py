@@ -6,7 +6,7 @@ Rule 1: every look is decided and recorded, also the second one, also of a value
 Rule 2: no plaintext stays on an object once it is flushed, so no principal finds another's.
 
 Leans on private names of SQLAlchemy, each pinned by a test: `ColumnProperty.instrument_class`,
-`InstrumentedAttribute`, `ClassManager.instrument_attribute`.
+`ColumnProperty.merge`, `InstrumentedAttribute`, `ClassManager.instrument_attribute`.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ from lacre.context import current
 from lacre.errors import ActingError, ConfigurationError, MaskWritten
 from lacre.fields.scheme import Scheme
 from lacre.sensitive import Mask
-from lacre.sqlalchemy.binding import binding_of
+from lacre.sqlalchemy.binding import binding_of, left
 from lacre.sqlalchemy.declared import (
     MOVES,
     TENANT,
@@ -39,7 +39,7 @@ from lacre.sqlalchemy.declared import (
 )
 from lacre.sqlalchemy.loading import note_tenant
 from lacre.sqlalchemy.searching import SealedComparator
-from lacre.sqlalchemy.types import SealedValue
+from lacre.sqlalchemy.types import SealedValue, raw_of
 from lacre.sqlalchemy.writing import before_insert, before_update
 
 __all__ = ["SealedAttribute", "SealedProperty"]
@@ -91,6 +91,22 @@ class SealedProperty(ColumnProperty[Any]):
             if not event.contains(mapper, name, listener):
                 event.listen(mapper, name, listener)
 
+    def merge(
+        self,
+        session: Any,
+        source_state: Any,
+        source_dict: Any,
+        dest_state: Any,
+        dest_dict: Any,
+        load: bool,
+        *further: Any,
+    ) -> None:
+        held = source_dict.get(self.key)
+        if load and type(held) is bytes:
+            # It is assigned to the other object, where mere bytes would be a plaintext.
+            source_dict = {self.key: SealedValue(held)}
+        super().merge(session, source_state, source_dict, dest_state, dest_dict, load, *further)
+
     def post_instrument_class(self, mapper: Mapper[Any]) -> None:
         super().post_instrument_class(mapper)
         tenant: Any = getattr(mapper.class_, TENANT, None)
@@ -118,36 +134,29 @@ class SealedAttribute(InstrumentedAttribute[Any]):
             return self
         # As InstrumentedAttribute does it, which this would call for every look.
         held = instance_dict(instance).get(self.key)
-        if type(held) is not SealedValue:
+        if type(held) is not bytes and type(held) is not SealedValue:
             held = super().__get__(instance, owner)
-            if not isinstance(held, SealedValue):
+            if not isinstance(held, bytes | SealedValue):
                 return held
         return _look(self, instance, held)
 
 
-def _look(attribute: SealedAttribute, instance: Any, held: SealedValue) -> Any:
+def _look(attribute: SealedAttribute, instance: Any, held: bytes | SealedValue) -> Any:
     prop: Any = attribute.comparator.prop
     state = instance_state(instance)
     session = state.session
-    binding = session.info.get("lacre") if session is not None else held.binding
+    binding = session.info.get("lacre") if session is not None else left(state)
     if binding is None:
         binding = binding_of(instance, held)
-    if held.has_pending:
+    if isinstance(held, SealedValue) and held.has_pending:
         field = binding.field_of_pending(prop)
         return field.look_at_pending(held.pending, tenant=tenant_if_named(state.mapper, state))
     row, tenant = place_of_identity(state)
-    return binding.field(prop).look_at_stored(held.raw, row=row, tenant=tenant)
+    return binding.field(prop).look_at_stored(raw_of(held), row=row, tenant=tenant)
 
 
 def _keep(_target: Any, _value: Any, _old: Any, _initiator: Any) -> None:
     """Have SQLAlchemy load the value that is replaced."""
-
-
-def _assigned(value: Any, old: Any) -> SealedValue:
-    held = SealedValue(pending=value, has_pending=True)
-    if isinstance(old, SealedValue):
-        held.binding = old.binding  # a detached object is looked at as before
-    return held
 
 
 def _on_set(target: Any, value: Any, old: Any, initiator: Any) -> Any:
@@ -156,18 +165,18 @@ def _on_set(target: Any, value: Any, old: Any, initiator: Any) -> Any:
     if isinstance(value, Mask):
         raise _mask_written(target, initiator)
     if isinstance(value, SealedValue):
-        # `merge` hands the state of one object to another of the same identity. The flush
-        # checks that a ciphertext opens in its new place.
+        # `merge` hands the state of one object to another of the same identity, by way of
+        # `SealedProperty.merge`. The flush checks that a ciphertext opens in its new place.
         if not value.has_pending:
             return old if value == old else SealedValue(value.raw)
         value = value.pending
-    if isinstance(old, SealedValue) and not old.has_pending:
+    if isinstance(old, bytes) or (isinstance(old, SealedValue) and not old.has_pending):
         if _asked(target, initiator.key, old, "holds", value):
             # Assigning the value that is there already is no change: nothing is re-encrypted.
             return old
         if isinstance(value, str) and _asked(target, initiator.key, old, "shows", value):
             raise _mask_written(target, initiator)
-    return _assigned(value, old)
+    return SealedValue(pending=value, has_pending=True)
 
 
 def _mask_written(target: Any, initiator: Any) -> MaskWritten:
@@ -177,13 +186,13 @@ def _mask_written(target: Any, initiator: Any) -> MaskWritten:
     )
 
 
-def _asked(target: Any, key: str, old: SealedValue, question: str, value: Any) -> bool:
+def _asked(target: Any, key: str, old: bytes | SealedValue, question: str, value: Any) -> bool:
     state = instance_state(target)
     try:
         current()
         mapper = state.mapper
         field = binding_of(target, old).field(mapper.attrs[key])
         row, tenant = row_of_identity(mapper, state), tenant_of_identity(mapper, state)
-        return bool(getattr(field, question)(old.raw, value, row=row, tenant=tenant))
+        return bool(getattr(field, question)(raw_of(old), value, row=row, tenant=tenant))
     except (ActingError, ConfigurationError):
         return False  # nobody to decide on yet: the flush encrypts, as somebody

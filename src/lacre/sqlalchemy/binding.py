@@ -2,7 +2,9 @@
 """
 What ties a session, and through it an object, to one application.
 
-The tie is in ``session.info``: no registry, so two applications in one process do not meet.
+The tie is in ``session.info``: no registry, so two applications in one process do not meet. Of an
+object that left its session it is an attribute of its `InstanceState`, which is not pickled (pinned
+by a test).
 """
 
 from collections.abc import Collection, Mapping
@@ -11,6 +13,8 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from sqlalchemy.orm import Mapper, object_session
+from sqlalchemy.orm.attributes import instance_state
+from sqlalchemy.orm.state import InstanceState
 
 from lacre.audit.events import Outcome
 from lacre.audit.recorder import Recorder
@@ -27,9 +31,10 @@ from lacre.sqlalchemy.declared import sealed_properties
 from lacre.sqlalchemy.types import SealedValue
 from lacre.sqlalchemy.violations import Duplicate
 
-__all__ = ["Application", "Binding", "binding_of"]
+__all__ = ["Application", "Binding", "binding_of", "leave", "left"]
 
 _HANDLES = 1000  # scopes kept at most
+_LEFT = "lacre_left"  # among the attributes of an InstanceState
 
 
 class Application(Protocol):
@@ -160,7 +165,18 @@ class Binding:
         return None
 
 
-def binding_of(instance: Any, held: SealedValue | None = None) -> Any:
+def leave(state: InstanceState[Any], binding: Any) -> None:
+    """Remember *binding* with an object that leaves its session, so that it can still be looked at."""
+    # Among the state's own attributes, of which only those that SQLAlchemy names are pickled.
+    state.__dict__[_LEFT] = binding
+
+
+def left(state: InstanceState[Any]) -> Any:
+    """Return the binding of the session that an object left, or None."""
+    return state.__dict__.get(_LEFT)
+
+
+def binding_of(instance: Any, held: bytes | SealedValue | None = None) -> Any:
     """
     Return the application binding of the session an object belongs to, or last belonged to.
 
@@ -172,12 +188,9 @@ def binding_of(instance: Any, held: SealedValue | None = None) -> Any:
         NoPrincipal, ActingEnded: nobody acts who could read it back.
     """
     session = object_session(instance)
-    binding = (
-        session.info.get("lacre")
-        if session is not None
-        else (held.binding if held is not None else None)
-    )
-    if binding is None and session is None and held is not None and held.has_pending:
+    binding = session.info.get("lacre") if session is not None else left(instance_state(instance))
+    pending = isinstance(held, SealedValue) and held.has_pending
+    if binding is None and session is None and pending:
         binding = _binding_of_acting()
     if binding is None:
         raise ConfigurationError(

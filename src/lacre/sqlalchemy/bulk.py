@@ -29,7 +29,7 @@ from lacre.sqlalchemy.declared import (
 from lacre.sqlalchemy.evidence import check_transaction, executed
 from lacre.sqlalchemy.row_ids import default_of, generated, next_values
 from lacre.sqlalchemy.statements import refuse_values
-from lacre.sqlalchemy.types import SealedForRow, SealedValue
+from lacre.sqlalchemy.types import SealedForRow, SealedValue, raw_of
 from lacre.sqlalchemy.violations import translated
 from lacre.sqlalchemy.writing import index_key
 
@@ -225,10 +225,10 @@ class Bulk:
                     if before is not None:
                         self._clear(prop, tenant).append(text)
                 elif before is not None and self._binding.field(prop).holds(
-                    before.raw, value, row=text, tenant=tenant
+                    raw_of(before), value, row=text, tenant=tenant
                 ):
                     # There already: byte for byte what it was, with the token that was made with it.
-                    more[key] = before
+                    more[key] = SealedValue(raw_of(before))
                     if token_key is not None:
                         more[token_key] = token
                 else:
@@ -282,7 +282,7 @@ class Bulk:
             for _, tenant, values in stored.values():
                 held = values[prop][0]
                 if held is not None:
-                    by_tenant.setdefault(tenant, []).append(held.raw)
+                    by_tenant.setdefault(tenant, []).append(raw_of(held))
             for tenant, raw in by_tenant.items():
                 self._binding.field(prop).prefetch(raw, tenant=tenant)
 

@@ -22,7 +22,7 @@ from sqlalchemy.orm.base import NO_VALUE
 from sqlalchemy.orm.state import InstanceState
 
 from lacre.sqlalchemy.declared import row_facts, sealed_properties, tenant_text
-from lacre.sqlalchemy.types import SealedValue, noting
+from lacre.sqlalchemy.types import noting
 
 __all__ = ["Noted", "invoked", "loaded_tenant", "note_tenant"]
 
@@ -67,8 +67,8 @@ def note_tenant(state: InstanceState[Any], *_: Any) -> None:
     tenant = loaded_tenant(state)
     for prop in sealed_properties(state.mapper) if tenant is not None else ():
         held = state.dict.get(prop.key)
-        if isinstance(held, SealedValue) and isinstance(held.raw, bytes):
-            noted.place(prop.declared.class_, tenant, held.raw[3:19])
+        if type(held) is bytes:
+            noted.place(prop.declared.class_, tenant, held[3:19])
 
 
 def loaded_tenant(state: InstanceState[Any]) -> str | None:

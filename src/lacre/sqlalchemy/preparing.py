@@ -18,10 +18,10 @@ from sqlalchemy.util import greenlet_spawn
 
 from lacre.context import current
 from lacre.errors import MisuseError
-from lacre.sqlalchemy.binding import Application, Binding
+from lacre.sqlalchemy.binding import Application, Binding, left
 from lacre.sqlalchemy.declared import sealed_properties
 from lacre.sqlalchemy.loading import loaded_tenant
-from lacre.sqlalchemy.types import SealedValue
+from lacre.sqlalchemy.types import SealedValue, raw_of
 
 __all__ = ["prepare"]
 
@@ -42,13 +42,14 @@ async def prepare(application: Application, objects: Any) -> None:
         session, tenant = object_session(state.obj()), loaded_tenant(state)
         for prop in sealed_properties(state.mapper):
             held = state.dict.get(prop.key)
-            if not isinstance(held, SealedValue):
+            if not isinstance(held, bytes | SealedValue):
                 continue
-            binding = (session.info.get("lacre") if session else held.binding) or own
+            binding = (session.info.get("lacre") if session else left(state)) or own
             props.setdefault(binding, set()).add(prop)
-            if isinstance(held.raw, bytes | bytearray | memoryview):
+            raw = raw_of(held)
+            if isinstance(raw, bytes | bytearray | memoryview):
                 place = (prop.declared.class_, tenant)
-                keys.setdefault(binding, defaultdict(set))[place].add(bytes(held.raw[3:19]))
+                keys.setdefault(binding, defaultdict(set))[place].add(bytes(raw[3:19]))
     for binding, needed in props.items():
         work = partial(_resolve, binding, needed, keys.get(binding, {}))
         # Sessions on the event loop share their flights; others do their I/O in a thread.

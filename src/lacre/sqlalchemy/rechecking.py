@@ -21,6 +21,7 @@ from lacre.errors import UnsupportedQuery
 from lacre.sqlalchemy.declared import row_id_column
 from lacre.sqlalchemy.searching import Asking, Term, short_refused
 from lacre.sqlalchemy.selecting import check_selected
+from lacre.sqlalchemy.types import raw_of
 
 __all__ = ["CANDIDATES", "rechecked"]
 
@@ -112,7 +113,7 @@ def _matching(state: ORMExecuteState, binding: Any, statement: Any, term: Term) 
     items = [
         (
             tuple(hit[len(keys) : -1]) if len(row) > 1 else hit[len(keys)],
-            hit[-1].raw if hit[-1] is not None else None,
+            raw_of(hit[-1]) if hit[-1] is not None else None,
         )
         for hit in found
     ]

@@ -21,7 +21,7 @@ from sqlalchemy.sql.elements import ColumnElement, _textual_label_reference
 
 from lacre.errors import MisuseError, UnsupportedQuery
 from lacre.sqlalchemy.declared import row_facts, row_of_values, sealed_properties, tenant_text
-from lacre.sqlalchemy.types import noting, unwrapped
+from lacre.sqlalchemy.types import noting, raw_of, unwrapped
 
 __all__ = ["NotInSQL", "Selected", "check_selected"]
 
@@ -118,7 +118,9 @@ class Selected(Bundle[Any]):
                 # The cells of the whole chunk are there; none of it was looked at yet.
                 now.resolve()
             return field.look_at_stored(
-                sealed.raw, row=row_of_values(mapper, [found(row) for found in ids]), tenant=of_row
+                raw_of(sealed),
+                row=row_of_values(mapper, [found(row) for found in ids]),
+                tenant=of_row,
             )
 
         return look

@@ -16,13 +16,12 @@ from sqlalchemy.orm.attributes import instance_state
 
 from lacre.errors import ConfigurationError
 from lacre.sqlalchemy.awaiting import AwaitingApplication
-from lacre.sqlalchemy.binding import Application, Binding
+from lacre.sqlalchemy.binding import Application, Binding, leave
 from lacre.sqlalchemy.lightening import lightened
 from lacre.sqlalchemy.loading import invoked
 from lacre.sqlalchemy.rechecking import CANDIDATES, rechecked
 from lacre.sqlalchemy.searching import Asking, HeavyTerm, asking
 from lacre.sqlalchemy.translating import TranslatingSession, prepare_writing
-from lacre.sqlalchemy.types import SealedValue
 
 __all__ = ["bind"]
 
@@ -133,6 +132,4 @@ def _without_values(state: ORMExecuteState, statement: Any | None) -> Any:
 
 
 def _on_leaving(session: Session, instance: Any) -> None:
-    for held in instance_state(instance).dict.values():
-        if isinstance(held, SealedValue):
-            held.binding = session.info["lacre"]
+    leave(instance_state(instance), session.info["lacre"])

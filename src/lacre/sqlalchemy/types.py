@@ -21,7 +21,15 @@ from lacre._core.field import looks_encrypted
 from lacre.errors import LacreError, MisuseError, UnsupportedQuery
 from lacre.fields.stored import IndexToken, Sealed
 
-__all__ = ["EncryptedType", "IndexType", "SealedForRow", "SealedValue", "noting", "unwrapped"]
+__all__ = [
+    "EncryptedType",
+    "IndexType",
+    "SealedForRow",
+    "SealedValue",
+    "noting",
+    "raw_of",
+    "unwrapped",
+]
 
 # What notes the keys that fetched values name, while rows of a session's result are fetched
 # (`lacre.sqlalchemy.loading`).
@@ -31,20 +39,20 @@ noting: ContextVar[Any] = ContextVar("lacre_noting", default=None)
 @final
 class SealedValue:
     """
-    The state of one encrypted attribute on one object: what the ORM holds instead of the value.
+    The state of one encrypted attribute on one object, where that is not a loaded ciphertext.
 
-    *raw* is what the database holds, or will; *pending* is a plaintext that was assigned and is
-    not flushed yet. One of the two is set. *binding* is remembered when the object leaves its
-    session, so that it can still be looked at.
+    *raw* is what the database will hold, or what it holds and is no ciphertext; *pending* is a
+    plaintext that was assigned and is not flushed yet. One of the two is set. A ciphertext that
+    was loaded is held as its bytes: Python's collector does not visit those, and tens of
+    thousands of objects more would have it run all the time.
     """
 
-    __slots__ = ("binding", "has_pending", "pending", "raw")
+    __slots__ = ("has_pending", "pending", "raw")
 
     def __init__(self, raw: Any = None, *, pending: Any = None, has_pending: bool = False) -> None:
         self.raw = raw
         self.pending = pending
         self.has_pending = has_pending
-        self.binding: Any = None
 
     def sealed(self, raw: bytes | bytearray) -> None:
         """Become ciphertext: the plaintext is not kept."""
@@ -61,9 +69,11 @@ class SealedValue:
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        if not isinstance(other, SealedValue) or self.has_pending or other.has_pending:
+        if self.has_pending or not isinstance(other, SealedValue | bytes):
             return False
-        return bool(self.raw == other.raw)
+        if isinstance(other, SealedValue) and other.has_pending:
+            return False
+        return bool(self.raw == raw_of(other))
 
     __hash__ = object.__hash__
 
@@ -78,6 +88,11 @@ class SealedValue:
                 "an object with plaintext in an encrypted column does not pickle or copy"
             )
         return SealedValue, (bytes(self.raw),)
+
+
+def raw_of(held: Any) -> Any:
+    """Return what the database holds, of what an object or a row of Core holds."""
+    return held if type(held) is bytes else held.raw
 
 
 class SealedForRow(Sealed):
@@ -104,8 +119,8 @@ class EncryptedType(TypeDecorator[SealedValue]):
     """
     The type of an encrypted column: values of class *class_*, in field format 1.
 
-    In Core it reads as `SealedValue`, which does not print; only the ORM, which knows the row,
-    opens one.
+    In Core it reads as the bytes of the ciphertext, and as `SealedValue`, which does not print,
+    where the column holds anything else; only the ORM, which knows the row, opens one.
     """
 
     impl = _Binary
@@ -134,7 +149,7 @@ class EncryptedType(TypeDecorator[SealedValue]):
         return _bound(self, dialect, SealedForRow)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        return None if value is None else SealedValue(value)
+        return None if value is None else _held(value)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         # What `process_result_value` would do, without its two calls in between: it runs for
@@ -144,15 +159,23 @@ class EncryptedType(TypeDecorator[SealedValue]):
         def process(value: Any) -> Any:
             if value is None:
                 return None
+            held = value if type(value) is bytes and looks_encrypted(value) else _held(value)
             noted = get()
-            if noted is not None and type(value) is bytes:
-                noted.keys[place].add(value[3:19])
-            return SealedValue(value)
+            if noted is not None and type(held) is bytes:
+                noted.keys[place].add(held[3:19])
+            return held
 
         return process
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
         return self
+
+
+def _held(value: Any) -> Any:
+    # Ciphertext, in whatever the driver returned it, or plaintext that somebody put there.
+    if isinstance(value, bytes | bytearray | memoryview) and looks_encrypted(value):
+        return bytes(value)
+    return SealedValue(value)
 
 
 class IndexType(TypeDecorator[bytes]):

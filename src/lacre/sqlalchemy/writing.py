@@ -33,7 +33,7 @@ from lacre.sqlalchemy.declared import (
 )
 from lacre.sqlalchemy.evidence import check_transaction, noted
 from lacre.sqlalchemy.row_ids import default_of, generated, next_values
-from lacre.sqlalchemy.types import SealedValue
+from lacre.sqlalchemy.types import SealedValue, raw_of
 
 __all__ = ["FLUSH", "before_insert", "before_update", "index_key"]
 
@@ -192,7 +192,9 @@ def _seal(
     """Encrypt what *target* holds, and set its token. False where there was nothing to do."""
     prop, token_key = named
     state = instance_state(target)
-    held: SealedValue = state.dict[prop.key]
+    held = state.dict[prop.key]
+    if type(held) is bytes:
+        held = state.dict[prop.key] = SealedValue(held)
     if held.has_pending:
         value = held.pending
     elif state.has_identity and held == state.committed_state.get(prop.key):
@@ -241,9 +243,9 @@ def _keep_unchanged(
         return
     stored = _stored(connection, state, prop)
     if stored is not None and binding_of(target).field(prop).holds(
-        stored.raw, held.pending, row=row, tenant=tenant
+        raw_of(stored), held.pending, row=row, tenant=tenant
     ):
-        held.sealed(stored.raw)
+        held.sealed(raw_of(stored))
         state.committed_state[prop.key] = held
 
 
@@ -265,7 +267,7 @@ def _clear(
     flush.clearing(connection, prop, tenant).append(row)
 
 
-def _stored(connection: sa.Connection, state: Any, prop: Any) -> SealedValue | None:
+def _stored(connection: sa.Connection, state: Any, prop: Any) -> bytes | SealedValue | None:
     column = prop.columns[0]
     query = sa.select(column).where(_is_row(column.table, state.key[1]))
     return connection.execute(query).scalar()
@@ -281,9 +283,9 @@ def _move(target: Any, prop: Any, before: str, tenant: str | None) -> None:
     # The primary key or the tenant changes and with it every binding: open under the old one, once.
     state = instance_state(target)
     held = getattr(type(target), prop.key).impl.get(state, state.dict)
-    if isinstance(held, SealedValue) and not held.has_pending:
+    if isinstance(held, bytes) or (isinstance(held, SealedValue) and not held.has_pending):
         field = binding_of(target, held).field(prop)
-        value = field.take_out(held.raw, row=before, tenant=tenant)
+        value = field.take_out(raw_of(held), row=before, tenant=tenant)
         # Not by assignment, which would find that the value is there already.
         state.dict[prop.key] = SealedValue(pending=value, has_pending=True)
         flag_modified(target, prop.key)
