@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lacre._core.blind import index_key, token
+from lacre._core.derive import PreparedKey
 from lacre.errors import MisuseError
 
 ROOT = bytes(range(32))
@@ -17,11 +18,12 @@ PLACE: dict[str, Any] = {"store": "main", "table": "customers", "column": "cpf",
 
 @given(bits=st.integers(1, 512), normalised=st.binary(max_size=60))
 def test_a_token_is_the_leftmost_bits(bits: int, normalised: bytes) -> None:
-    """As an integer, the token without its spare bits is the HMAC's leading bits."""
+    """As an integer, the token without its spare bits is the HMAC's leading bits, its key set up or not."""
     whole = int.from_bytes(hmac.digest(ROOT, normalised, "sha512"), "big")
     made = token(ROOT, normalised, bits)
     spare = len(made) * 8 - bits
 
+    assert made == token(PreparedKey(ROOT), normalised, bits)
     assert 0 <= spare < 8
     assert int.from_bytes(made, "big") == whole >> (512 - bits) << spare
 

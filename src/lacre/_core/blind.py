@@ -9,7 +9,7 @@ hide equality: two rows with one value have one token, which is the whole use of
 import hmac
 
 from lacre._core.canonical import canonical
-from lacre._core.derive import INDEX, expand
+from lacre._core.derive import INDEX, PreparedKey, expand
 from lacre.errors import MisuseError
 
 __all__ = ["index_key", "token"]
@@ -50,12 +50,18 @@ def index_key(
     return expand(root, INDEX, place, 32)
 
 
-def token(key: bytes, normalised: bytes, bits: int) -> bytes:
+def token(key: bytes | PreparedKey, normalised: bytes, bits: int) -> bytes:
     """Return the leftmost *bits* of HMAC-SHA-512(*key*, *normalised*), spare bits zero."""
-    if len(key) != 32 or not 1 <= bits <= 512:
+    if not (isinstance(key, PreparedKey) or len(key) == 32) or not 1 <= bits <= 512:
         del key, normalised  # a traceback's locals hold neither key nor plaintext
         raise MisuseError("a token takes an index key of 32 bytes and 1 to 512 bits")
-    size = (bits + 7) // 8
-    digest = bytearray(hmac.digest(key, normalised, "sha512")[:size])
-    digest[-1] &= 0xFF << (size * 8 - bits) & 0xFF
-    return bytes(digest)
+    if isinstance(key, PreparedKey):
+        keyed = key.keyed.copy()
+        keyed.update(normalised)
+        digest = keyed.finalize()
+    else:
+        digest = hmac.digest(key, normalised, "sha512")
+    size, spare = (bits + 7) // 8, -bits % 8
+    if not spare:
+        return digest[:size]
+    return digest[: size - 1] + bytes((digest[size - 1] >> spare << spare,))

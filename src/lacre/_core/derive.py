@@ -38,7 +38,7 @@ LABELS = (FIELD, WRAP, INDEX, STATE, CHECK, NAME)
 @final
 class PreparedKey:
     """
-    A stored key whose use as an HMAC key is set up once, for a key that derives many times.
+    A stored key, or an index key, whose use as an HMAC key is set up once, for many messages.
 
     HMAC hashes its key into two inner states before it sees a message; these are kept and copied
     for each derivation. They are as secret as the key, so it neither prints nor pickles.

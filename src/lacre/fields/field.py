@@ -16,12 +16,14 @@ from typing import Any
 
 from lacre._core import field as core
 from lacre._core.blind import index_key, token
+from lacre._core.derive import PreparedKey
 from lacre._core.textform import from_json, from_json_text, from_text, to_json, to_text
 from lacre.audit.events import Looked, Outcome, Searched, Written
 from lacre.context import current
 from lacre.errors import (
     AlreadyEncrypted,
     KeyUnavailable,
+    LacreError,
     MaskWritten,
     PlaintextFound,
     Tampered,
@@ -37,13 +39,14 @@ from lacre.fields.writing import Writing
 from lacre.keys.resolver import UsableKey
 from lacre.policy.decisions import Decision
 from lacre.policy.model import Right
-from lacre.sensitive import KeyMaterial, Mask
+from lacre.sensitive import Mask
 
 __all__ = ["Field"]
 
 _STARTS = frozenset(
     (b"\xc1", b"w", b"{", b" ", b"\t", b"\r", b"\n")
 )  # of the binary, text and JSON form
+_NEVER_ENCRYPTED = (Mask, Sealed)
 _BINARY = (bytes, bytearray, memoryview)  # a tuple: the union would be made anew for every look
 
 
@@ -306,9 +309,7 @@ class Field(Guarded):
         normalised = chosen.normalised(value, self._codec)
         roots = self._guard.resolver.searchable(tenant.index)
         return [
-            IndexToken(
-                token(self._index_key(tenant, chosen, root).reveal(), normalised, chosen.bits)
-            )
+            IndexToken(token(self._index_key(tenant, chosen, root), normalised, chosen.bits))
             for root in roots
         ]
 
@@ -324,13 +325,8 @@ class Field(Guarded):
     def _sealed(
         self, value: Any, row: str, tenant: TenantFacts, key: UsableKey
     ) -> bytes | bytearray:
-        if isinstance(value, Mask):
-            raise MaskWritten(
-                f"a mask was written to {self.scheme}",
-                hint="leave the field alone: it keeps the value the mask hides",
-            )
-        if isinstance(value, Sealed):
-            raise _already(self.scheme)
+        if isinstance(value, _NEVER_ENCRYPTED):
+            raise self._not_a_value(value)
         payload = self._encode(value)
         if payload[:1] in _STARTS:
             self._refuse_encrypted(payload)
@@ -343,6 +339,14 @@ class Field(Guarded):
             payload,
             salt=os.urandom(24),
             padded=self._padded,
+        )
+
+    def _not_a_value(self, given: Mask | Sealed) -> LacreError:
+        if isinstance(given, Sealed):
+            return _already(self.scheme)
+        return MaskWritten(
+            f"a mask was written to {self.scheme}",
+            hint="leave the field alone: it keeps the value the mask hides",
         )
 
     def _refuse_encrypted(self, payload: bytes) -> None:
@@ -378,12 +382,12 @@ class Field(Guarded):
             hint="nothing was decrypted; `lacre protect` encrypts a column in place, and an `encrypted` column takes no plaintext",
         )
 
-    def _index_key(self, tenant: TenantFacts, index: BlindIndex, root: UsableKey) -> KeyMaterial:
+    def _index_key(self, tenant: TenantFacts, index: BlindIndex, root: UsableKey) -> PreparedKey:
         held = tenant.index_keys.get(index.name)
         if held is not None and held[0] is root:
             return held[1]
         scheme = self.scheme
-        derived = KeyMaterial(
+        derived = PreparedKey(
             index_key(
                 root.material.reveal(),
                 store=scheme.store,

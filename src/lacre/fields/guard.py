@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from lacre._core.canonical import FieldPlace
+from lacre._core.derive import PreparedKey
 from lacre.audit.events import Look, Looked, Outcome, Written, who
 from lacre.audit.recorder import Recorder
 from lacre.context import Acting
@@ -22,7 +23,7 @@ from lacre.keys.ports import KeyReader
 from lacre.keys.resolver import Resolver, ScopeHandle, UsableKey
 from lacre.policy.decisions import Decision, Policy
 from lacre.policy.model import Right
-from lacre.sensitive import KeyMaterial, Mask
+from lacre.sensitive import Mask
 
 __all__ = ["Guard", "Guarded", "TenantFacts"]
 
@@ -53,7 +54,7 @@ class TenantFacts:
         self.place = place
         # Index keys are derived from an index root; they live no longer than the root they came
         # from, because they are looked up by the resolved root object itself.
-        self.index_keys: dict[str, tuple[UsableKey, KeyMaterial]] = {}
+        self.index_keys: dict[str, tuple[UsableKey, PreparedKey]] = {}
 
 
 class Guarded:

@@ -5,14 +5,17 @@ What is stored of a value: its ciphertext and its index tokens, as bytes that do
 Does not make them (`lacre.fields.field`).
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["IndexToken", "Sealed", "Stored"]
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What is stored of one value: the ciphertext and one token per index, made together."""
+class Stored(NamedTuple):
+    """
+    What is stored of one value: the ciphertext and one token per index, made together.
+
+    A tuple because one is made for every value that is written.
+    """
 
     value: bytes | bytearray
     tokens: tuple[bytes, ...]

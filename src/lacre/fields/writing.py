@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, final
 
 from lacre._core.blind import token
+from lacre._core.derive import PreparedKey
 from lacre.audit.events import Look, Place, Written, who
 from lacre.context import Acting
 from lacre.fields.codecs import Codec
@@ -23,10 +24,10 @@ from lacre.fields.rows import RowId, row_text
 from lacre.fields.stored import IndexToken, Stored
 from lacre.keys.resolver import UsableKey
 from lacre.policy.decisions import Decision
-from lacre.sensitive import KeyMaterial
 
 __all__ = ["Writing"]
 
+Indexes = Sequence[tuple[BlindIndex, PreparedKey]]
 Seal = Callable[[Any, str, TenantFacts, UsableKey], bytes | bytearray]
 
 
@@ -54,8 +55,8 @@ class Writing:
         decision: Decision,
         tenant: TenantFacts,
         key: UsableKey,
-        indexes: Sequence[tuple[BlindIndex, KeyMaterial]],
-        others: Callable[[], Sequence[tuple[BlindIndex, KeyMaterial]]],
+        indexes: Indexes,
+        others: Callable[[], Indexes],
         seal: Seal,
         codec: Codec,
         place: Place,
@@ -98,14 +99,7 @@ class Writing:
         sealed = self._seal(value, row, self._tenant, self._key)
         if not self._indexes:
             return Stored(sealed, ())
-        codec = self._codec
-        return Stored(
-            sealed,
-            tuple(
-                IndexToken(token(key.reveal(), index.normalised(value, codec), index.bits))
-                for index, key in self._indexes
-            ),
-        )
+        return Stored(sealed, tuple(self._tokens(value, self._indexes)))
 
     def record(self, record_look: Callable[[Look], None], row: str) -> None:
         """Record that the value of *row* was encrypted, as soon as it was."""
@@ -127,9 +121,13 @@ class Writing:
         """Return the tokens of *value* under every index root but the active one: before a rotation, or just after."""
         if callable(self._others):
             self._others = self._others()
+        return self._tokens(value, self._others) if self._others else []
+
+    def _tokens(self, value: Any, indexes: Indexes) -> list[IndexToken]:
+        codec = self._codec
         return [
-            IndexToken(token(key.reveal(), index.normalised(value, self._codec), index.bits))
-            for index, key in self._others
+            IndexToken(token(key, index.normalised(value, codec), index.bits))
+            for index, key in indexes
         ]
 
     def event(self, rows: Sequence[RowId]) -> Written:
