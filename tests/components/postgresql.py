@@ -51,8 +51,9 @@ _SETTINGS = {
     "timezone": "UTC",
 }
 _HBA = """\
-local   all all               trust
-hostssl all all 127.0.0.1/32  scram-sha-256
+local   all         all       trust
+local   replication all       trust
+hostssl all         all 127.0.0.1/32  scram-sha-256
 """
 
 
@@ -189,24 +190,71 @@ def postgresql_server(*, durable: bool = False, **settings: str) -> Iterator[Ser
             "ssl_key_file": str(directory / "server.key"),
             **settings,
         }
-        options = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
-        with (directory / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [*as_owner, *_dies_with_us(), folder / "postgres", "-D", data, *options],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+        process = _started(directory, as_owner, data, chosen)
         server = Server(directory, process, port)
         _wait(server)
         yield server
     finally:
-        if process is not None and process.poll() is None:
-            process.send_signal(3)  # SIGQUIT: at once; what it held is thrown away with its folder
-            try:
-                process.wait(_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        _ended(process)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def standby_of(server: Server) -> Iterator[Server]:
+    """Start a streaming replica of *server*; end it with the block."""
+    folder, directory = programs(), Path(tempfile.mkdtemp(prefix="lacre-pg-"))
+    owner = pwd.getpwnam(SUPERUSER) if os.geteuid() == 0 else None
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        for name in ("password", "server.crt", "server.key"):
+            shutil.copy2(server.directory / name, directory / name)
+        if owner is not None:
+            for path in (directory, *directory.iterdir()):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+        as_owner, data, port = _as_owner(owner), directory / "data", _free_port()
+        subprocess.run(
+            [*as_owner, folder / "pg_basebackup", "--pgdata", data, "--write-recovery-conf", "--checkpoint", "fast", "--no-sync",
+             "--host", server.directory, "--port", str(server.port), "--username", SUPERUSER],
+            capture_output=True, check=True,
+        )  # fmt: skip
+        chosen = {
+            **_SETTINGS,
+            **_FAST,
+            "port": str(port),
+            "unix_socket_directories": str(directory),
+            "ssl_cert_file": str(directory / "server.crt"),
+            "ssl_key_file": str(directory / "server.key"),
+            "wal_receiver_status_interval": "1s",
+        }
+        process = _started(directory, as_owner, data, chosen)
+        replica = Server(directory, process, port)
+        _wait(replica)
+        yield replica
+    finally:
+        _ended(process)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _started(
+    directory: Path, as_owner: list[str], data: Path, settings: dict[str, str]
+) -> "subprocess.Popen[bytes]":
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    with (directory / "log").open("wb") as log:
+        return subprocess.Popen(
+            [*as_owner, *_dies_with_us(), programs() / "postgres", "-D", data, *options],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+
+
+def _ended(process: "subprocess.Popen[bytes] | None") -> None:
+    if process is None or process.poll() is not None:
+        return
+    process.send_signal(3)  # SIGQUIT: at once; what it held is thrown away with its folder
+    try:
+        process.wait(_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def programs() -> Path:

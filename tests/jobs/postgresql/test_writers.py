@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What other programs write while a job is under way, and several processes of the job itself."""
 
+import itertools
 import threading
+import time
 from contextlib import contextmanager
 
 import psycopg
 import pytest
 
 from lacre.context import acting_as
-from lacre.errors import DuplicateValue, InvalidValue, MisuseError
+from lacre.errors import ConfigurationError, DuplicateValue, InvalidValue, MisuseError
 from lacre.jobs.columns import FORM
 from lacre.jobs.pace import Pace
 from lacre.jobs.postgresql.connection import connected
 from lacre.jobs.postgresql.lag import Replicas, lag_of
 from lacre.jobs.postgresql.ledger import jobs_of
 from lacre.jobs.postgresql.protect import protect as protect_job
+from tests.components.postgresql import Database, standby_of
 from tests.jobs.double import authority, fields_as_planned, requests
 from tests.jobs.postgresql.tables import protect, readable, rows, unprotect
 
@@ -227,30 +230,69 @@ def test_workers_never_have_one_row_twice(database, tmp_path):
     assert report.lost_races == 0
 
 
-def test_a_job_waits_for_a_replica_that_is_behind(database):
-    """While a replica is further behind than allowed the job pauses; without replicas it does not."""
+def test_a_job_waits_for_a_replica_that_is_behind(postgresql, database, tmp_path):
+    """While a real replica does not replay, the job pauses; it goes on when the replica does."""
+    with database.connect() as connection:
+        connection.execute(
+            "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'value ' || i FROM generate_series(1, 500) i"
+        )
     slept = []
-    lags = iter([5.0, 3.0, 0.5])
+    with standby_of(postgresql) as replica:
+        there = Database(server=replica, name=database.name)
+        with there.connect() as reading:
+            until(lambda: reading.execute("SELECT count(*) FROM t").fetchone() == (500,))
+            reading.execute("SELECT pg_wal_replay_pause()")
 
-    class Lagging:
-        def cursor(self, **_):
-            return self
+            def sleep(seconds: float) -> None:
+                slept.append(seconds)
+                if len(slept) == 2:
+                    reading.execute("SELECT pg_wal_replay_resume()")
+                time.sleep(0.1)
 
-        def execute(self, *_):
-            return self
+            # A clock that makes each question the next one: ten seconds pass between two of them.
+            ticks = itertools.count(0.0, 10.0)
+            pace = Pace(batch=50, max_lag=5.0, clock=lambda: next(ticks), sleep=sleep)
+            protect(database, tmp_path, "t", "v:pii", pace=pace)
 
-        def fetchone(self):
-            return (next(lags),)
+            assert len(slept) >= 2
+            typed = "SELECT pg_typeof(v)::text, count(*) FROM t GROUP BY 1"
+            until(lambda: reading.execute(typed).fetchone() == ("bytea", 500))
 
-    replicas = Replicas(Pace(max_lag=1.0, sleep=slept.append))
-    replicas.wait(Lagging())
 
-    assert len(slept) == 2
-    assert replicas.waited == 2.0
+def test_a_job_without_replicas_waits_for_none(database):
+    """Nothing is behind where nothing follows."""
+    slept = []
     with connected(database.dsn()) as connection:
         assert lag_of(connection) is None
         Replicas(Pace(max_lag=0.0, sleep=slept.append)).wait(connection)
-    assert len(slept) == 2
+
+    assert not slept
+
+
+def test_who_may_not_see_replicas_is_told(database):
+    """Waiting for replicas is refused to a role that would never see one."""
+    name = f"blind_{database.name}"
+    with database.connect() as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'p'")
+    try:
+        with connected(database.dsn(user=name, password="p")) as connection:
+            with pytest.raises(ConfigurationError, match="may not see replicas"):
+                Replicas(Pace(max_lag=1.0)).wait(connection)
+            Replicas(Pace()).wait(connection)
+    finally:
+        database.server.administer(f"DROP ROLE {name}")
+
+
+def until(holds) -> None:
+    """Wait for what a replica does in its own time."""
+    for _ in range(600):
+        try:
+            if holds():
+                return
+        except psycopg.errors.UndefinedTable:
+            pass
+        time.sleep(0.05)
+    pytest.fail("the replica did not follow")
 
 
 def test_the_tables_owner_is_enough(database, tmp_path):
