@@ -88,7 +88,9 @@ def _encode_str(value: str) -> bytes:
     try:
         return value.encode()
     except UnicodeEncodeError:
-        raise InvalidValue("the text holds a lone surrogate, which is not valid Unicode") from None
+        pass
+    # Raised outside the handler: Python's own error holds the whole text, and would be this one's context.
+    raise InvalidValue("the text holds a lone surrogate, which is not valid Unicode")
 
 
 def _decode_str(data: bytes) -> str:
@@ -241,9 +243,9 @@ def _encode_json(value: Any) -> bytes:
             value, separators=(",", ":"), ensure_ascii=False, allow_nan=False
         ).encode()
     except ValueError:
-        raise InvalidValue(
-            "the value has no exact JSON form (NaN, infinity, a lone surrogate)"
-        ) from None
+        pass
+    # Outside the handler, as for text.
+    raise InvalidValue("the value has no exact JSON form (NaN, infinity, a lone surrogate)")
 
 
 def _decode_json(data: bytes) -> Any:

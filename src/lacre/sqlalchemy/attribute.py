@@ -28,11 +28,13 @@ from lacre.fields.scheme import Scheme
 from lacre.sensitive import Mask
 from lacre.sqlalchemy.binding import binding_of, left
 from lacre.sqlalchemy.declared import (
+    IDENTIFIES,
     MOVES,
     TENANT,
     Declared,
     logical_table,
     place_of_identity,
+    row_id_column,
     row_of_identity,
     tenant_if_named,
     tenant_of_identity,
@@ -109,6 +111,13 @@ class SealedProperty(ColumnProperty[Any]):
 
     def post_instrument_class(self, mapper: Mapper[Any]) -> None:
         super().post_instrument_class(mapper)
+        named = row_id_column(mapper)
+        if named is not None:
+            named.info[MOVES] = True
+        else:
+            for table in mapper.tables:
+                for column in (*mapper.primary_key, *table.primary_key):
+                    column.info[IDENTIFIES] = True
         tenant: Any = getattr(mapper.class_, TENANT, None)
         if tenant in mapper.column_attrs:
             # The tenant a row had opens its values, where it is changed.

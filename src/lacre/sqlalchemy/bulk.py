@@ -56,14 +56,18 @@ def written_in_bulk(state: ORMExecuteState) -> Any:
     rows: Sequence[Row] = [given] if isinstance(given, Mapping) else list(given)
     bulk = Bulk(state.session, mapper, inserting=state.is_insert)
     if not bulk.concerns(rows):
-        refuse_values(state.statement, state.parameters)
+        refuse_values(state.statement, state.parameters, by_key=True)
         return None
     refuse_values(state.statement, None, rows_given=True)
     if state.execution_options.get("dml_strategy") not in _BULK:
         refuse_values(state.statement, state.parameters)
     made = bulk.sealed(rows)
-    with translated(state.session):
-        result = state.invoke_statement(params=made[0] if isinstance(given, Mapping) else made)
+    try:
+        with translated(state.session):
+            result = state.invoke_statement(params=made[0] if isinstance(given, Mapping) else made)
+    except BaseException:
+        bulk.failed()
+        raise
     bulk.executed()
     return result
 
@@ -82,6 +86,7 @@ class Bulk:
         ]
         self._writings: dict[Any, tuple[Writing, list[str]]] = {}
         self._cleared: dict[Any, tuple[Callable[[list[str]], Event], list[str]]] = {}
+        self._in_part = False  # whether rows before the one that was refused stay
 
     def concerns(self, rows: Sequence[Row]) -> bool:
         """
@@ -123,6 +128,7 @@ class Bulk:
         connection = self._session.connection(bind_arguments={"mapper": self._mapper})
         check_transaction(connection)
         check_row_id(self._mapper, connection.dialect)
+        self._in_part = connection.dialect.name == "sqlite"
         if self._inserting:
             return self._inserted(connection, rows)
         if self._session.autoflush:
@@ -136,6 +142,11 @@ class Bulk:
         ]
         events += [event_of(rows) for event_of, rows in self._cleared.values() if rows]
         executed(self._session, events)
+
+    def failed(self) -> None:
+        """Note the events where rows may be there all the same, for whoever commits them."""
+        if self._in_part:
+            self.executed()
 
     # INSERT
 

@@ -24,6 +24,7 @@ from lacre.fields.masks import mask as mask_named
 from lacre.fields.rows import row_text
 
 __all__ = [
+    "IDENTIFIES",
     "MOVES",
     "NOTHING",
     "ROW_ID",
@@ -50,7 +51,8 @@ __all__ = [
 
 ROW_ID = "lacre_row_id"  # marks the column of `row_id()` in Column.info
 TENANT = "__lacre_tenant__"  # class attribute: the attribute that holds a row's tenant
-MOVES = "lacre_moves"  # marks the column of tenants in Column.info
+MOVES = "lacre_moves"  # marks the columns of tenants and row ids in Column.info
+IDENTIFIES = "lacre_identifies"  # marks there the primary key, where it is the row id
 _PLACES = "lacre_places"  # in ClassManager.info
 TABLE = "__lacre_table__"  # class attribute: the logical name of the table
 NOTHING = object()  # the default of a column without one, since None is one
@@ -112,6 +114,17 @@ def check_row_id(mapper: Mapper[Any], dialect: Dialect) -> None:
     Raises:
         ConfigurationError
     """
+    for found in mapper.registry.mappers:
+        for relation in found.relationships:
+            if relation.post_update and any(
+                column.info.get(MOVES) or column.info.get(IDENTIFIES)
+                for _, column in relation.synchronize_pairs
+                if column.table in mapper.tables
+            ):
+                raise ConfigurationError(
+                    f"{relation} (post_update) would change what encrypted values are bound to after they are written",
+                    hint="leave out post_update",
+                )
     if row_id_column(mapper) is not None:
         return
     hint = "declare a row id of its own on the model: lacre_rid: Mapped[UUID] = row_id()"
@@ -128,6 +141,11 @@ def check_row_id(mapper: Mapper[Any], dialect: Dialect) -> None:
                 hint=hint,
             )
     for column in mapper.primary_key if dialect.name == "postgresql" else ():
+        if isinstance(column.type, sa.CHAR):
+            raise ConfigurationError(
+                f"PostgreSQL pads the primary key {column} (CHAR) with spaces, so it does not come back as it was assigned",
+                hint="String, or " + hint,
+            )
         if any(found.cycle for found in _generators(column)):
             raise ConfigurationError(
                 f"the sequence of the primary key {column} begins again (CYCLE), so a key does not identify a row for ever",

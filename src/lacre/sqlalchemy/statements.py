@@ -16,14 +16,16 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import Delete, Update, UpdateBase
 
 from lacre.errors import LacreError, UnsupportedQuery
-from lacre.sqlalchemy.declared import MOVES
+from lacre.sqlalchemy.declared import IDENTIFIES, MOVES
 from lacre.sqlalchemy.selecting import NotInSQL
 from lacre.sqlalchemy.types import EncryptedType, IndexType, unwrapped
 
 __all__ = ["refuse_values"]
 
 
-def refuse_values(statement: Any, parameters: Any, *, rows_given: bool = False) -> None:
+def refuse_values(
+    statement: Any, parameters: Any, *, rows_given: bool = False, by_key: bool = False
+) -> None:
     """
     Raise if the statement, or one inside it, writes an encrypted column or a blind index.
 
@@ -31,15 +33,20 @@ def refuse_values(statement: Any, parameters: Any, *, rows_given: bool = False) 
         parameters: of the statement.
         rows_given: encrypted columns are written row by row (`lacre.sqlalchemy.bulk`), which goes
             together with neither a conflict clause nor conditions.
+        by_key: the parameters name rows by their primary key, and do not change it.
 
     Raises:
         UnsupportedQuery
     """
     for found in visitors.iterate(statement):
         if isinstance(found, UpdateBase) and not isinstance(found, Delete):
-            given = _given(found)
+            given, changed = _given(found), _changed(found)
             if found is statement:
-                given += _parameters(parameters)
+                more = _parameters(parameters)
+                given += more
+                if isinstance(found, Update):
+                    _refuse_move(found, more, (MOVES,) if by_key else (MOVES, IDENTIFIES))
+            _refuse_move(found, changed, (MOVES, IDENTIFIES))
             _refuse(found, given)
     if rows_given and getattr(statement, "_post_values_clause", None) is not None:
         # Of a row that was there already the ciphertext would be dropped, or put in place of one
@@ -56,17 +63,29 @@ def refuse_values(statement: Any, parameters: Any, *, rows_given: bool = False) 
 
 
 def _given(statement: Any) -> list[Any]:
-    # 2.1 keeps ordered values among the others, 2.0 in a list of their own.
-    given = [
-        *(statement._values or ()),  # noqa: SLF001
-        *(pair[0] for pair in getattr(statement, "_ordered_values", None) or ()),
-        *(getattr(statement, "_select_names", None) or ()),
-    ]
+    given = [*_values(statement), *(getattr(statement, "_select_names", None) or ())]
     for several in getattr(statement, "_multi_values", None) or ():
         given += [key for row in several for key in row]
+    return given + _of_conflict(statement)
+
+
+def _changed(statement: Any) -> list[Any]:
+    # What a row that is there already gets another value of.
+    return _values(statement) if isinstance(statement, Update) else _of_conflict(statement)
+
+
+def _values(statement: Any) -> list[Any]:
+    # 2.1 keeps ordered values among the others, 2.0 in a list of their own.
+    return [
+        *(statement._values or ()),  # noqa: SLF001
+        *(pair[0] for pair in getattr(statement, "_ordered_values", None) or ()),
+    ]
+
+
+def _of_conflict(statement: Any) -> list[Any]:
     conflict = getattr(statement, "_post_values_clause", None)
     # dict() of what 2.1 keeps as a dict and 2.0 as pairs.
-    return given + list(dict(getattr(conflict, "update_values_to_set", None) or ()))
+    return list(dict(getattr(conflict, "update_values_to_set", None) or ()))
 
 
 def _parameters(parameters: Any) -> list[Any]:
@@ -74,23 +93,26 @@ def _parameters(parameters: Any) -> list[Any]:
     return [key for row in rows for key in row]
 
 
-def _refuse(statement: Any, given: list[Any]) -> None:
-    names = {
+def _names(given: list[Any]) -> set[Any]:
+    return {
         key.prop.columns[0].key if isinstance(key, NotInSQL) else getattr(key, "key", key)
         for key in given
     }
-    columns = getattr(statement.table, "columns", ())
-    for column in columns:
-        if (
-            isinstance(statement, Update)
-            and column.info.get(MOVES)
-            and {column.key, column.name} & names
-        ):
+
+
+def _refuse_move(statement: Any, changed: list[Any], marks: tuple[str, ...]) -> None:
+    names = _names(changed)
+    for column in getattr(statement.table, "columns", ()) if names else ():
+        if {column.key, column.name} & names and any(column.info.get(mark) for mark in marks):
             raise _unsupported(
-                f"{column} says which keys the encrypted values of a row are under, and does not change without them",
+                f"{column} says which row or tenant encrypted values are bound to, and does not change without them",
                 "load the objects, assign the attribute and flush: every value is encrypted anew",
             )
-    for column in columns:
+
+
+def _refuse(statement: Any, given: list[Any]) -> None:
+    names = _names(given)
+    for column in getattr(statement.table, "columns", ()):
         if isinstance(column.type, EncryptedType | IndexType) and (
             column.key in names or column.name in names
         ):

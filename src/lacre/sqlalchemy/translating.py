@@ -10,6 +10,7 @@ Put in front of the session class an application gave. Does not execute statemen
 from collections.abc import Sequence
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import event, inspect
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_state
@@ -20,6 +21,7 @@ from lacre.sqlalchemy.bulk import Bulk, written_in_bulk
 from lacre.sqlalchemy.declared import sealed_properties
 from lacre.sqlalchemy.evidence import keep_evidence
 from lacre.sqlalchemy.row_ids import keys_of_flush
+from lacre.sqlalchemy.statements import refuse_values
 from lacre.sqlalchemy.types import SealedValue
 from lacre.sqlalchemy.violations import translated
 from lacre.sqlalchemy.writing import FLUSH
@@ -86,6 +88,7 @@ class TranslatingSession(Session):
         rows = list(mappings)
         bulk = Bulk(self, inspect(mapper), inserting=False)
         if not rows or not bulk.concerns(rows):
+            refuse_values(sa.update(mapper), rows, by_key=True)
             super().bulk_update_mappings(mapper, rows)
             return
         made = bulk.sealed(rows)

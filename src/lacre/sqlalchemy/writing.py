@@ -268,15 +268,16 @@ def _clear(
 
 
 def _stored(connection: sa.Connection, state: Any, prop: Any) -> bytes | SealedValue | None:
-    column = prop.columns[0]
-    query = sa.select(column).where(_is_row(column.table, state.key[1]))
-    return connection.execute(query).scalar()
+    found: bytes | SealedValue | None = connection.execute(_of_row(prop.columns[0], state)).scalar()
+    return found
 
 
-def _is_row(table: Any, identity: Any) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        *(column == value for column, value in zip(table.primary_key, identity, strict=True))
-    )
+def _of_row(column: Any, state: Any) -> sa.Select[Any]:
+    # By the mapper's primary key, which an identity is in the order of, and not the table's.
+    mapper = state.mapper
+    keys = zip(mapper.primary_key, state.key[1], strict=True)
+    query = sa.select(column).select_from(mapper.persist_selectable)
+    return query.where(*(key == value for key, value in keys))
 
 
 def _move(target: Any, prop: Any, before: str, tenant: str | None) -> None:
@@ -314,7 +315,10 @@ def _refuse_duplicate(
     tokens = writing.tokens_of_other_roots(value)
     if not tokens:
         return
-    others = [sa.not_(_is_row(prop.index_column.table, state.key[1]))] if state.key else []
-    query = sa.select(sa.literal(1)).where(prop.index_column.in_(tokens), *others).limit(1)
-    if connection.execute(query).first() is not None:
+    column = prop.index_column
+    query = sa.select(column).where(column.in_(tokens))
+    found = set(connection.execute(query).scalars())
+    if found and state.key:
+        found.discard(connection.execute(_of_row(column, state)).scalar())
+    if found:
         raise DuplicateValue(f"{writing} already holds this value")
