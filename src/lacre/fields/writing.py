@@ -117,11 +117,16 @@ class Writing:
             )
         )
 
-    def tokens_of_other_roots(self, value: Any) -> list[IndexToken]:
-        """Return the tokens of *value* under every index root but the active one: before a rotation, or just after."""
+    @property
+    def has_other_roots(self) -> bool:
+        """Whether an index root but the active one is still in use."""
         if callable(self._others):
             self._others = self._others()
-        return self._tokens(value, self._others) if self._others else []
+        return bool(self._others)
+
+    def tokens_of_other_roots(self, value: Any) -> list[IndexToken]:
+        """Return the tokens of *value* under every index root but the active one: before a rotation, or just after."""
+        return self._tokens(value, self._others) if self.has_other_roots else []
 
     def _tokens(self, value: Any, indexes: Indexes) -> list[IndexToken]:
         codec = self._codec

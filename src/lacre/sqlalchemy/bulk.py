@@ -10,12 +10,14 @@ statements that name their rows otherwise: those are refused (`lacre.sqlalchemy.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapper, ORMExecuteState, Session
 
 from lacre.audit.events import Event
 from lacre.errors import AlreadyEncrypted, DuplicateValue, MisuseError, UnsupportedQuery
+from lacre.fields.rows import row_text
 from lacre.fields.writing import Writing
 from lacre.sqlalchemy.declared import (
     NOTHING,
@@ -84,7 +86,9 @@ class Bulk:
         self._properties = [
             (prop, prop.key, index_key(mapper, prop)) for prop in sealed_properties(mapper)
         ]
-        self._writings: dict[Any, tuple[Writing, list[str]]] = {}
+        self._writings: dict[Any, dict[str | None, tuple[Writing, list[str]]]] = {
+            prop: {} for prop, _, _ in self._properties
+        }
         self._cleared: dict[Any, tuple[Callable[[list[str]], Event], list[str]]] = {}
         self._in_part = False  # whether rows before the one that was refused stay
 
@@ -138,7 +142,10 @@ class Bulk:
     def executed(self) -> None:
         """Note the events: the statement was executed."""
         events: list[Event] = [
-            writing.event(rows) for writing, rows in self._writings.values() if rows
+            writing.event(rows)
+            for by_tenant in self._writings.values()
+            for writing, rows in by_tenant.values()
+            if rows
         ]
         events += [event_of(rows) for event_of, rows in self._cleared.values() if rows]
         executed(self._session, events)
@@ -157,15 +164,21 @@ class Bulk:
         spelt = not facts.named and any(
             isinstance(column.type, sa.TypeDecorator) for column in mapper.primary_key
         )
+        only = facts.keys[0] if len(facts.keys) == 1 and not spelt else None
         for row, more in zip(rows, made, strict=True):
-            values = [more[key] if key in more else row.get(key) for key in facts.keys]
-            if spelt:
-                check_spelling_of(mapper, values, connection.dialect)
-            ids.append(row_of_values(mapper, values))
+            value = None if only is None else more.get(only) or row.get(only)
+            if type(value) is UUID:
+                ids.append(row_text(value))
+            else:
+                values = [more[key] if key in more else row.get(key) for key in facts.keys]
+                if spelt:
+                    check_spelling_of(mapper, values, connection.dialect)
+                ids.append(row_of_values(mapper, values))
             tenants.append(None if facts.tenant is None else self._tenant({**row, **more}))
         for prop, key, token_key in self._properties:
             default = prop.declared.default
             others: list[tuple[Any, Any]] = []
+            named = (prop, key, token_key)
             for row, more, text, tenant in zip(rows, made, ids, tenants, strict=True):
                 if key in row:
                     value = row[key]
@@ -177,7 +190,7 @@ class Bulk:
                     if token_key is not None:
                         more[token_key] = None
                     continue
-                self._seal((prop, key, token_key), value, text, tenant, more, others)
+                self._seal(named, value, text, tenant, more, others)
             self._refuse_duplicates(connection, prop, others)
         return made
 
@@ -348,24 +361,24 @@ class Bulk:
         identity: Any = None,
     ) -> None:
         prop, key, token_key = named
-        writing, rows = self._writings.get((prop, tenant)) or self._writing(prop, tenant)
+        writing, rows = self._writings[prop].get(tenant) or self._writing(prop, tenant)
         if type(value) is SealedValue:
             raise AlreadyEncrypted(
                 f"the value given to {writing} is encrypted already",
                 hint="pass the plaintext; a ciphertext opens in its own row only",
             )
-        stored = writing.stored(row, value)
+        sealed, tokens = writing.stored(row, value)
         # What an UPDATE is given, SQLAlchemy hands to the objects of these rows.
-        more[key] = (SealedForRow if self._inserting else SealedValue)(stored.value)
+        more[key] = (SealedForRow if self._inserting else SealedValue)(sealed)
         rows.append(row)
         if token_key is not None:
-            more[token_key] = stored.tokens[0]
-            if prop.declared.index.unique:
+            more[token_key] = tokens[0]
+            if prop.declared.index.unique and writing.has_other_roots:
                 others += [(token, identity) for token in writing.tokens_of_other_roots(value)]
 
     def _writing(self, prop: Any, tenant: str | None) -> tuple[Writing, list[str]]:
         writing = self._binding.field(prop).writing(tenant=tenant)
-        found = self._writings[prop, tenant] = (writing, [])
+        found = self._writings[prop][tenant] = (writing, [])
         return found
 
     def _refuse_duplicates(
