@@ -212,6 +212,34 @@ def test_roles_are_made_again_without_a_change(owner: SQLKeyStore, database: Dat
     assert columns == (6,)
 
 
+def test_others_do_not_write(database: Database) -> None:
+    """What default privileges or somebody's GRANT gave to another role is taken; reading stays."""
+    other = f"x_{database.name}"
+    store = KeptInPostgreSQL(database=database).open()
+    with database.connect() as connection:
+        connection.execute(f"CREATE ROLE {other}")
+        for what in ("TABLES", "SCHEMAS"):
+            connection.execute(f"ALTER DEFAULT PRIVILEGES GRANT ALL ON {what} TO {other}")
+        store.upgrade()
+        connection.execute(f"GRANT UPDATE (state) ON lacre.lacre_key TO {other}")
+        store.upgrade(roles=ROLES)
+        rights = connection.execute(
+            "SELECT c.relname || '.' || p FROM pg_class c, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) p"
+            " WHERE c.relnamespace = 'lacre'::regnamespace AND c.relkind = 'r' AND (has_table_privilege(%(role)s, c.oid, p)"
+            " OR (p IN ('INSERT', 'UPDATE') AND has_any_column_privilege(%(role)s, c.oid, p)))",
+            {"role": other},
+        ).fetchall()
+        makes = connection.execute(
+            "SELECT has_schema_privilege(%s, 'lacre', 'CREATE')", [other]
+        ).fetchone()
+        connection.execute(f"DROP OWNED BY {other}")
+        connection.execute(f"DROP ROLE {other}")
+    store.close()
+
+    assert {right for (right,) in rights} == {f"{table}.SELECT" for table in TABLES}
+    assert makes == (False,)
+
+
 def test_roles_have_the_names_one_gives_them(
     database: Database, login: Callable[[str], As]
 ) -> None:

@@ -72,6 +72,7 @@ def role_statements(schema: str, roles: Roles) -> Sequence[str]:
         # First nothing, then what each needs: a right that a release no longer gives is taken.
         f"REVOKE ALL ON SCHEMA {schema} FROM PUBLIC, {everyone}",
         f"REVOKE ALL ON {everything} FROM PUBLIC, {everyone}",
+        _others(schema, roles),
         f"GRANT USAGE ON SCHEMA {schema} TO {everyone}",
         f"GRANT SELECT ON {everything} TO {everyone}",
         # A process remembers the highest manifest it saw: spec/local-keystore.md, section 9.
@@ -97,6 +98,24 @@ END $guard$""",
             f"CREATE OR REPLACE TRIGGER {table.name}_guard BEFORE UPDATE ON {named(table)} FOR EACH ROW EXECUTE FUNCTION {guard}()",
         ]
     return statements
+
+
+def _others(schema: str, roles: Roles) -> str:
+    # Whatever gave others a right to write, ALTER DEFAULT PRIVILEGES for one: it is taken. What
+    # they may read stays, a backup's role for one. Rights on a table take those on its columns along.
+    ours = f"'{roles.runtime}', '{roles.operator}', '{roles.auditor}'"
+    return f"""DO $others$ DECLARE found record; BEGIN
+  FOR found IN
+    SELECT DISTINCT pg_catalog.pg_get_userbyid(a.grantee) AS name FROM (
+      SELECT grantee, nspowner AS owner FROM pg_catalog.pg_namespace, pg_catalog.aclexplode(nspacl) WHERE nspname = '{schema}'
+      UNION SELECT grantee, relowner FROM pg_catalog.pg_class, pg_catalog.aclexplode(relacl) WHERE relnamespace = '{schema}'::pg_catalog.regnamespace
+      UNION SELECT grantee, relowner FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute t ON t.attrelid = c.oid, pg_catalog.aclexplode(attacl) WHERE relnamespace = '{schema}'::pg_catalog.regnamespace
+    ) a WHERE a.grantee NOT IN (0, a.owner) AND pg_catalog.pg_get_userbyid(a.grantee) NOT IN ({ours})
+  LOOP
+    EXECUTE 'REVOKE CREATE ON SCHEMA {schema} FROM ' || pg_catalog.quote_ident(found.name) || ' CASCADE';
+    EXECUTE 'REVOKE INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA {schema} FROM ' || pg_catalog.quote_ident(found.name) || ' CASCADE';
+  END LOOP;
+END $others$"""
 
 
 def _role(name: str) -> str:
