@@ -29,6 +29,7 @@ from lacre.sqlalchemy.declared import (
     tenant_text,
 )
 from lacre.sqlalchemy.evidence import check_transaction, executed
+from lacre.sqlalchemy.rechecking import is_query
 from lacre.sqlalchemy.row_ids import default_of, generated, next_values
 from lacre.sqlalchemy.statements import refuse_values
 from lacre.sqlalchemy.types import SealedForRow, SealedValue, raw_of
@@ -52,7 +53,9 @@ def written_in_bulk(state: ORMExecuteState) -> Any:
     """
     mapper = state.bind_mapper if state.is_orm_statement else None
     if mapper is None or not (state.is_insert or state.is_update) or not state.parameters:
-        refuse_values(state.statement, state.parameters)
+        # What a query asks and what it would write are found in one pass (`rechecking`).
+        if not is_query(state):
+            refuse_values(state.statement, state.parameters)
         return None
     given: Any = state.parameters
     rows: Sequence[Row] = [given] if isinstance(given, Mapping) else list(given)

@@ -16,17 +16,35 @@ import sqlalchemy as sa
 from sqlalchemy.orm import ORMExecuteState
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
+from sqlalchemy.sql.selectable import CompoundSelect
 
 from lacre.errors import UnsupportedQuery
 from lacre.sqlalchemy.declared import row_id_column
 from lacre.sqlalchemy.searching import Asking, Term, short_refused
 from lacre.sqlalchemy.selecting import check_selected
+from lacre.sqlalchemy.statements import refuse_written
 from lacre.sqlalchemy.types import raw_of
 
-__all__ = ["CANDIDATES", "rechecked"]
+__all__ = ["is_candidates", "is_own", "is_query", "rechecked"]
 
-CANDIDATES = "lacre_candidates"  # the execution option of a query for candidates
+_CANDIDATES = "lacre_candidates"  # the execution option of a query for candidates
+_QUERIES = (sa.Select, CompoundSelect)
 _MOST = 10_000  # candidates opened for one statement at most
+
+
+def is_candidates(state: ORMExecuteState) -> bool:
+    """Whether a query for candidates is executed, of a statement that is being asked already."""
+    return bool(state.execution_options.get(_CANDIDATES))
+
+
+def is_own(state: ORMExecuteState) -> bool:
+    """Whether SQLAlchemy loads more of what it loaded before."""
+    return state.is_column_load or state.is_relationship_load
+
+
+def is_query(state: ORMExecuteState) -> bool:
+    """Whether `rechecked` is asked of a statement that only reads, except for what is inside it."""
+    return isinstance(state.statement, _QUERIES) and not (is_own(state) or is_candidates(state))
 
 
 def rechecked(state: ORMExecuteState, asking: Asking) -> Any | None:
@@ -34,12 +52,17 @@ def rechecked(state: ORMExecuteState, asking: Asking) -> Any | None:
     Return the statement with its short-index conditions re-checked; None where it has none.
 
     Raises:
-        UnsupportedQuery: a condition stands where its hits cannot be re-checked, or has too many.
+        UnsupportedQuery: a condition stands where its hits cannot be re-checked, or has too many;
+            or something inside a query writes encrypted columns.
     """
     statement: Any = state.statement
     short = []
+    query = is_query(state)
+    # One pass for all there is to find: it takes as long as making the token.
     for element in visitors.iterate(statement):
         check_selected(statement, element)
+        if query:
+            refuse_written(element)
         if isinstance(element, Term) and not element.asked.comparator.prop.declared.index.exact:
             short.append(element)
     if not short:
@@ -100,7 +123,7 @@ def _matching(state: ORMExecuteState, binding: Any, statement: Any, term: Term) 
         query,
         state.parameters or {},
         execution_options={
-            CANDIDATES: True,
+            _CANDIDATES: True,
             "autoflush": state.execution_options.get("autoflush", True),
         },
         bind_arguments=state.bind_arguments,

@@ -110,6 +110,11 @@ def _compile(element: Any, compiler: Any, **kw: Any) -> Any:
 class SealedComparator(ColumnProperty.Comparator[Any]):
     """What ``Model.attribute`` can do in a query."""
 
+    def _memoized_attr_index_element(self) -> Any:
+        # The index column as it stands in a condition: the same in every one.
+        column = self.prop.index_column
+        return self.mapped(column, self._parentmapper.get_property_by_column(column).key)
+
     def _memoized_method___clause_element__(self) -> Any:
         return Selected(self).__clause_element__()
 
@@ -158,10 +163,7 @@ class SealedComparator(ColumnProperty.Comparator[Any]):
                 hint="short tokens collide, so rows would be missing: declare bits=96",
             )
         term = Term.of(Asked(self, values), self.prop.index_column.type)
-        column = self.mapped(
-            self.prop.index_column,
-            self._parentmapper.get_property_by_column(self.prop.index_column).key,
-        )
+        column = self.index_element
         return column.not_in(term) if negated else column.in_(term)  # type: ignore[no-any-return]
 
     def _unsupported(self, what: str, *, hint: str = "") -> UnsupportedQuery:

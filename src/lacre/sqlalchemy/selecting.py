@@ -26,6 +26,9 @@ from lacre.sqlalchemy.types import noting, raw_of, unwrapped
 __all__ = ["NotInSQL", "Selected", "check_selected"]
 
 
+_SELECTING = (sa.Select, FromStatement)  # a tuple: the union would be made anew for every element
+
+
 class NotInSQL(ColumnElement[Any]):
     """An encrypted column where SQL would have to read it. Compiles to an error."""
 
@@ -135,7 +138,7 @@ def check_selected(statement: Any, element: Any) -> None:
     """
     if isinstance(element, _textual_label_reference):
         _check_name(statement, element)
-    if not isinstance(element, sa.Select | FromStatement):
+    if not isinstance(element, _SELECTING):
         return
     found = [prop for column in element._raw_columns for prop in _selected_in(column)]  # noqa: SLF001
     if not found:

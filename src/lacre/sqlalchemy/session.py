@@ -19,7 +19,7 @@ from lacre.sqlalchemy.awaiting import AwaitingApplication
 from lacre.sqlalchemy.binding import Application, Binding, leave
 from lacre.sqlalchemy.lightening import lightened
 from lacre.sqlalchemy.loading import invoked
-from lacre.sqlalchemy.rechecking import CANDIDATES, rechecked
+from lacre.sqlalchemy.rechecking import is_candidates, is_own, rechecked
 from lacre.sqlalchemy.searching import Asking, HeavyTerm, asking
 from lacre.sqlalchemy.translating import TranslatingSession, prepare_writing
 
@@ -94,7 +94,7 @@ def _on_begin(session: Session, _transaction: Any, connection: Connection) -> No
 
 def _on_execute(state: ORMExecuteState) -> Any:
     binding = state.session.info["lacre"]
-    if state.execution_options.get(CANDIDATES):
+    if is_candidates(state):
         # A re-check of a statement that is being asked already.
         return _without_values(state, None)
     if binding.awaiting:
@@ -105,8 +105,7 @@ def _on_execute(state: ORMExecuteState) -> Any:
     try:
         # SQLAlchemy's own loads take no conditions from a caller, except by way of options: what
         # those ask of a short index is refused where the tokens are made.
-        own = state.is_column_load or state.is_relationship_load
-        narrowed = None if own else rechecked(state, statement)
+        narrowed = None if is_own(state) else rechecked(state, statement)
         return _without_values(state, narrowed)
     finally:
         asking.reset(token)

@@ -20,7 +20,7 @@ from lacre.sqlalchemy.declared import IDENTIFIES, MOVES
 from lacre.sqlalchemy.selecting import NotInSQL
 from lacre.sqlalchemy.types import EncryptedType, IndexType, unwrapped
 
-__all__ = ["refuse_values"]
+__all__ = ["refuse_values", "refuse_written"]
 
 
 def refuse_values(
@@ -39,15 +39,13 @@ def refuse_values(
         UnsupportedQuery
     """
     for found in visitors.iterate(statement):
-        if isinstance(found, UpdateBase) and not isinstance(found, Delete):
-            given, changed = _given(found), _changed(found)
-            if found is statement:
-                more = _parameters(parameters)
-                given += more
-                if isinstance(found, Update):
-                    _refuse_move(found, more, (MOVES,) if by_key else (MOVES, IDENTIFIES))
-            _refuse_move(found, changed, (MOVES, IDENTIFIES))
-            _refuse(found, given)
+        refuse_written(found)
+    if isinstance(statement, UpdateBase):
+        more = _parameters(parameters)
+        if isinstance(statement, Update):
+            _refuse_move(statement, more, (MOVES,) if by_key else (MOVES, IDENTIFIES))
+        if not isinstance(statement, Delete):
+            _refuse(statement, more)
     if rows_given and getattr(statement, "_post_values_clause", None) is not None:
         # Of a row that was there already the ciphertext would be dropped, or put in place of one
         # that is bound to another row; and evidence would name rows that were not written.
@@ -60,6 +58,13 @@ def refuse_values(
             f"encrypted values of {statement.table} are updated by primary key and under no further condition",
             "leave the rows out that are not meant",
         )
+
+
+def refuse_written(part: Any) -> None:
+    """`refuse_values`, of one part of a statement, whatever it is."""
+    if isinstance(part, UpdateBase) and not isinstance(part, Delete):
+        _refuse_move(part, _changed(part), (MOVES, IDENTIFIES))
+        _refuse(part, _given(part))
 
 
 def _given(statement: Any) -> list[Any]:

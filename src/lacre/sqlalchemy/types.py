@@ -206,6 +206,10 @@ class IndexType(TypeDecorator[bytes]):
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         return None if value is None else IndexToken(value)
 
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        # As above: without two calls in between.
+        return lambda value: None if value is None else IndexToken(value)
+
 
 def _bound(
     decorated: TypeDecorator[Any], dialect: Dialect, made: type[bytes]
