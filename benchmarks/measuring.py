@@ -72,15 +72,17 @@ class Bar:
         return ratio >= self.limit if self.at_least else ratio <= self.limit
 
 
-def rounds(candidates: Mapping[str, Callable[[], float]], count: int) -> dict[str, Timings]:
+def rounds(
+    candidates: Mapping[str, Callable[[], float]], count: int, *, warm: int = 2
+) -> dict[str, Timings]:
     """
-    Run *candidates* in turn, *count* times after two rounds that do not count.
+    Run *candidates* in turn, *count* times after *warm* rounds that do not count.
 
     Each returns the seconds of one operation in that round. The order is reversed in every
     second round: nobody always runs after the same neighbour.
     """
     taken: dict[str, list[float]] = {name: [] for name in candidates}
-    for turn in range(-2, count):
+    for turn in range(-warm, count):
         order = list(candidates) if turn % 2 else list(reversed(candidates))
         for name in order:
             seconds = candidates[name]()
