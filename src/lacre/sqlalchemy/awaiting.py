@@ -17,6 +17,7 @@ than the one a connection of the event loop belongs to.
 import asyncio
 import os
 import threading
+import weakref
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -85,15 +86,19 @@ class _Threads:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._started: tuple[int, ThreadPoolExecutor] | None = None
+        self._start()
+        weak = weakref.WeakMethod(self._start)
+        os.register_at_fork(after_in_child=lambda: (method := weak()) and method())
+
+    def _start(self) -> None:
+        self._executor: ThreadPoolExecutor | None = None
         self._starting = threading.Lock()
 
     def submit(self, work: Callable[[], T]) -> "Future[T]":
         with self._starting:
-            if self._started is None or self._started[0] != os.getpid():
-                executor = ThreadPoolExecutor(_THREADS, thread_name_prefix=self._name)
-                self._started = (os.getpid(), executor)
-            executor = self._started[1]
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix=self._name)
+            executor = self._executor
         return executor.submit(copy_context().run, work)
 
     def awaited(self, work: Callable[[], T]) -> T:
@@ -108,11 +113,17 @@ class _AwaitingResolver:
         self._resolver = resolver
         self._threads = threads
         self._ahead = ahead
-        self._lock = threading.Lock()
-        self._flights: dict[_Key, Future[Any]] = {}
         # Why a key could not be had: the look that needs it cannot ask again and says this.
         self._refused: dict[_Key, LacreError] = {}
         self.cached = resolver.cached
+        self._start()
+        weak = weakref.WeakMethod(self._start)
+        os.register_at_fork(after_in_child=lambda: (method := weak()) and method())
+
+    def _start(self) -> None:
+        # Also in a child of fork: flights of the parent's threads never land there.
+        self._lock = threading.Lock()
+        self._flights: dict[_Key, Future[Any]] = {}
 
     def to_decrypt(self, handle: ScopeHandle, key_id: bytes) -> UsableKey:
         entry = self.cached(handle, key_id)

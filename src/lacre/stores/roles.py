@@ -115,7 +115,7 @@ def _others(schema: str, roles: Roles) -> str:
     EXECUTE 'REVOKE CREATE ON SCHEMA {schema} FROM ' || pg_catalog.quote_ident(found.name) || ' CASCADE';
     EXECUTE 'REVOKE INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA {schema} FROM ' || pg_catalog.quote_ident(found.name) || ' CASCADE';
   END LOOP;
-END $others$"""
+END $others$"""  # noqa: S608 - plain identifiers, which Roles and PostgreSQLDatabase check
 
 
 def _role(name: str) -> str:
