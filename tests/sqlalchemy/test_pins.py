@@ -21,7 +21,7 @@ from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
 
 from lacre.sqlalchemy.searching import Term
 from lacre.sqlalchemy.selecting import NotInSQL
-from tests.sqlalchemy.models import EMAIL, Colour, Customer, Order
+from tests.sqlalchemy.models import CPF, EMAIL, Colour, Customer, Order
 
 
 def test_mapped_column_hooks() -> None:
@@ -86,6 +86,25 @@ def test_comparator_hooks() -> None:
     assert column._annotations["parententity"] is inspect_mapper()
     assert comparator._parentmapper is inspect_mapper()
     assert comparator.adapter is None
+
+
+def test_condition_made_without_coercions() -> None:
+    """A condition is what `in_` and `not_in` of the index column would have made of its term."""
+    column: Any = Customer.__table__.c.cpf_bidx
+    found: Any
+    for found, made in (
+        (Customer.cpf == CPF, column.in_),
+        (Customer.cpf != CPF, column.not_in),
+    ):
+        usual = made(found.right)
+
+        assert type(found) is type(usual) is BinaryExpression
+        assert (found.operator, found.negate) == (usual.operator, usual.negate)
+        assert found.right.expand_op is usual.right.expand_op is found.operator
+        assert found.modifiers == usual.modifiers
+        assert type(found.type) is type(usual.type)
+        assert found.left._annotations["parententity"] is inspect_mapper()
+        assert str(found) == str(usual)
 
 
 def inspect_mapper() -> Any:

@@ -106,8 +106,8 @@ def _noted(
         # while rows are fetched (subquery) ask again.
         _kept = statement
         fetched = iter(chunks(size))
+        noted = Noted(binding)
         while True:
-            noted = Noted(binding)
             token = noting.set(noted)
             try:
                 chunk = next(fetched, None)

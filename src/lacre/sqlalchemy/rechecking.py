@@ -25,7 +25,7 @@ from lacre.sqlalchemy.selecting import check_selected
 from lacre.sqlalchemy.statements import refuse_written
 from lacre.sqlalchemy.types import raw_of
 
-__all__ = ["is_candidates", "is_own", "is_query", "rechecked"]
+__all__ = ["is_candidates", "is_query", "rechecked"]
 
 _CANDIDATES = "lacre_candidates"  # the execution option of a query for candidates
 _QUERIES = (sa.Select, CompoundSelect)
@@ -37,14 +37,9 @@ def is_candidates(state: ORMExecuteState) -> bool:
     return bool(state.execution_options.get(_CANDIDATES))
 
 
-def is_own(state: ORMExecuteState) -> bool:
-    """Whether SQLAlchemy loads more of what it loaded before."""
-    return state.is_column_load or state.is_relationship_load
-
-
-def is_query(state: ORMExecuteState) -> bool:
-    """Whether `rechecked` is asked of a statement that only reads, except for what is inside it."""
-    return isinstance(state.statement, _QUERIES) and not (is_own(state) or is_candidates(state))
+def is_query(statement: Any) -> bool:
+    """Whether *statement* only reads, except for what is inside it."""
+    return isinstance(statement, _QUERIES)
 
 
 def rechecked(state: ORMExecuteState, asking: Asking) -> Any | None:
@@ -57,7 +52,7 @@ def rechecked(state: ORMExecuteState, asking: Asking) -> Any | None:
     """
     statement: Any = state.statement
     short = []
-    query = is_query(state)
+    query = is_query(statement)
     # One pass for all there is to find: it takes as long as making the token.
     for element in visitors.iterate(statement):
         check_selected(statement, element)

@@ -11,7 +11,8 @@ SQLAlchemy keeps compiled statements, with all that was in them. So what is comp
 holds no value (`lacre.sqlalchemy.lightening`).
 
 Leans on private names of SQLAlchemy, each pinned by a test:
-`ColumnProperty.Comparator._memoized_method___clause_element__`, `_orm_annotate_column`.
+`ColumnProperty.Comparator._memoized_method___clause_element__`, `_orm_annotate_column`,
+`_memoized_attr_`, `BindParameter.expand_op`, `BinaryExpression`.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,13 +26,15 @@ from sqlalchemy.exc import DontWrapMixin
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm.properties import ColumnProperty
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BindParameter, ColumnElement
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ColumnElement
 
 from lacre.errors import LacreError, MisuseError, UnsupportedQuery
 from lacre.sqlalchemy.selecting import Selected
 from lacre.sqlalchemy.types import unwrapped
 
 __all__ = ["Asking", "HeavyTerm", "SealedComparator", "Term", "asking", "short_refused"]
+
+_TRUTH = sa.Boolean()
 
 
 @dataclass(slots=True)
@@ -163,8 +166,13 @@ class SealedComparator(ColumnProperty.Comparator[Any]):
                 hint="short tokens collide, so rows would be missing: declare bits=96",
             )
         term = Term.of(Asked(self, values), self.prop.index_column.type)
-        column = self.index_element
-        return column.not_in(term) if negated else column.in_(term)  # type: ignore[no-any-return]
+        # `column.in_(term)`, without the coercions on the way: the term is what it has to be.
+        op, negation = operators.in_op, operators.not_in_op
+        if negated:
+            op, negation = negation, op
+        expanded: Any = term
+        expanded.expand_op = op
+        return BinaryExpression(self.index_element, term, op, type_=_TRUTH, negate=negation)
 
     def _unsupported(self, what: str, *, hint: str = "") -> UnsupportedQuery:
         return UnsupportedQuery(

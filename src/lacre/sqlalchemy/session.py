@@ -19,8 +19,9 @@ from lacre.sqlalchemy.awaiting import AwaitingApplication
 from lacre.sqlalchemy.binding import Application, Binding, leave
 from lacre.sqlalchemy.lightening import lightened
 from lacre.sqlalchemy.loading import invoked
-from lacre.sqlalchemy.rechecking import is_candidates, is_own, rechecked
+from lacre.sqlalchemy.rechecking import is_candidates, is_query, rechecked
 from lacre.sqlalchemy.searching import Asking, HeavyTerm, asking
+from lacre.sqlalchemy.statements import refuse_values
 from lacre.sqlalchemy.translating import TranslatingSession, prepare_writing
 
 __all__ = ["bind"]
@@ -96,6 +97,7 @@ def _on_execute(state: ORMExecuteState) -> Any:
     binding = state.session.info["lacre"]
     if is_candidates(state):
         # A re-check of a statement that is being asked already.
+        _refuse_written(state)
         return _without_values(state, None)
     if binding.awaiting:
         for mapper in state.all_mappers:
@@ -105,10 +107,19 @@ def _on_execute(state: ORMExecuteState) -> Any:
     try:
         # SQLAlchemy's own loads take no conditions from a caller, except by way of options: what
         # those ask of a short index is refused where the tokens are made.
-        narrowed = None if is_own(state) else rechecked(state, statement)
+        own = state.is_column_load or state.is_relationship_load
+        if own:
+            _refuse_written(state)
+        narrowed = None if own else rechecked(state, statement)
         return _without_values(state, narrowed)
     finally:
         asking.reset(token)
+
+
+def _refuse_written(state: ORMExecuteState) -> None:
+    # What `rechecked` does along the way, and `written_in_bulk` for every other statement.
+    if is_query(state.statement):
+        refuse_values(state.statement, None)
 
 
 def _without_values(state: ORMExecuteState, statement: Any | None) -> Any:
