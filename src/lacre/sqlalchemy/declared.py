@@ -114,17 +114,7 @@ def check_row_id(mapper: Mapper[Any], dialect: Dialect) -> None:
     Raises:
         ConfigurationError
     """
-    for found in mapper.registry.mappers:
-        for relation in found.relationships:
-            if relation.post_update and any(
-                column.info.get(MOVES) or column.info.get(IDENTIFIES)
-                for _, column in relation.synchronize_pairs
-                if column.table in mapper.tables
-            ):
-                raise ConfigurationError(
-                    f"{relation} (post_update) would change what encrypted values are bound to after they are written",
-                    hint="leave out post_update",
-                )
+    _check_relationships(mapper)
     if row_id_column(mapper) is not None:
         return
     hint = "declare a row id of its own on the model: lacre_rid: Mapped[UUID] = row_id()"
@@ -170,6 +160,26 @@ def check_row_id(mapper: Mapper[Any], dialect: Dialect) -> None:
             f"SQLite reuses the integer primary keys of {table.name} after a delete, so they do not identify a row",
             hint=hint,
         )
+
+
+_RELATED: WeakKeyDictionary[Mapper[Any], int] = WeakKeyDictionary()  # among how many, checked once
+
+
+def _check_relationships(mapper: Mapper[Any]) -> None:
+    mappers = mapper.registry.mappers
+    if _RELATED.get(mapper) == len(mappers):
+        return
+    for relation in [relation for found in mappers for relation in found.relationships]:
+        if relation.post_update and any(
+            column.info.get(MOVES) or column.info.get(IDENTIFIES)
+            for _, column in relation.synchronize_pairs
+            if column.table in mapper.tables
+        ):
+            raise ConfigurationError(
+                f"{relation} (post_update) would change what encrypted values are bound to after they are written",
+                hint="leave out post_update",
+            )
+    _RELATED[mapper] = len(mappers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
