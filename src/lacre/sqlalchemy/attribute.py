@@ -21,6 +21,7 @@ from sqlalchemy.orm.attributes import (
     manager_of_class,
 )
 from sqlalchemy.orm.properties import ColumnProperty
+from sqlalchemy.orm.state import InstanceState
 
 from lacre.context import current
 from lacre.errors import ActingError, ConfigurationError, MaskWritten
@@ -91,7 +92,8 @@ class SealedProperty(ColumnProperty[Any]):
         manager_of_class(mapper.class_).instrument_attribute(self.key, attribute)
         for name, listener in (("before_insert", before_insert), ("before_update", before_update)):
             if not event.contains(mapper, name, listener):
-                event.listen(mapper, name, listener)
+                # Raw and with a value that nobody reads: SQLAlchemy then wraps nothing around it.
+                event.listen(mapper, name, listener, raw=True, retval=True)
 
     def merge(
         self,
@@ -128,7 +130,9 @@ class SealedProperty(ColumnProperty[Any]):
             for name in ("load", "refresh"):
                 if not event.contains(mapper.class_, name, note_tenant):
                     event.listen(mapper.class_, name, note_tenant, raw=True)
-        event.listen(getattr(mapper.class_, self.key), "set", _on_set, retval=True)
+        attribute = getattr(mapper.class_, self.key)
+        # All three: SQLAlchemy then wraps nothing around it. The key is a collection's.
+        event.listen(attribute, "set", _on_set, raw=True, retval=True, include_key=True)
 
 
 class SealedAttribute(InstrumentedAttribute[Any]):
@@ -168,11 +172,11 @@ def _keep(_target: Any, _value: Any, _old: Any, _initiator: Any) -> None:
     """Have SQLAlchemy load the value that is replaced."""
 
 
-def _on_set(target: Any, value: Any, old: Any, initiator: Any) -> Any:
+def _on_set(state: InstanceState[Any], value: Any, old: Any, initiator: Any) -> Any:
     if value is None:
         return None
     if isinstance(value, Mask):
-        raise _mask_written(target, initiator)
+        raise _mask_written(state.obj(), initiator)
     if isinstance(value, SealedValue):
         # `merge` hands the state of one object to another of the same identity, by way of
         # `SealedProperty.merge`. The flush checks that a ciphertext opens in its new place.
@@ -180,6 +184,7 @@ def _on_set(target: Any, value: Any, old: Any, initiator: Any) -> Any:
             return old if value == old else SealedValue(value.raw)
         value = value.pending
     if isinstance(old, bytes) or (isinstance(old, SealedValue) and not old.has_pending):
+        target: Any = state.obj()
         if _asked(target, initiator.key, old, "holds", value):
             # Assigning the value that is there already is no change: nothing is re-encrypted.
             return old

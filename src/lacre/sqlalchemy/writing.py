@@ -10,14 +10,17 @@ know no objects (`lacre.sqlalchemy.bulk`).
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapper, Session, object_session
+from sqlalchemy.orm import Mapper, Session
 from sqlalchemy.orm.attributes import flag_modified, instance_state, set_attribute
 from sqlalchemy.orm.base import NO_VALUE
+from sqlalchemy.orm.state import InstanceState
 
 from lacre.context import Acting, current
 from lacre.errors import AlreadyEncrypted, DuplicateValue, Tampered, UnsupportedQuery
+from lacre.fields.rows import row_text
 from lacre.fields.writing import Writing
 from lacre.sqlalchemy.binding import binding_of
 from lacre.sqlalchemy.declared import (
@@ -44,7 +47,13 @@ FLUSH = "lacre_flush"  # in session.info: what was found out in the flush under 
 class _Mapped:
     """What a flush needs to know of a mapped class, read once."""
 
-    properties: tuple[tuple[Any, str, str | None], ...]  # with the keys of value and token
+    properties: tuple[
+        tuple[Any, str, str | None, Any], ...
+    ]  # with the keys of value and token, and the default
+    only: (
+        str | None
+    )  # the key of what identifies a row, where that is one and a type's own text is not
+    tenant: str | None
     defaults: tuple[tuple[str, Any], ...]
     generated: Any | None
 
@@ -73,8 +82,16 @@ class _Flush:
                 keys.append(facts.tenant)
             found = self._mapped[mapper] = _Mapped(
                 properties=tuple(
-                    (prop, prop.key, index_key(mapper, prop)) for prop in sealed_properties(mapper)
+                    (prop, prop.key, index_key(mapper, prop), prop.declared.default)
+                    for prop in sealed_properties(mapper)
                 ),
+                only=(
+                    facts.keys[0]
+                    if len(facts.keys) == 1
+                    and (facts.named or not isinstance(columns[0].type, sa.TypeDecorator))
+                    else None
+                ),
+                tenant=facts.tenant,
                 defaults=tuple(
                     (key, column)
                     for key, column in zip(keys, columns, strict=True)
@@ -113,10 +130,11 @@ def index_key(mapper: Mapper[Any], prop: Any) -> str | None:
     return str(mapper.get_property_by_column(prop.index_column).key)
 
 
-def before_insert(mapper: Mapper[Any], connection: sa.Connection, target: Any) -> None:
+def before_insert(
+    mapper: Mapper[Any], connection: sa.Connection, state: InstanceState[Any]
+) -> None:
     """Encrypt what the object holds, for the row it is about to become."""
-    state = instance_state(target)
-    flush = _flush(target)
+    flush = _flush(state)
     mapped = flush.mapped(mapper, connection)
     held = state.dict
     # SQLAlchemy applies `default=uuid4` while the INSERT runs, which is too late: the row id is
@@ -127,33 +145,40 @@ def before_insert(mapper: Mapper[Any], connection: sa.Connection, target: Any) -
     if mapped.generated is not None:
         key = str(mapper.get_property_by_column(mapped.generated).key)
         if held.get(key) is None:  # added by somebody else's listener, after ours
-            [value] = next_values(mapped.generated, connection, 1)
-            set_attribute(target, key, value)
-    check_spelling(mapper, state, connection.dialect)
-    row, tenant = row_of(mapper, state), tenant_of(mapper, state)
-    for prop, key, token_key in mapped.properties:
-        default = prop.declared.default
-        if key not in held and default is not NOTHING:
-            setattr(target, key, default() if callable(default) else default)
+            [generated_key] = next_values(mapped.generated, connection, 1)
+            set_attribute(state.obj(), key, generated_key)
+    only = None if mapped.only is None else held.get(mapped.only)
+    if type(only) is UUID:
+        row = row_text(only)
+    else:
+        check_spelling(mapper, state, connection.dialect)
+        row = row_of(mapper, state)
+    tenant = None if mapped.tenant is None else tenant_of(mapper, state)
+    for prop, key, token_key, default in mapped.properties:
+        if default is not NOTHING and key not in held:
+            setattr(state.obj(), key, default() if callable(default) else default)
+        value = held.get(key)
         if token_key is not None and held.get(token_key) is not None:
-            _refuse_token(target, prop, token_key, sealed=held.get(key) is not None)
-        if held.get(key) is not None:
-            _seal(flush, connection, target, (prop, token_key), row, tenant)
+            _refuse_token(state, prop, token_key, sealed=value is not None)
+        if value is not None:
+            _seal(flush, connection, state, held, (prop, key, token_key), row, tenant)
         elif token_key is not None and token_key in held:
-            set_attribute(target, token_key, None)
+            set_attribute(state.obj(), token_key, None)
 
 
-def before_update(mapper: Mapper[Any], connection: sa.Connection, target: Any) -> None:
+def before_update(
+    mapper: Mapper[Any], connection: sa.Connection, state: InstanceState[Any]
+) -> None:
     """Encrypt what was assigned; all of it anew where the row's identity or tenant changes."""
-    state = instance_state(target)
-    flush = _flush(target)
+    target: Any = state.obj()
+    flush = _flush(state)
     row, before = row_of(mapper, state), row_of_identity(mapper, state)
     tenant, tenant_before = tenant_of(mapper, state), tenant_of_identity(mapper, state)
     moved = (row, tenant) != (before, tenant_before)
     mapped = flush.mapped(mapper, connection)
     if row != before:
         check_spelling(mapper, state, connection.dialect)
-    for prop, key, token_key in mapped.properties:
+    for prop, key, token_key, _ in mapped.properties:
         if moved:
             _move(target, prop, before, tenant_before)
         elif key in state.committed_state:
@@ -168,48 +193,50 @@ def before_update(mapper: Mapper[Any], connection: sa.Connection, target: Any) -
                 _clear(flush, connection, target, prop, row, tenant)
                 written = True
             else:
-                written = _seal(flush, connection, target, (prop, token_key), row, tenant)
+                named = (prop, key, token_key)
+                written = _seal(flush, connection, state, state.dict, named, row, tenant)
         if not written and token_key is not None:
-            _refuse_token(target, prop, token_key, sealed=False)
+            _refuse_token(state, prop, token_key, sealed=False)
 
 
-def _flush(target: Any) -> _Flush:
-    session: Any = object_session(target)
+def _flush(state: InstanceState[Any]) -> _Flush:
+    session: Any = state.session
     flush: _Flush | None = session.info.get(FLUSH)
     if flush is None:
-        flush = session.info[FLUSH] = _Flush(session, binding_of(target))
+        flush = session.info[FLUSH] = _Flush(session, binding_of(state.obj()))
     return flush
 
 
 def _seal(
     flush: _Flush,
     connection: sa.Connection,
-    target: Any,
-    named: tuple[Any, str | None],
+    state: InstanceState[Any],
+    present: dict[str, Any],
+    named: tuple[Any, str, str | None],
     row: str,
     tenant: str | None,
 ) -> bool:
-    """Encrypt what *target* holds, and set its token. False where there was nothing to do."""
-    prop, token_key = named
-    state = instance_state(target)
-    held = state.dict[prop.key]
+    """Encrypt what *present* holds, and set its token. False where there was nothing to do."""
+    prop, key, token_key = named
+    held = present[key]
     if type(held) is bytes:
-        held = state.dict[prop.key] = SealedValue(held)
+        held = present[key] = SealedValue(held)
     if held.has_pending:
         value = held.pending
-    elif state.has_identity and held == state.committed_state.get(prop.key):
+    elif state.has_identity and held == state.committed_state.get(key):
         return False
     else:
-        value = _reopened(flush, target, prop, held, row, tenant)
+        value = _reopened(flush, state.obj(), prop, held, row, tenant)
     writing, rows = flush.writing(connection, prop, tenant)
-    stored = writing.stored(row, value)
+    sealed, tokens = writing.stored(row, value)
     if token_key is not None:
-        _refuse_duplicate(connection, writing, prop, value, state)
+        if writing.has_other_roots:
+            _refuse_duplicate(connection, writing, prop, value, state)
         if state.has_identity:
-            set_attribute(target, token_key, stored.tokens[0])
+            set_attribute(state.obj(), token_key, tokens[0])
         else:
-            state.dict[token_key] = stored.tokens[0]
-    held.sealed(stored.value)
+            present[token_key] = tokens[0]
+    held.sealed(sealed)
     rows.append(row)
     return True
 
@@ -292,15 +319,14 @@ def _move(target: Any, prop: Any, before: str, tenant: str | None) -> None:
         flag_modified(target, prop.key)
 
 
-def _refuse_token(target: Any, prop: Any, key: str, *, sealed: bool) -> None:
+def _refuse_token(state: InstanceState[Any], prop: Any, key: str, *, sealed: bool) -> None:
     # A token that was not made together with its ciphertext would hide the row, or find another.
     # With a value its own token replaces whatever stands there.
-    state = instance_state(target)
     if sealed or key not in state.committed_state:
         return
     if state.dict.get(key) != state.committed_state[key]:
         raise UnsupportedQuery(
-            f"{type(target).__name__}.{key} is the blind index of {prop.key} and is not assigned",
+            f"{state.class_.__name__}.{key} is the blind index of {prop.key} and is not assigned",
             hint=f"assign {prop.key}: its token is made with its ciphertext",
         )
 
