@@ -79,6 +79,8 @@ class Guarded:
         self._clock = guard.clock
         self._default_tenant = guard.policy.file.default_tenant
         self._tenants: dict[str | None, TenantFacts] = {}
+        # Replaced as a whole, so that threads see one or another.
+        self._looking: tuple[Acting, str | None, Decision, TenantFacts] | None = None
 
     def __repr__(self) -> str:
         return f"<Field {self.scheme} ({self.scheme.class_})>"

@@ -22,6 +22,8 @@ from lacre.policy.model import Right
 
 __all__ = ["HeldField"]
 
+_BINARY = (bytes, bytearray, memoryview)  # a tuple: the union would be made anew for every look
+
 
 class HeldField(Field):
     """One encrypted column of a mapped class."""
@@ -39,7 +41,7 @@ class HeldField(Field):
     def look_at_stored(self, raw: Any, *, row: RowId, tenant: str | None = None) -> Any:
         """`decrypt`, of what a binary column holds: text in it is plaintext, whatever it looks like."""
         return self.decrypt(
-            raw if isinstance(raw, bytes | bytearray | memoryview) else memoryview(b""),
+            raw if isinstance(raw, _BINARY) else memoryview(b""),
             row=row,
             tenant=tenant,
         )
@@ -126,7 +128,7 @@ class HeldField(Field):
         )
 
     def _plain(self, raw: Any, row: RowId, of_row: str | None) -> bytes:
-        if not isinstance(raw, bytes | bytearray | memoryview):
+        if not isinstance(raw, _BINARY):
             raise Tampered  # plaintext that somebody put there
         tenant = self._tenant(current(), of_row)
         key = self._guard.resolver.to_decrypt(tenant.data, core.key_id_of(raw))
