@@ -8,6 +8,7 @@ An SQLite file is named by its path or ``sqlite:///FILE``, a PostgreSQL database
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from lacre.errors import ConfigurationError
 from lacre.jobs.authority import Authority
@@ -188,7 +189,12 @@ def name_of(database: str) -> str:
 
 def has_password(database: str) -> bool:
     """Whether a database's URL names a password, which belongs elsewhere."""
-    return is_postgresql(database) and parsed(database).password is not None
+    if not is_postgresql(database):
+        return False
+    parts = parsed(database)
+    return parts.password is not None or any(
+        name in ("password", "sslpassword") for name, _ in parse_qsl(parts.query)
+    )
 
 
 def _file(database: str) -> Path:

@@ -6,7 +6,7 @@ A table of a PostgreSQL database, as the jobs see it: read from the catalogue, n
 Implements ``spec/protect-postgresql.md``, sections "Names" and "Row ids".
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,10 @@ from lacre.errors import ConfigurationError
 from lacre.jobs.columns import RID, RowKey
 from lacre.jobs.postgresql.connection import qualified, quoted, run
 
-__all__ = ["UNMARK", "Catalogue", "Column", "Leaf", "Trigger", "row_key"]
+__all__ = ["UNMARK", "UNMARK_NEW", "Catalogue", "Column", "Leaf", "Trigger", "row_key"]
 
 UNMARK = "~lacre_form"  # the unmarking trigger: BEFORE triggers fire in the order of their names
+UNMARK_NEW = "~lacre_form_new"  # the same, of inserted rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +255,16 @@ class Catalogue:
             rows = [] if self.partitioned else [(self.oid, self.schema, self.table)]
         return [Leaf(oid=oid, schema=schema, name=name) for oid, schema, name in rows]
 
+    def parts(self) -> list[Leaf]:
+        """Return the partitions there are, those that are partitioned themselves included."""
+        rows = run(
+            self.connection,
+            "SELECT c.oid, n.nspname, c.relname FROM pg_partition_tree(%s::oid::regclass) t JOIN pg_class c ON c.oid = t.relid "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE t.level > 0",
+            (self.oid,),
+        ).fetchall()
+        return [Leaf(oid=oid, schema=schema, name=name) for oid, schema, name in rows]
+
     def triggers(self) -> list[Trigger]:
         return [
             Trigger(
@@ -316,11 +327,16 @@ class Catalogue:
 _KEY_KINDS = frozenset({"uuid", "int2", "int4", "int8", "text", "varchar"})
 
 
-def row_key(catalogue: Catalogue, protected: Sequence[str]) -> RowKey:
-    """Choose what names the rows of a table: its primary key, where that never comes again."""
+def row_key(catalogue: Catalogue, *, look: bool = True) -> RowKey:
+    """
+    Choose what names the rows of a table: its primary key, where that never comes again.
+
+    Args:
+        look: also at the keys there are, which may read the whole table.
+    """
     if RID in catalogue.names:
         return RowKey(columns=(RID,), added=False)
-    why = _unusable(catalogue)
+    why = _unusable(catalogue) or (_empty(catalogue) if look else "")
     if why:
         return RowKey(columns=(RID,), added=True, why=why)
     return RowKey(columns=catalogue.key, added=False)
@@ -345,6 +361,10 @@ def _unusable(catalogue: Catalogue) -> str:
     ).fetchone()
     if cycling:
         return "the sequence of its primary key may CYCLE and give a number again"
+    return ""
+
+
+def _empty(catalogue: Catalogue) -> str:
     texts = [n for n in catalogue.key if catalogue.column(n).kind in ("text", "varchar")]
     if texts:
         empty = " OR ".join(f"{quoted(name)} = ''" for name in texts)

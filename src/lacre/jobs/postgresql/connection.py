@@ -56,6 +56,10 @@ _SETTINGS = {
 }
 
 
+# Classes of SQLSTATE whose messages the server words itself, with names but no values in them.
+_EXPLAINED = frozenset({"08", "0A", "25", "2B", "2F", "3D", "3F", "40", "42", "53", "55", "57"})
+
+
 def is_postgresql(database: object) -> bool:
     """Whether *database* is the URL of a PostgreSQL database."""
     return isinstance(database, str) and bool(re.match(r"postgres(ql)?(\+\w+)?://", database))
@@ -196,13 +200,15 @@ def refusing(table: str) -> Iterator[None]:
             hint="nothing is lost: run the same command again to go on from the last batch",
         )
     if failure is not None:
-        raise failure
+        # Whoever prints a traceback with what came before must not print values either.
+        raise failure from None
 
 
 def _reason(error: Any) -> str:
     state = error.sqlstate or ""
-    # Data exceptions and violated constraints are explained with the row's values.
-    if state[:2] in ("22", "23") or not state:
+    # Data exceptions and violated constraints are explained with the row's values, and functions of
+    # others (RAISE) and external routines with what they like.
+    if state[:2] not in _EXPLAINED:
         name = getattr(error.diag, "constraint_name", None) or ""
         return f"{type(error).__name__}{f' ({name})' if name else ''}"
     return f"{error.diag.message_primary or type(error).__name__} ({state})"

@@ -12,7 +12,7 @@ from typing import Any
 from lacre.fields.checks import is_ciphertext, is_together
 from lacre.jobs.columns import BIDX, COMPANION, FORM, RID, PlannedColumn
 from lacre.jobs.ledger import Objects
-from lacre.jobs.postgresql.catalogue import UNMARK, Catalogue, Column
+from lacre.jobs.postgresql.catalogue import UNMARK, UNMARK_NEW, Catalogue, Column
 from lacre.jobs.postgresql.connection import cut, literal, qualified, quoted, verbatim
 from lacre.jobs.postgresql.indexes import part_name
 from lacre.jobs.postgresql.programs import Program
@@ -123,7 +123,11 @@ def unmarking_sql(
         changed = _changed("record_image_ne", [column.name])
         there = f"NEW.{quoted(column.companion)} IS NOT NULL"
         stale.append(f"({kept} AND ({changed} OR ({there} AND {moved})))")
+    targets = list(targets)
     cleared = " ".join(f"NEW.{quoted(name)} := NULL;" for name in (FORM, *targets))
+    # There is nothing to compare an inserted row with. One copied out of the table and put back, under
+    # another row id or with another value, brings marker and companions along: filled anew, always.
+    brought = " OR ".join(f"NEW.{quoted(name)} IS NOT NULL" for name in (FORM, *targets))
     function = function_of(catalogue)
     body = f"BEGIN {cleared} RETURN NEW; END".replace("%%", "%")  # `literal` doubles it itself
     # Invoker's rights, and a search_path of its own: whoever writes to the table runs this.
@@ -136,8 +140,15 @@ def unmarking_sql(
             f"CREATE TRIGGER {quoted(UNMARK)} BEFORE UPDATE ON {catalogue.sql} FOR EACH ROW "
             f"WHEN (NEW.{FORM} IS NOT NULL AND ({' OR '.join(stale)})) EXECUTE FUNCTION {function}()"
         ),
+        (
+            f"CREATE TRIGGER {quoted(UNMARK_NEW)} BEFORE INSERT ON {catalogue.sql} FOR EACH ROW "
+            f"WHEN ({brought}) EXECUTE FUNCTION {function}()"
+        ),
         # Also for a subscriber's worker, and whoever sets session_replication_role.
-        f"ALTER TABLE {catalogue.sql} ENABLE ALWAYS TRIGGER {quoted(UNMARK)}",
+        *(
+            f"ALTER TABLE {catalogue.sql} ENABLE ALWAYS TRIGGER {quoted(name)}"
+            for name in (UNMARK, UNMARK_NEW)
+        ),
     ]
 
 
@@ -179,6 +190,7 @@ def exchange_sql(
     table = catalogue.sql
     statements = [
         f"DROP TRIGGER {quoted(UNMARK)} ON {table}",
+        f"DROP TRIGGER {quoted(UNMARK_NEW)} ON {table}",
         f"DROP FUNCTION {function_of(catalogue)}()",
         *(f"DROP TRIGGER {quoted(program.name)} ON {table}" for program in programs),
     ]
@@ -221,9 +233,12 @@ def _named(catalogue: Catalogue, index: Index, made: str) -> list[str]:
         ]
     else:
         statements = [f"ALTER INDEX {qualified(schema, made)} RENAME TO {quoted(index.name)}"]
+    # Of a partition that was dropped or detached meanwhile, there is nothing to name.
+    present = {(leaf.schema, leaf.name) for leaf in catalogue.parts()}
     statements += [
         f"ALTER INDEX {qualified(part_schema, part_name(table, index))} RENAME TO {quoted(name)}"
         for part_schema, table, name in index.parts
+        if (part_schema, table) in present
     ]
     if index.comment is not None:
         statements.append(
@@ -286,7 +301,7 @@ def _programs(catalogue: Catalogue) -> Objects:
     ) + tuple(
         ("function", trigger.name, trigger.source)
         for trigger in catalogue.triggers()
-        if trigger.name == UNMARK
+        if trigger.name in (UNMARK, UNMARK_NEW)
     )
 
 

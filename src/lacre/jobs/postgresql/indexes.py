@@ -51,11 +51,12 @@ def build(connection: Any, catalogue: Catalogue, locks: Locks, index: Index, col
             continue
         if _state(connection, schema, own, column) is None:
             sql = f"CREATE {_unique(index)}INDEX {quoted(own)} ON ONLY {qualified(schema, table)} USING {index.method} ({quoted(column)}{_tail(index)}"
-            run(connection, sql)
+            locks.bounded(f"index {own}", "SHARE", sql)
         for child, _, _, parent, _ in tree:
             if parent == oid and child in made and not _attached(connection, *made[child]):
-                run(
-                    connection,
+                locks.bounded(
+                    f"attach {made[child][1]}",
+                    "ACCESS EXCLUSIVE of the index",
                     f"ALTER INDEX {qualified(schema, own)} ATTACH PARTITION {qualified(*made[child])}",
                 )
         made[oid] = schema, own

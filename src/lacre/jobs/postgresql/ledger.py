@@ -29,9 +29,9 @@ _COLUMNS = {
 }
 
 
-def open_ledger(connection: Any, schema: str) -> None:
-    """Make the table if there is none."""
-    if not is_there(connection, schema):
+def open_ledger(connection: Any, schema: str, table: str) -> None:
+    """Make the table of jobs if there is none, before one on *table*."""
+    if not is_there(connection, schema, table):
         columns = ", ".join(
             f'"{name}" pg_catalog.{kind.replace("bigint", "int8")} NOT NULL{" PRIMARY KEY" if name == "id" else ""}'
             for name, kind in _COLUMNS.items()
@@ -47,7 +47,7 @@ def jobs_of(connection: Any, schema: str, table: str, trust: Trust) -> list[Job]
         Tampered: a row that no trusted operator signed as it is; its note says where.
         ConfigurationError: the table of that name is not lacre's.
     """
-    if not is_there(connection, schema):
+    if not is_there(connection, schema, table):
         return []
     rows = run(
         connection,
@@ -65,9 +65,12 @@ def jobs_of(connection: Any, schema: str, table: str, trust: Trust) -> list[Job]
     return jobs
 
 
-def is_there(connection: Any, schema: str) -> bool:
+def is_there(connection: Any, schema: str, table: str) -> bool:
     """
-    Whether the schema has lacre's table.
+    Whether the schema has lacre's table of jobs.
+
+    Its owner may give it triggers at any time, which run as whoever writes to it. So it is the job's
+    own, or of somebody who can do that already: *table*'s owner or a superuser.
 
     Raises:
         ConfigurationError: what has its name could make this process run somebody's code.
@@ -79,10 +82,11 @@ def is_there(connection: Any, schema: str) -> bool:
         "AND NOT EXISTS (SELECT 1 FROM pg_attrdef d WHERE d.adrelid = c.oid) "
         "AND NOT EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid OR i.inhrelid = c.oid) "
         "AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype NOT IN ('p', 'n')) "
-        "AND (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid) = 1 "
-        "AND (c.relowner = (SELECT oid FROM pg_roles WHERE rolname = current_user) OR pg_has_role(c.relowner, 'USAGE')) "
+        "AND ARRAY(SELECT i.indisprimary AND i.indexprs IS NULL AND i.indpred IS NULL FROM pg_index i WHERE i.indrelid = c.oid) = '{t}' "
+        "AND (EXISTS (SELECT 1 FROM pg_roles r WHERE r.oid = c.relowner AND (r.rolsuper OR r.rolname = current_user)) "
+        "OR c.relowner = (SELECT p.relowner FROM pg_class p WHERE p.relnamespace = n.oid AND p.relname = %s)) "
         "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
-        (schema, JOB),
+        (table, schema, JOB),
     ).fetchone()
     if found is None:
         return False

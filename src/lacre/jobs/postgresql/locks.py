@@ -75,7 +75,8 @@ class Locks:
         Raises:
             MisuseError: others hold the table for too long; they are named.
         """
-        with self._transaction(step) as (waited, tries):
+        asking = f"LOCK TABLE {self._relation} IN ACCESS EXCLUSIVE MODE"
+        with self._transaction(step, asking) as (waited, tries):
             had = self._clock()
             yield
         # After the commit, which is when it is given back.
@@ -85,23 +86,33 @@ class Locks:
         )
 
     @contextmanager
-    def _transaction(self, step: str) -> Iterator[tuple[float, int]]:
+    def _transaction(self, step: str, asking: str) -> Iterator[tuple[float, int]]:
         import psycopg
 
         for attempt in range(1, self._tries + 1):
             settings = {
                 "lock_timeout": self._limit,
-                "statement_timeout": self._hold,
+                # Of a partitioned table the lock is one for each partition: together no longer either.
+                "statement_timeout": self._limit,
                 "idle_in_transaction_session_timeout": self._hold,
             }
             asked = self._clock()
             entered = False
             try:
                 with transaction(self._connection, **settings):
-                    run(self._connection, f"LOCK TABLE {self._relation} IN ACCESS EXCLUSIVE MODE")
+                    run(self._connection, asking)
                     entered = True
+                    run(
+                        self._connection,
+                        "SELECT pg_catalog.set_config('statement_timeout', %s, true)",
+                        (self._hold,),
+                    )
                     yield self._clock() - asked, attempt
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            except (
+                psycopg.errors.LockNotAvailable,
+                psycopg.errors.DeadlockDetected,
+                psycopg.errors.QueryCanceled,
+            ):
                 if entered:
                     raise
             else:
@@ -126,6 +137,17 @@ class Locks:
             f"; process {pid} ({name}) is {age or 0} s in its transaction"
             for pid, name, age in rows
         )
+
+    def bounded(self, step: str, mode: str, statement: str) -> None:
+        """
+        Execute a statement that only changes the catalogue, and takes a lock of *mode* that stops others.
+
+        Raises:
+            MisuseError: as `exclusive`.
+        """
+        with self._transaction(step, statement) as (waited, tries):
+            pass
+        self.taken.append(LockTaken(step=step, mode=mode, waited=waited, held=0.0, tries=tries))
 
     @contextmanager
     def shared(self, step: str) -> Iterator[None]:

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from typing import Any
 from uuid import uuid4
 
-from lacre.errors import DuplicateValue, LacreError
+from lacre.errors import DuplicateValue, LacreError, MisuseError
 from lacre.jobs.columns import FORM, RID
 from lacre.jobs.conversion import Conversion
 from lacre.jobs.ledger import Job
@@ -119,8 +119,12 @@ class Worker:
             rows = self._page(self._connection, leaf, *self._rest(), lock=False)
             if len(rows) >= self._pace.batch:
                 return False
-            if rows:
-                self._write(self._connection, leaf, rows)
+            if rows and self._write(self._connection, leaf, rows) != len(rows):
+                # Under this lock nobody else can have been first: what they hold would be lost.
+                raise MisuseError(
+                    f"a trigger of {leaf.name} keeps this job from writing rows",
+                    hint="drop it, or disable it for the job's time; then run the same command again",
+                )
         return True
 
     def _rest(self) -> tuple[str, tuple[Any, ...]]:

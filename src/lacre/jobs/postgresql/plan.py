@@ -130,7 +130,7 @@ def _planned(
     _names(catalogue, requests, refuse)
     types = dict(_types(catalogue, requests, refuse))
     readable = catalogue.kind in ("r", "p") and catalogue.is_owner and not catalogue.hides_rows
-    key = row_key(catalogue, list(types)) if readable else RowKey(columns=(), added=False)
+    key = row_key(catalogue) if readable else RowKey(columns=(), added=False)
     if key.added and catalogue.partitioned:
         refuse(
             f"the rows of {catalogue.shown} have no lasting name: {key.why}",

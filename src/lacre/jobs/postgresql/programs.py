@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lacre.jobs.postgresql.catalogue import UNMARK, Catalogue, Trigger
+from lacre.jobs.postgresql.catalogue import UNMARK, UNMARK_NEW, Catalogue, Trigger
 from lacre.jobs.postgresql.connection import literal, quoted
 
 __all__ = ["Program", "Refuse", "programs_of", "word"]
@@ -49,7 +49,7 @@ def programs_of(catalogue: Catalogue, names: Sequence[str], refuse: Refuse) -> t
     """Refuse triggers that need the plaintext; return those that the job would fire."""
     found = []
     for trigger in catalogue.triggers():
-        if trigger.name == UNMARK:
+        if trigger.name in (UNMARK, UNMARK_NEW):
             continue
         mentioned = [
             name

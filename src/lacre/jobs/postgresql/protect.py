@@ -184,12 +184,13 @@ class _Protecting:
         catalogue = Catalogue(connection, f"{decided.schema}.{decided.table}")
         names = [column.name for column in decided.columns]
         if catalogue.definitions(names) != decided.definitions:
-            raise MisuseError(
-                f"somebody changed the definition of {decided.table} while it was being read",
-                hint="run the same command again",
-            )
-        open_ledger(connection, catalogue.schema)
-        key = row_key(catalogue, names)
+            raise _redefined_meanwhile(decided)
+        open_ledger(connection, catalogue.schema, catalogue.table)
+        key = row_key(catalogue, look=False)  # nothing is read under this lock: the plan did that
+        if decided.adds_row_id and key.columns == catalogue.key:
+            key = RowKey(columns=(RID,), added=True, why="some primary keys are empty")
+        if (key.columns, key.added) != (decided.row_id, decided.adds_row_id):
+            raise _redefined_meanwhile(decided)
         targets = targets_of(decided.columns)
         programs = decided.structure.programs
         statements = [
@@ -384,6 +385,13 @@ class _Protecting:
             if joined
             else advice(self._connection, catalogue, job.details["sizes"]["heap"]),
         )
+
+
+def _redefined_meanwhile(decided: Plan) -> MisuseError:
+    return MisuseError(
+        f"somebody changed the definition of {decided.table} while it was being read",
+        hint="run the same command again",
+    )
 
 
 def row_count(connection: Any, catalogue: Catalogue) -> int:

@@ -253,7 +253,13 @@ def _enum(_column: Column) -> _Pair:
     def write(value: enum.Enum) -> str:
         return value.name
 
-    return lambda stored: python_type[stored], write  # type: ignore[index]
+    def read(stored: str) -> Any:
+        found = python_type.__members__.get(stored)  # type: ignore[attr-defined]
+        if found is None:
+            raise InvalidValue("the stored label was added after the job began")
+        return found
+
+    return read, write
 
 
 _MAKERS: dict[str, Callable[[Column], _Pair]] = {

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs, administrators and neighbours that a job on PostgreSQL must stand: found by attacking it."""
+
+import threading
+import time
+import traceback
+
+import psycopg
+import pytest
+
+from lacre.errors import ConfigurationError, InvalidValue
+from lacre.jobs import databases
+from lacre.jobs.columns import FORM
+from lacre.jobs.pace import Pace
+from lacre.jobs.postgresql import indexes
+from lacre.jobs.postgresql.connection import connected
+from tests.jobs.postgresql.tables import protect, readable, rows, unprotect
+
+COPIES = {
+    "another row": (
+        'INSERT INTO t SELECT (jsonb_populate_record(NULL::t, to_jsonb(t) || \'{"id": 99, "v": "new"}\')).* FROM t WHERE id = 3',
+        {"99": "new", "3": "value 3"},
+    ),
+    "the same row": (
+        (
+            "CREATE TEMP TABLE x AS SELECT * FROM t WHERE id = 3; UPDATE x SET v = 'new'; "
+            "DELETE FROM t WHERE id = 3; INSERT INTO t SELECT * FROM x; DROP TABLE x"
+        ),
+        {"3": "new"},
+    ),
+}
+
+
+def meanwhile(phase: str, act) -> Pace:
+    """A pace at which *act* is done once, after the first batch of *phase*."""
+    done = []
+
+    def progress(position) -> None:
+        if position.phase == phase and not done:
+            done.append(phase)
+            act()
+
+    return Pace(batch=100, progress=progress)
+
+
+def recording(asked: list[str]) -> type[psycopg.Cursor]:
+    class Recording(psycopg.Cursor):
+        def execute(self, query, *args, **kwargs):
+            asked.append(query)
+            return super().execute(query, *args, **kwargs)
+
+    return Recording
+
+
+def people(connection, *, rows: int = 20) -> None:
+    connection.execute("CREATE TABLE t (id int PRIMARY KEY, v text, note text)")
+    connection.execute(
+        "INSERT INTO t SELECT i, 'value ' || i, 'canary' FROM generate_series(1, %s) i", (rows,)
+    )
+
+
+def partitioned(connection) -> None:
+    connection.execute(
+        "CREATE TABLE p (part int, id int, v text, note text, PRIMARY KEY (part, id)) PARTITION BY LIST (part);"
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1); CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2);"
+        "CREATE INDEX p_v ON p (v); INSERT INTO p SELECT i % 2 + 1, i, 'value ' || i FROM generate_series(1, 20) i"
+    )
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_row_copied_with_its_companions_is_encrypted_anew(database, tmp_path, kind):
+    """A whole row put back with another id or value brings marker and ciphertext along; the value written last counts."""
+    sql, expected = COPIES[kind]
+    with database.connect() as connection:
+        people(connection)
+        protect(
+            database,
+            tmp_path,
+            "t",
+            "v:pii",
+            pace=meanwhile("verify", lambda: connection.execute(sql)),
+        )
+    found = dict(readable(database, tmp_path, "t", ["id", "v"]))
+
+    assert expected.items() <= found.items()
+
+
+def test_a_neighbours_table_of_jobs_is_not_written_to(database, tmp_path):
+    """A superuser's job does not touch a lacre_job of a role that may only create tables: it could get a trigger."""
+    name = f"neighbour_{database.name}"
+    with database.connect() as connection:
+        people(connection)
+        connection.execute(
+            f"CREATE ROLE {name}; GRANT CREATE, USAGE ON SCHEMA public TO {name}; SET ROLE {name};"
+            'CREATE TABLE public.lacre_job (id int8 NOT NULL PRIMARY KEY, "table" text NOT NULL, direction text NOT NULL, '
+            "phase text NOT NULL, record text NOT NULL, signer text NOT NULL, signature bytea NOT NULL, done int8 NOT NULL);"
+            "RESET ROLE"
+        )
+        try:
+            with pytest.raises(ConfigurationError, match="lacre_job that lacre did not make"):
+                protect(database, tmp_path, "t", "v:pii")
+            assert FORM not in {
+                row[0]
+                for row in connection.execute(
+                    "SELECT attname FROM pg_attribute WHERE attrelid = 't'::regclass"
+                )
+            }
+            connection.execute(f"ALTER TABLE t OWNER TO {name}")
+            assert protect(database, tmp_path, "t", "v:pii").rows == 20
+        finally:
+            connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+def test_a_table_of_jobs_with_an_expression_index_is_not_written_to(database, tmp_path):
+    """Whatever could compute in lacre_job makes it somebody else's, an index in its key's place too."""
+    with database.connect() as connection:
+        people(connection)
+        connection.execute(
+            'CREATE TABLE lacre_job (id int8 NOT NULL, "table" text NOT NULL, direction text NOT NULL, phase text NOT NULL, '
+            "record text NOT NULL, signer text NOT NULL, signature bytea NOT NULL, done int8 NOT NULL);"
+            "CREATE INDEX ON lacre_job (lower(record))"
+        )
+        with pytest.raises(ConfigurationError, match="lacre_job that lacre did not make"):
+            protect(database, tmp_path, "t", "v:pii")
+
+
+@pytest.mark.parametrize("change", ["DROP TABLE p1", "ALTER TABLE p DETACH PARTITION p1"])
+def test_a_partition_that_goes_does_not_stop_the_job(database, tmp_path, change):
+    """A partition dropped or detached while the job runs is no longer the job's; the others are protected."""
+    with database.connect() as connection:
+        partitioned(connection)
+        pace = meanwhile("verify", lambda: connection.execute(change))
+        protect(database, tmp_path, "p", "v:pii:exact", pace=pace)
+        expected = sorted((str(i), f"value {i}") for i in range(1, 21, 2))
+
+        assert sorted(readable(database, tmp_path, "p", ["id", "v"])) == expected
+        found = connection.execute("SELECT indexdef FROM pg_indexes WHERE indexname = 'p_v'")
+        assert "v_bidx" in found.fetchone()[0]
+
+
+@pytest.mark.parametrize(
+    ("where", "held"),
+    [("ON ONLY", "UPDATE p SET note = 'x' WHERE id = 4"), ("ATTACH", "SELECT count(*) FROM p")],
+)
+def test_no_lock_is_waited_for_without_limit(database, tmp_path, monkeypatch, where, held):
+    """Beside a transaction that stays open, making a partitioned index gives way and asks again: nobody queues behind it."""
+    queued: list[str] = []
+    real = indexes.Locks.bounded
+
+    with database.connect() as connection, database.connect(autocommit=False) as idle:
+        partitioned(connection)
+
+        def bounded(locks, step, mode, statement) -> None:
+            if where in statement and not queued:
+                queued.append(step)
+                idle.execute(held)
+                # Given back only once the job was seen to give way.
+                threading.Thread(target=release).start()
+            real(locks, step, mode, statement)
+
+        def release() -> None:
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            while not connection.execute(waiting).fetchone()[0]:
+                time.sleep(0.01)
+            while connection.execute(waiting).fetchone()[0]:
+                time.sleep(0.01)
+            idle.rollback()
+
+        monkeypatch.setattr(indexes.Locks, "bounded", bounded)
+        report = protect(database, tmp_path, "p", "v:pii:exact", lock_timeout=0.2)
+
+    assert queued
+    assert any("at try" in lock for lock in report.locks if lock.startswith(queued[0]))
+
+
+def test_prepare_reads_no_rows_under_its_lock(database, tmp_path):
+    """Whether a key is empty is looked up by the plan alone, once, and not again while everybody waits."""
+    with database.connect() as connection:
+        connection.execute(
+            "CREATE TABLE t (a int, b text, v text, PRIMARY KEY (a, b)); INSERT INTO t SELECT i, 'k' || i, 'v' FROM generate_series(1, 20) i;"
+            "CREATE TABLE u (a int, b text, v text, PRIMARY KEY (a, b)); INSERT INTO u VALUES (1, '', 'v'), (2, 'k', 'v')"
+        )
+    asked: list[str] = []
+
+    def watched(dsn: str):
+        connection = connected(dsn)
+        connection.cursor_factory = recording(asked)
+        return connection
+
+    protect(database, tmp_path, "t", "v:pii", connect=watched)
+    under = asked[asked.index('LOCK TABLE "public"."t" IN ACCESS EXCLUSIVE MODE') :]
+    under = under[: next(at for at, sql in enumerate(under) if "INSERT INTO" in sql)]
+    protect(database, tmp_path, "u", "v:pii")
+
+    assert any("= ''" in sql for sql in asked)
+    assert not any("= ''" in sql for sql in under)
+    assert ("1", "v") in [(row[0], row[1]) for row in readable(database, tmp_path, "t", ["a", "v"])]
+    assert rows(database, "u", "count(lacre_rid)") == [(2,)]
+
+
+def test_a_label_added_meanwhile_is_a_refusal_by_row(database, tmp_path):
+    """A value of an enum that got a new label during the job is named by its row, and taken by the next run."""
+    with database.connect() as connection:
+        connection.execute(
+            "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE t (id int PRIMARY KEY, v mood);"
+            "INSERT INTO t SELECT i, 'ok' FROM generate_series(1, 20) i"
+        )
+
+        def add() -> None:
+            connection.execute("ALTER TYPE mood ADD VALUE 'canary'")
+            connection.execute("UPDATE t SET v = 'canary' WHERE id = 3")
+
+        with pytest.raises(InvalidValue, match="row 3") as refused:
+            protect(database, tmp_path, "t", "v:pii", pace=meanwhile("fill", add))
+        assert "canary" not in "".join(traceback.format_exception(refused.value))
+        protect(database, tmp_path, "t", "v:pii")
+    unprotect(database, tmp_path, "t", "v:pii")
+
+    assert rows(database, "t", "id, v")[2:4] == [(3, "canary"), (4, "ok")]
+
+
+@pytest.mark.parametrize(
+    "trap",
+    [
+        "UPDATE t SET v = 'x' WHERE id = 5; ALTER TABLE t ADD CHECK (note <> 'canary') NOT VALID",
+        (
+            "CREATE FUNCTION f(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN $1; END'; CREATE INDEX ON t (f(note));"
+            "UPDATE t SET v = 'x' WHERE id = 5;"
+            "CREATE OR REPLACE FUNCTION f(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$BEGIN RAISE 'no %', $1; END$$"
+        ),
+    ],
+    ids=["check", "raise"],
+)
+def test_no_traceback_quotes_a_row(database, tmp_path, trap):
+    """What the server or a function says of a row is neither in the error nor in what a traceback prints before it."""
+    with database.connect() as connection:
+        people(connection)
+        with pytest.raises(ConfigurationError) as refused:
+            protect(
+                database,
+                tmp_path,
+                "t",
+                "v:pii",
+                pace=meanwhile("verify", lambda: connection.execute(trap)),
+            )
+
+    # The frames show this file's own source, which names the canary.
+    printed = traceback.TracebackException.from_exception(refused.value)
+    assert printed.__suppress_context__
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("query", ["password=hunter2", "sslpassword=hunter2", "a=b&password=x"])
+def test_a_password_among_parameters_is_one(query):
+    """libpq takes passwords as parameters of a URL too, and whoever lists the processes sees them there."""
+    assert databases.has_password(f"postgresql://host/database?{query}")
+    assert not databases.has_password("postgresql://host/database?sslmode=require")
