@@ -231,7 +231,9 @@ class Resolver:
         now = self._clock()
         wanted = {n for n in key_ids if self.cached(handle, n, spare=spare) is None}
         refused: dict[bytes, KeyUnavailable | Tampered] = {}
-        for row in self._store.find(handle.scope, wanted) if wanted else ():
+        if not wanted:
+            return refused
+        for row in self._store.find(handle.scope, wanted):
             wanted.discard(row.key_id)
             try:
                 load = partial(self._open, handle.scope, row, now, spare=spare)

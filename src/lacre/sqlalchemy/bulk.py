@@ -51,11 +51,12 @@ def written_in_bulk(state: ORMExecuteState) -> Any:
     Raises:
         UnsupportedQuery: it writes them in a way that knows no rows.
     """
+    if is_query(state.statement):
+        # What a query asks and what it would write are found in one pass (`lacre.sqlalchemy.session`).
+        return None
     mapper = state.bind_mapper if state.is_orm_statement else None
     if mapper is None or not (state.is_insert or state.is_update) or not state.parameters:
-        # What a query asks and what it would write are found in one pass (`lacre.sqlalchemy.session`).
-        if not is_query(state.statement):
-            refuse_values(state.statement, state.parameters)
+        refuse_values(state.statement, state.parameters)
         return None
     given: Any = state.parameters
     rows: Sequence[Row] = [given] if isinstance(given, Mapping) else list(given)
