@@ -48,6 +48,8 @@ def end(lacre: Lacre, how: str) -> None:
         case "sys.exit":
             sys.exit(3)
         case "ctrl-c":
+            # A shell starts what runs in its background with this signal ignored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.raise_signal(signal.SIGINT)
         case "sigterm" | "handled sigterm":
             signal.raise_signal(signal.SIGTERM)
