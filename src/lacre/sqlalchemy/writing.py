@@ -230,7 +230,7 @@ def _seal(
     writing, rows = flush.writing(connection, prop, tenant)
     sealed, tokens = writing.stored(row, value)
     if token_key is not None:
-        if writing.has_other_roots:
+        if prop.declared.index.unique and writing.has_other_roots:
             _refuse_duplicate(connection, writing, prop, value, state)
         if state.has_identity:
             set_attribute(state.obj(), token_key, tokens[0])
@@ -336,11 +336,7 @@ def _refuse_duplicate(
 ) -> None:
     # While an index root is being rotated, other rows carry tokens of another version, which the
     # database's constraint cannot compare: they are looked up instead.
-    if not prop.declared.index.unique:
-        return
     tokens = writing.tokens_of_other_roots(value)
-    if not tokens:
-        return
     column = prop.index_column
     query = sa.select(column).where(column.in_(tokens))
     found = set(connection.execute(query).scalars())
