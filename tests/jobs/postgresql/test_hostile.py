@@ -8,12 +8,14 @@ import traceback
 import psycopg
 import pytest
 
-from lacre.errors import ConfigurationError, InvalidValue
+from lacre.errors import ConfigurationError, InvalidValue, MisuseError
+from lacre.fields.column_state import ColumnState
 from lacre.jobs import databases
 from lacre.jobs.columns import FORM
 from lacre.jobs.pace import Pace
 from lacre.jobs.postgresql import indexes
 from lacre.jobs.postgresql.connection import connected
+from tests.jobs.double import authority
 from tests.jobs.postgresql.tables import protect, readable, rows, unprotect
 
 COPIES = {
@@ -255,3 +257,51 @@ def test_a_password_among_parameters_is_one(query):
     """libpq takes passwords as parameters of a URL too, and whoever lists the processes sees them there."""
     assert databases.has_password(f"postgresql://host/database?{query}")
     assert not databases.has_password("postgresql://host/database?sslmode=require")
+
+
+def test_an_index_made_meanwhile_is_not_dropped_in_silence(database, tmp_path):
+    """Whatever its expression or predicate mentions, an index that would go with the old column stops the switch-over by name."""
+    with database.connect() as connection:
+        people(connection)
+        made = "CREATE INDEX low ON t (lower(v)); CREATE UNIQUE INDEX mine ON t (id) WHERE v IS NOT NULL"
+        pace = meanwhile("verify", lambda: connection.execute(made))
+        with pytest.raises(MisuseError, match="index low, index mine"):
+            protect(database, tmp_path, "t", "v:pii", pace=pace)
+        connection.execute("DROP INDEX low, mine")
+
+    assert protect(database, tmp_path, "t", "v:pii").resumed
+
+
+def test_a_switch_over_is_durable_before_the_key_store_hears_of_it(database):
+    """Where the database's own commits are asynchronous, the job's are not."""
+    with database.connect() as connection:
+        connection.execute(f"ALTER DATABASE {database.name} SET synchronous_commit = off")
+    with connected(database.dsn()) as connection:
+        assert connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
+
+
+def test_a_prepared_transaction_that_holds_the_table_is_named(database, tmp_path):
+    """Who looks for what holds the table finds no process: it is said where to look."""
+    with database.connect() as connection:
+        people(connection)
+        connection.execute("BEGIN; UPDATE t SET v = 'two' WHERE id = 3; PREPARE TRANSACTION 'two'")
+        with pytest.raises(MisuseError, match="pg_prepared_xacts"):
+            protect(database, tmp_path, "t", "v:pii", lock_timeout=0.05, lock_tries=2)
+        connection.execute("COMMIT PREPARED 'two'")
+    protect(database, tmp_path, "t", "v:pii")
+
+    assert ("3", "two") in readable(database, tmp_path, "t", ["id", "v"])
+
+
+def test_a_key_store_restored_from_an_older_backup_is_brought_up_to_date(database, tmp_path):
+    """Where the table is protected and its states are of the job's middle, the same command moves them on."""
+    states = tmp_path / "states"
+    with database.connect() as connection:
+        people(connection)
+    protect(database, tmp_path, "t", "v:pii")
+    rows_then = states.read_text().splitlines(keepends=True)
+    states.write_text(rows_then[0])
+    assert authority(states).states.get("main", "t", "v").state is ColumnState.DUAL
+
+    protect(database, tmp_path, "t", "v:pii")
+    assert authority(states).states.get("main", "t", "v").state is ColumnState.ENCRYPTED

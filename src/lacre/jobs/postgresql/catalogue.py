@@ -317,8 +317,10 @@ class Catalogue:
             for name, definition in run(
                 self.connection,
                 "SELECT c.relname, pg_get_indexdef(i.indexrelid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
-                "WHERE i.indrelid = %s AND i.indkey::int2[] && %s::int2[]",
-                (self.oid, numbers),
+                # pg_depend knows what expressions and predicates mention.
+                "WHERE i.indrelid = %s AND (i.indkey::int2[] && %s::int2[] OR EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass "
+                "AND d.objid = i.indexrelid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid = ANY(%s::int2[])))",
+                (self.oid, numbers, numbers),
             )
         ]
         return tuple(sorted(found))

@@ -96,6 +96,9 @@ def connected(database: str) -> "psycopg.Connection[tuple[Any, ...]]":
         raise ConfigurationError("the server is older than PostgreSQL 14")
     for name, value in _SETTINGS.items():
         connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
+    # What the key store is told must outlive a crash of the server. (Batches say otherwise for themselves.)
+    if connection.execute("SHOW synchronous_commit").fetchone() == ("off",):
+        connection.execute("SET synchronous_commit = 'on'")
     # A statement of a process that was killed ends soon, and its locks with it; not every system can.
     with suppress(psycopg.errors.InvalidParameterValue):
         connection.execute("SET client_connection_check_interval = '1s'")

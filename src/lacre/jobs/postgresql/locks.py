@@ -129,12 +129,14 @@ class Locks:
             self._connection,
             "SELECT DISTINCT a.pid, coalesce(nullif(a.application_name, ''), 'no name'), "
             "extract(epoch FROM clock_timestamp() - a.xact_start)::int "
-            "FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
-            "WHERE l.relation = %s::regclass AND l.granted AND a.pid <> pg_backend_pid() LIMIT 5",
+            "FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) "
+            "WHERE l.relation = %s::regclass AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() LIMIT 5",
             (self._relation.replace("%%", "%"),),
         ).fetchall()
         return "".join(
             f"; process {pid} ({name}) is {age or 0} s in its transaction"
+            if pid is not None
+            else "; a prepared transaction (pg_prepared_xacts) waits for its COMMIT"
             for pid, name, age in rows
         )
 

@@ -280,7 +280,9 @@ class _Protecting:
             run(self._connection, f"ANALYZE {catalogue.sql}")
             job = self._done(job)
         else:
+            # A key store out of an older backup may not know yet.
             require_protected(self._connection, self._locks, job)
+            self._authority.move(job, ColumnState.ENCRYPTED)
         return self._reported(job, catalogue, worker, resumed=resumed, verified=verify)
 
     def _still_clear(self, job: Job, catalogue: Catalogue) -> None:
