@@ -15,6 +15,7 @@ from lacre.jobs.columns import FORM
 from lacre.jobs.pace import Pace
 from lacre.jobs.postgresql import indexes
 from lacre.jobs.postgresql.connection import connected
+from tests.components.postgresql import Database
 from tests.jobs.double import authority
 from tests.jobs.postgresql.tables import protect, readable, rows, unprotect
 
@@ -305,3 +306,54 @@ def test_a_key_store_restored_from_an_older_backup_is_brought_up_to_date(databas
 
     protect(database, tmp_path, "t", "v:pii")
     assert authority(states).states.get("main", "t", "v").state is ColumnState.ENCRYPTED
+
+
+def test_a_row_that_a_trigger_keeps_as_it_was_is_not_lost(database, tmp_path):
+    """Where a partition got a trigger that suppresses updates, the switch-over stops: the row's value would go with the column."""
+    with database.connect() as connection:
+        partitioned(connection)
+        pace = meanwhile(
+            "verify",
+            lambda: connection.execute(
+                "UPDATE p SET v = 'late' WHERE id = 3;"
+                "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+                "CREATE TRIGGER no BEFORE UPDATE ON p2 FOR EACH ROW EXECUTE FUNCTION no()"
+            ),
+        )
+        with pytest.raises(MisuseError, match="trigger of p2"):
+            protect(database, tmp_path, "p", "v:pii", pace=pace)
+        connection.execute("DROP TRIGGER no ON p2")
+    protect(database, tmp_path, "p", "v:pii")
+
+    assert ("3", "late") in readable(database, tmp_path, "p", ["id", "v"])
+
+
+def test_primary_keys_that_change_places_take_their_values_along(database, tmp_path):
+    """Two marked rows that swap their keys are encrypted for the keys they have in the end."""
+    with database.connect() as connection:
+        connection.execute(
+            "CREATE TABLE t (id int PRIMARY KEY DEFERRABLE, v text); INSERT INTO t SELECT i, 'value ' || i FROM generate_series(1, 20) i"
+        )
+        swap = "UPDATE t SET id = 7 - id WHERE id IN (3, 4)"
+        pace = meanwhile("verify", lambda: connection.execute(swap))
+        protect(database, tmp_path, "t", "v:pii", pace=pace)
+    found = dict(readable(database, tmp_path, "t", ["id", "v"]))
+
+    assert (found["3"], found["4"]) == ("value 4", "value 3")
+
+
+def test_a_database_without_encoding_is_refused_before_anything_changes(postgresql, tmp_path):
+    """Bytes that may be no text are found out by the plan, not in the middle of the job."""
+    with postgresql.database() as database:
+        name = f"{database.name}_ascii"
+        postgresql.administer(
+            f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+        )
+        unknown = Database(server=postgresql, name=name)
+        try:
+            with unknown.connect() as connection:
+                connection.execute("CREATE TABLE t (id int PRIMARY KEY, v text)")
+            with pytest.raises(ConfigurationError, match="SQL_ASCII"):
+                protect(unknown, tmp_path, "t", "v:pii")
+        finally:
+            postgresql.administer(f"DROP DATABASE {name} WITH (FORCE)")

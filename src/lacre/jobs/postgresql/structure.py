@@ -94,6 +94,12 @@ def structure_of(
 def _table(catalogue: Catalogue, refuse: Refuse, notice: Callable[[str], None]) -> None:
     if catalogue.kind not in ("r", "p"):
         refuse(f"{catalogue.shown} is not an ordinary table", "protect the table behind it")
+    encoding = run(catalogue.connection, "SHOW server_encoding").fetchone()[0]
+    if encoding == "SQL_ASCII":
+        refuse(
+            "the database's encoding is SQL_ASCII, so the server does not know what its texts say",
+            "restore a dump of it into a database with the encoding that the texts have",
+        )
     if catalogue.is_partition:
         refuse(f"{catalogue.shown} is a partition", "name the table that it is a partition of")
     elif catalogue.inherits and not catalogue.partitioned:
