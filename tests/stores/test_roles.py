@@ -106,6 +106,12 @@ FORBIDDEN = {
         'INSERT INTO lacre.lacre_column_state SELECT \'x\', "table", "column", class, state, 1, changed, keystore, signer, signature FROM lacre.lacre_column_state',
         "UPDATE lacre.lacre_keystore_seen SET serial = 4",
         "UPDATE lacre.lacre_keystore_seen SET kms_key = 'local://y', serial = 9",
+        "UPDATE lacre.lacre_keystore_seen SET serial = 2147483647",
+        "UPDATE lacre.lacre_keystore_seen SET serial = 1006",
+        "UPDATE lacre.lacre_keystore_seen SET serial = 6, mac = '\\x00'",
+        "INSERT INTO lacre.lacre_keystore_seen VALUES ('local://junk', 1, 'a', 'b', pg_catalog.decode(repeat('00', 32), 'hex'))",
+        f"INSERT INTO lacre.lacre_keystore_seen VALUES ('{ROW.parent}', 1, 'a', 'b', '\\x00')",
+        f"INSERT INTO lacre.lacre_keystore_seen VALUES ('{ROW.parent}', 1001, 'a', 'b', pg_catalog.decode(repeat('00', 32), 'hex'))",
     ],
     "lacre_operator": [
         "UPDATE lacre.lacre_key SET tenant = 't2'",
@@ -186,7 +192,9 @@ def test_the_run_time_remembers_and_never_forgets(
 ) -> None:
     """A higher serial is kept, a lower one changes nothing."""
     store = login("lacre_runtime").store
+    owner.change(add=[replace(ROW, key_id=b"\x03" * 16, version=3, parent="local://new", state=KeyState.DECRYPT_ONLY)])  # fmt: skip
     store.remember(replace(SEEN, kms_key="local://new"))
+    assert owner.recall("local://new") == replace(SEEN, kms_key="local://new")
     store.remember(replace(SEEN, serial=4))
     assert owner.recall("local://x") == SEEN
     store.remember(replace(SEEN, serial=6))
@@ -194,6 +202,19 @@ def test_the_run_time_remembers_and_never_forgets(
     found = owner.recall("local://x")
     assert found is not None
     assert found.serial == 6
+
+
+def test_the_run_time_moves_on_from_a_high_serial(
+    owner: SQLKeyStore, login: Callable[[str], As]
+) -> None:
+    """An upsert of a serial far above the first is a step from what is there; owner and operator go farther."""
+    store = login("lacre_runtime").store
+    for serial, by in ((2000, login("lacre_operator").store), (4000, owner), (5000, store)):
+        by.remember(replace(SEEN, serial=serial))
+        found = owner.recall(SEEN.kms_key)
+
+        assert found is not None
+        assert found.serial == serial
 
 
 def test_roles_are_made_again_without_a_change(owner: SQLKeyStore, database: Database) -> None:

@@ -18,6 +18,7 @@ from lacre.cli.inspection import inspect
 from lacre.cli.operator import read_passphrase
 from lacre.cli.protection import protect, unprotect
 from lacre.cli.recovery import backup_keys, drill_keys, restore_keys
+from lacre.cli.reseating import reseat_keys
 from lacre.cli.terminal import exit_code, out, say, talk, warn
 from lacre.errors import LacreError
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 keys.app.command("backup")(backup_keys)
 keys.app.command("restore")(restore_keys)
 keys.app.command("drill")(drill_keys)
+keys.app.command("reseat")(reseat_keys)
 app.add_typer(keys.app, name="keys")
 app.add_typer(database.app, name="db")
 app.command()(protect)

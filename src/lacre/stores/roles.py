@@ -47,6 +47,9 @@ _CHANGES = {
     KEYSTORE_SEEN: ("serial", "hash", "version_id", "mac"),
 }
 
+# How far the run time moves a serial at once. A manifest is one serial for each change of its key.
+_STEP = 1000
+
 # What no change of a row may do, whoever makes it: a stolen operator's credential does not bring
 # a destroyed key back, and a stolen run-time's does not make an older manifest acceptable.
 _NEVER = {
@@ -97,7 +100,31 @@ END $guard$""",
             f"REVOKE ALL ON FUNCTION {guard}() FROM PUBLIC",
             f"CREATE OR REPLACE TRIGGER {table.name}_guard BEFORE UPDATE ON {named(table)} FOR EACH ROW EXECUTE FUNCTION {guard}()",
         ]
-    return statements
+    return [*statements, *_remembering(schema, roles)]
+
+
+def _remembering(schema: str, roles: Roles) -> Sequence[str]:
+    # Nothing here checks a MAC, so a stolen run-time login can still remember what no manifest
+    # says; it does so in small steps and for keys in use only, and `lacre keys reseat` undoes it.
+    table, step = f"{schema}.{KEYSTORE_SEEN.name}", f"{schema}.{KEYSTORE_SEEN.name}_step"
+    return [
+        f"""CREATE OR REPLACE FUNCTION {step}() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $step$
+BEGIN
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{roles.operator}' AND pg_has_role(current_user, oid, 'USAGE'))
+    OR EXISTS (SELECT FROM pg_class WHERE oid = TG_RELID AND pg_has_role(current_user, relowner, 'USAGE')) THEN
+    RETURN NEW;
+  END IF;
+  IF pg_catalog.octet_length(NEW.mac) <> 32
+    OR (TG_OP = 'UPDATE' AND NEW.serial::bigint - OLD.serial > {_STEP})
+    OR (TG_OP = 'INSERT' AND NOT EXISTS (SELECT FROM {table} WHERE kms_key = NEW.kms_key)
+      AND (NEW.serial NOT BETWEEN 1 AND {_STEP} OR NOT EXISTS (SELECT FROM {schema}.{KEY.name} WHERE parent = NEW.kms_key))) THEN
+    RAISE EXCEPTION 'lacre: a manifest is not remembered like that' USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN NEW;
+END $step$""",  # noqa: S608 - plain identifiers, which Roles and PostgreSQLDatabase check
+        f"REVOKE ALL ON FUNCTION {step}() FROM PUBLIC",
+        f"CREATE OR REPLACE TRIGGER {KEYSTORE_SEEN.name}_step BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {step}()",
+    ]
 
 
 def _others(schema: str, roles: Roles) -> str:

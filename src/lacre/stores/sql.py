@@ -279,6 +279,25 @@ class SQLKeyStore:
         with self._writing() as connection:
             connection.execute(self._database.highest(KEYSTORE_SEEN, "serial"), seen_columns(seen))
 
+    def reseat(self, seen: Sequence[SeenSerial]) -> None:
+        """
+        Put *seen* in the place of what is remembered of its KMS keys, higher or not, in one transaction.
+
+        What is remembered of a KMS key that no key names goes too. The owner's on PostgreSQL:
+        it deletes.
+        """
+        named = sa.select(KEY.c.parent).where(KEY.c.parent == KEYSTORE_SEEN.c.kms_key)
+        with self._writing() as connection:
+            self._database.alone(connection)
+            connection.execute(
+                KEYSTORE_SEEN.delete().where(
+                    KEYSTORE_SEEN.c.kms_key.in_([row.kms_key for row in seen])
+                    | ~sa.exists(named.correlate(KEYSTORE_SEEN))
+                )
+            )
+            if seen:
+                connection.execute(KEYSTORE_SEEN.insert(), [seen_columns(row) for row in seen])
+
     # Everything at once
 
     def contents(self) -> KeyStoreContents:

@@ -18,7 +18,7 @@ from typing import final
 
 from lacre.errors import ConfigurationError, KeyServiceDenied, MisuseError
 from lacre.keys.hierarchy import KeyState
-from lacre.keys.seen import SerialMemory
+from lacre.keys.seen import SeenSerial, SerialMemory
 from lacre.kms.local.files import locked, read_shared, stamp_of, write_shared
 from lacre.kms.local.identity import Identity, PublicIdentity
 from lacre.kms.local.manifest import (
@@ -34,7 +34,7 @@ from lacre.kms.local.manifest import (
     sign,
     verify,
 )
-from lacre.kms.local.memory import refuse_rollback
+from lacre.kms.local.memory import refuse_rollback, seen
 from lacre.kms.local.service import SCHEME
 from lacre.sensitive import KeyMaterial
 
@@ -99,6 +99,30 @@ class KeystoreAdministration:
         if remembered is not None:
             refuse_rollback(manifest, serial=remembered.serial, digest=remembered.hash)
         return manifest
+
+    def to_remember(self, name: str) -> tuple[Manifest, SeenSerial | None]:
+        """
+        Return the manifest of a key as it is now, and what to remember of it, whatever is remembered.
+
+        An older manifest that somebody put back is taken for the present one: for an operator who
+        looked at the file. None to remember where every version was destroyed.
+
+        Raises:
+            KeyServiceDenied: the operator cannot open the key itself.
+        """
+        data, _ = read_shared(self._path(name), limit=LIMIT)
+        manifest = verify(data, key=name, keystore=self._keystore_id, signers=self._signers)
+        living = [each for each in manifest.versions if each.state is not KeyState.DESTROYED]
+        for version in living:
+            root = open_version(manifest, version, self._signer)
+            if root is not None:
+                return manifest, seen(SCHEME + name, manifest, version, root)
+        if living:
+            raise KeyServiceDenied(
+                f"{self._signer.name} is not a recipient of {SCHEME}{name}",
+                hint="an operator who is one does it",
+            )
+        return manifest, None
 
     def create_key(self, name: str, recipients: Collection[PublicIdentity]) -> Manifest:
         """
