@@ -160,6 +160,26 @@ def test_a_newer_store_is_not_made_older_unasked(
     assert list(undone_by(dump.contents, dump.contents)) == []
 
 
+def test_another_manifest_of_the_same_serial_is_told(dump: Dump) -> None:
+    """Neither is newer, so putting one in the place of the other forgets what was seen."""
+    [first, *rest] = dump.contents.seen
+    held = replace(dump.contents, seen=(replace(first, hash="0" * 64), *rest))
+    [told] = undone_by(dump.contents, held)
+
+    assert f"manifest {first.serial} of {first.kms_key} was seen: another one" in told
+
+
+def test_a_store_that_stops_remembering_is_told(dump: Dump) -> None:
+    """A dump of a store that has not remembered from its first day takes that from one which has."""
+    assert dump.contents.remembers
+    without = replace(dump.contents, remembers=False)
+
+    assert list(undone_by(without, dump.contents)) == [
+        "that a memory of a manifest is missing would not be noticed any more"
+    ]
+    assert list(undone_by(dump.contents, without)) == []
+
+
 def test_told_to_it_goes_back_and_says_what_it_undid(
     operator: Lacre, dump: Dump, where: dict[str, Any]
 ) -> None:

@@ -38,12 +38,15 @@ def undone_by(dump: KeyStoreContents, held: KeyStoreContents) -> Sequence[str]:
         if before is None or before.revision < state.revision:
             was = "nothing is known of it" if before is None else str(before.state)
             undone.append(f"column {state.table}.{state.column} is {state.state}: back to {was}")
-    seen = {row.kms_key: row.serial for row in dump.seen}
-    undone += [
-        f"manifest {row.serial} of {row.kms_key} was seen: older ones would be believed again"
-        for row in held.seen
-        if seen.get(row.kms_key, 0) < row.serial
-    ]
+    seen = {row.kms_key: row for row in dump.seen}
+    for row in held.seen:
+        earlier = seen.get(row.kms_key)
+        if earlier is None or earlier.serial < row.serial:
+            undone.append(f"manifest {row.serial} of {row.kms_key} was seen: older ones would be believed again")  # fmt: skip
+        elif earlier.serial == row.serial and earlier.hash != row.hash:
+            undone.append(f"manifest {row.serial} of {row.kms_key} was seen: another one of the same serial would be believed")  # fmt: skip
+    if held.remembers and not dump.remembers:
+        undone.append("that a memory of a manifest is missing would not be noticed any more")
     return undone
 
 
