@@ -43,7 +43,7 @@ from lacre.sqlalchemy.declared import (
 from lacre.sqlalchemy.loading import note_tenant
 from lacre.sqlalchemy.searching import SealedComparator
 from lacre.sqlalchemy.types import SealedValue, raw_of
-from lacre.sqlalchemy.writing import before_insert, before_update
+from lacre.sqlalchemy.writing import after_write, before_insert, before_update
 
 __all__ = ["SealedAttribute", "SealedProperty"]
 
@@ -90,7 +90,12 @@ class SealedProperty(ColumnProperty[Any]):
             parententity=mapper,
         )
         manager_of_class(mapper.class_).instrument_attribute(self.key, attribute)
-        for name, listener in (("before_insert", before_insert), ("before_update", before_update)):
+        for name, listener in (
+            ("before_insert", before_insert),
+            ("before_update", before_update),
+            ("after_insert", after_write),
+            ("after_update", after_write),
+        ):
             if not event.contains(mapper, name, listener):
                 # Raw and with a value that nobody reads: SQLAlchemy then wraps nothing around it.
                 event.listen(mapper, name, listener, raw=True, retval=True)

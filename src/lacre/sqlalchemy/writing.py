@@ -19,7 +19,7 @@ from sqlalchemy.orm.base import NO_VALUE
 from sqlalchemy.orm.state import InstanceState
 
 from lacre.context import Acting, current
-from lacre.errors import AlreadyEncrypted, DuplicateValue, Tampered, UnsupportedQuery
+from lacre.errors import AlreadyEncrypted, DuplicateValue, MisuseError, Tampered, UnsupportedQuery
 from lacre.fields.rows import row_text
 from lacre.fields.writing import Writing
 from lacre.sqlalchemy.binding import binding_of
@@ -38,7 +38,7 @@ from lacre.sqlalchemy.evidence import check_transaction, noted
 from lacre.sqlalchemy.row_ids import default_of, generated, next_values
 from lacre.sqlalchemy.types import SealedValue, raw_of
 
-__all__ = ["FLUSH", "before_insert", "before_update", "index_key"]
+__all__ = ["FLUSH", "after_write", "before_insert", "before_update", "index_key"]
 
 FLUSH = "lacre_flush"  # in session.info: what was found out in the flush under way
 
@@ -54,6 +54,7 @@ class _Mapped:
         str | None
     )  # the key of what identifies a row, where that is one and a type's own text is not
     tenant: str | None
+    bound: tuple[str, ...]  # the keys of what values are bound to: row id and tenant
     defaults: tuple[tuple[str, Any], ...]
     generated: Any | None
 
@@ -61,11 +62,15 @@ class _Mapped:
 class _Flush:
     """One flush: what was read and decided in it."""
 
-    __slots__ = ("_clearings", "_mapped", "_writings", "binding", "session")
+    __slots__ = ("_clearings", "_mapped", "_writings", "binding", "places", "session")
 
     def __init__(self, session: Session, binding: Any) -> None:
         self.session = session
         self.binding = binding
+        # Of each object that is written: what its values are bound to, and the attributes it is of.
+        self.places: dict[
+            InstanceState[Any], tuple[str, str | None, tuple[str, ...], list[Any]]
+        ] = {}
         self._mapped: dict[Mapper[Any], _Mapped] = {}
         self._writings: dict[Any, tuple[Writing, list[str]]] = {}
         self._clearings: dict[Any, tuple[Acting, list[str]]] = {}
@@ -92,6 +97,7 @@ class _Flush:
                     else None
                 ),
                 tenant=facts.tenant,
+                bound=facts.keys if facts.tenant is None else (*facts.keys, facts.tenant),
                 defaults=tuple(
                     (key, column)
                     for key, column in zip(keys, columns, strict=True)
@@ -154,6 +160,7 @@ def before_insert(
         check_spelling(mapper, state, connection.dialect)
         row = row_of(mapper, state)
     tenant = None if mapped.tenant is None else tenant_of(mapper, state)
+    sealed = False
     for prop, key, token_key, default in mapped.properties:
         if default is not NOTHING and key not in held:
             setattr(state.obj(), key, default() if callable(default) else default)
@@ -162,8 +169,11 @@ def before_insert(
             _refuse_token(state, prop, token_key, sealed=value is not None)
         if value is not None:
             _seal(flush, connection, state, held, (prop, key, token_key), row, tenant)
+            sealed = True
         elif token_key is not None and token_key in held:
             set_attribute(state.obj(), token_key, None)
+    if sealed:
+        flush.places[state] = (row, tenant, mapped.bound, [held.get(key) for key in mapped.bound])
 
 
 def before_update(
@@ -197,6 +207,29 @@ def before_update(
                 written = _seal(flush, connection, state, state.dict, named, row, tenant)
         if not written and token_key is not None:
             _refuse_token(state, prop, token_key, sealed=False)
+    # Whether or not anything was sealed: what the row holds already is bound as well.
+    flush.places[state] = (row, tenant, mapped.bound, [state.dict.get(key) for key in mapped.bound])
+
+
+def after_write(mapper: Mapper[Any], _connection: sa.Connection, state: InstanceState[Any]) -> None:
+    """
+    Raise if the row was written with another row id or tenant than its values are bound to.
+
+    Raises:
+        MisuseError: somebody else's listener changed it after ours; the flush is rolled back.
+    """
+    flush: Any = state.session.info.get(FLUSH) if state.session is not None else None
+    place = None if flush is None else flush.places.pop(state, None)
+    if place is None:
+        return
+    row, tenant, bound, values = place
+    if [state.dict.get(key) for key in bound] == values:
+        return
+    if (row_of(mapper, state), tenant_of(mapper, state)) != (row, tenant):
+        raise MisuseError(
+            f"the row id or tenant of a {mapper.class_.__name__} was changed after its values were encrypted for another; nothing was written",
+            hint="a listener of before_insert or before_update did: set ids and tenants earlier, in before_flush or when the object is made",
+        )
 
 
 def _flush(state: InstanceState[Any]) -> _Flush:
