@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from lacre.errors import ConfigurationError, KeyStoreUnreachable, LacreError, MisuseError
 from lacre.keys.hierarchy import KeyState
+from lacre.stores.roles import Roles
 from lacre.stores.sql import SQLKeyStore
 from tests.components.key_stores import KeptInPostgreSQL
 from tests.components.postgresql import Database
@@ -107,6 +108,41 @@ def test_two_key_stores_in_one_database_are_two(
 
     assert other.rows() == []
     assert other.keystore_id != store.keystore_id
+
+
+@pytest.mark.parametrize("member", [False, True])
+def test_a_schema_of_somebody_else_is_refused(
+    database: Database, made: Callable[..., SQLKeyStore], member: bool
+) -> None:
+    """Who owns the schema could drop the tables, whoever made them: there are none, and no roles' rights."""
+    other, user = f"other_{database.name}", f"login_{database.name}"
+    server = database.server
+    server.administer(f"CREATE ROLE {other}; CREATE ROLE {user} LOGIN PASSWORD 'pw'")
+    if member:
+        server.administer(f"GRANT {other} TO {user}")
+    with database.connect() as connection:
+        connection.execute(f"CREATE SCHEMA lacre AUTHORIZATION {other}")
+        connection.execute(f"GRANT ALL ON SCHEMA lacre TO {user}")
+    theirs, superuser = made(database.url(user=user, password="pw")), made(database.url())
+    for use in (theirs.upgrade, superuser.upgrade):
+        with pytest.raises(ConfigurationError, match="different owners") as caught:
+            use()
+        assert "ALTER SCHEMA lacre OWNER TO" in caught.value.hint
+    assert theirs.version() == superuser.version() == 0
+    with database.connect() as connection:
+        connection.execute(f"ALTER SCHEMA lacre OWNER TO {user}")
+
+    assert theirs.upgrade() == (0, 2)
+    superuser.upgrade(roles=Roles())
+    with database.connect() as connection:
+        connection.execute(f"ALTER SCHEMA lacre OWNER TO {other}")
+    with pytest.raises(ConfigurationError, match="different owners"):
+        superuser.upgrade(roles=Roles())
+    for store in (theirs, superuser):
+        store.close()
+    with database.connect() as connection:
+        connection.execute(f"DROP OWNED BY {user}, {other} CASCADE")
+    server.administer(f"DROP ROLE {user}, {other}")
 
 
 # Errors that say what to do

@@ -59,6 +59,10 @@ class KeyDatabase(Protocol):
         """Within a transaction: become the only one who changes the schema, and make a place for it."""
         ...
 
+    def check_owner(self, connection: sa.Connection) -> None:
+        """Within a transaction: raise `ConfigurationError` if what holds the tables is not of their owner."""
+        ...
+
     def grants(self, roles: Roles) -> Sequence[str]:
         """Return the statements that make *roles*, or raise `ConfigurationError` where there are none."""
         ...

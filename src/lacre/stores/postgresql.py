@@ -138,6 +138,20 @@ class PostgreSQLDatabase:
         if connection.execute(there, {"name": self._schema}).first() is None:
             connection.execute(sa.schema.CreateSchema(self._schema))
 
+    def check_owner(self, connection: sa.Connection) -> None:
+        # The owner of a schema may drop what is in it, whoever the owner of that is.
+        foreign = sa.text(
+            "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = :name AND c.relname = ANY(:tables) AND c.relkind = 'r'"
+            " AND c.relowner <> n.nspowner"
+        )
+        tables = [table.name for table in TABLES]
+        if connection.execute(foreign, {"name": self._schema, "tables": tables}).first():
+            raise ConfigurationError(
+                f"the key store's schema and its tables have different owners, and the schema's may drop the tables ({self._where}); nothing was changed",
+                hint=f"run it as the owner of the schema, or first ALTER SCHEMA {self._schema} OWNER TO the login that runs it, and so its tables",
+            )
+
     def grants(self, roles: Roles) -> Sequence[str]:
         return role_statements(self._schema, roles)
 

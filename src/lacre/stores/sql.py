@@ -98,6 +98,8 @@ class SQLKeyStore:
                 connection.execute(statement)
             for text in granted:
                 connection.exec_driver_sql(text)
+            if granted or before < to:
+                self._database.check_owner(connection)
         return before, max(before, to)
 
     def script(self, *, roles: Roles | None = None) -> str:

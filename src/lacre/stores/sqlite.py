@@ -57,6 +57,9 @@ class SQLiteDatabase:
     def claim(self, connection: sa.Connection) -> None:
         pass  # BEGIN IMMEDIATE holds the file's one write lock already
 
+    def check_owner(self, connection: sa.Connection) -> None:
+        pass  # who owns the file owns what is in it
+
     def grants(self, roles: Roles) -> Sequence[str]:
         raise ConfigurationError(
             "SQLite knows no roles",
