@@ -93,6 +93,19 @@ def test_one_key_query(session: Session, lacre: Lacre, people: list[str]) -> Non
         assert len(asked) == 2  # of two classes, in the first chunk
 
 
+def test_a_chunk_is_decided_for_whoever_fetched_it(
+    sessions: Sessions, acting: Acting, people: list[str]
+) -> None:
+    """All values of a chunk of `yield_per`; the next chunk is decided for who acts then."""
+    query = select(Customer.email).order_by(Customer.city).execution_options(yield_per=2)
+    with sessions() as session, acting("app"), session.scalars(query) as found:
+        assert next(found) == people[0]
+        with acting("writer"):
+            assert next(found) == people[1]
+            with pytest.raises(AccessDenied):
+                next(found)
+
+
 def test_the_shapes_of_columns(session: Session, people: list[str]) -> None:
     """Beside others, in entities' company, labelled, bundled, of aliases and joins, in pages, from Query."""
     first = select(Customer.id, Customer.email, Customer.city).order_by(Customer.city)
