@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlch
 
 from lacre.errors import ConfigurationError, KeyStoreUnreachable, LacreError, MisuseError
 from lacre.stores.database import SCRATCH
+from lacre.stores.identifiers import is_plain
 from lacre.stores.roles import Roles, role_statements
 from lacre.stores.schema import TABLES
 
@@ -78,9 +79,9 @@ class PostgreSQLDatabase:
 
     def __init__(self, url: sa.URL, schema: str) -> None:
         # A plain identifier, so that it stands in every statement as it is.
-        if not re.fullmatch("[a-z][a-z0-9_]{0,62}", schema) or re.match("public$|pg_", schema):
+        if not is_plain(schema):
             raise ConfigurationError(
-                "the key store has a schema of its own: a-z, 0-9 and underscore, not public",
+                "the key store has a schema of its own: a-z, 0-9 and underscore, not public, no word that SQL reserves and none that begins with pg_",
                 hint='[key_store] schema = "lacre"',
             )
         self._schema = schema

@@ -7,11 +7,11 @@ owner of the schema, whoever ran `lacre db upgrade`, and a superuser are past al
 so that running it again changes nothing.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lacre.errors import ConfigurationError
+from lacre.stores.identifiers import is_plain
 from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META
 
 __all__ = ["Roles", "role_statements"]
@@ -33,9 +33,9 @@ class Roles:
 
     def __post_init__(self) -> None:
         names = (self.runtime, self.operator, self.auditor)
-        if len(set(names)) != 3 or not all(re.fullmatch("[a-z][a-z0-9_]{0,62}", n) for n in names):
+        if len(set(names)) != 3 or not all(is_plain(name) for name in names):
             raise ConfigurationError(
-                "roles have three different names of a-z, 0-9 and underscore",
+                "roles have three different names of a-z, 0-9 and underscore, no word that SQL reserves and none that begins with pg_",
                 hint="--runtime-role, --operator-role, --auditor-role",
             )
 
