@@ -217,6 +217,24 @@ def test_the_run_time_moves_on_from_a_high_serial(
         assert found.serial == serial
 
 
+def test_a_falsified_memory_is_the_owners_to_make_anew(
+    owner: SQLKeyStore, login: Callable[[str], As]
+) -> None:
+    """Lower serials and all, what no key names goes, what was not named stays; no role may."""
+    owner.change(add=[replace(ROW, key_id=b"\x03" * 16, version=3, parent="local://kept", state=KeyState.DECRYPT_ONLY)])  # fmt: skip
+    kept = replace(SEEN, kms_key="local://kept")
+    for row in (kept, replace(SEEN, serial=2**31 - 1), replace(SEEN, kms_key="local://junk")):
+        owner.remember(row)
+    before = owner.contents()
+    for role in FORBIDDEN:
+        with pytest.raises(ConfigurationError, match="may not do that"):
+            login(role).store.reseat([SEEN])
+    assert owner.contents() == before
+    owner.reseat([SEEN])
+
+    assert set(owner.contents().seen) == {SEEN, kept}
+
+
 def test_roles_are_made_again_without_a_change(owner: SQLKeyStore, database: Database) -> None:
     """A second `--roles` leaves the same rights, and takes back what somebody added."""
     rights = "SELECT relname, relacl::text FROM pg_class WHERE relnamespace = 'lacre'::regnamespace ORDER BY 1"
