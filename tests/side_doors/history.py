@@ -17,7 +17,7 @@ from sqlalchemy_continuum import make_versioned, version_class
 from sqlalchemy_continuum.plugins import Plugin
 
 from lacre import BlindIndex, Lacre, UnsupportedQuery
-from lacre.sqlalchemy import EncryptedType, encrypted
+from lacre.sqlalchemy import EncryptedType, ciphertext_of, encrypted
 
 HOME, URL, MODE = sys.argv[1:]
 EXCLUDED = {"exclude": ["email", "email_bidx"]}
@@ -36,8 +36,7 @@ class CiphertextHistory(Plugin):  # type: ignore[misc]
     def after_create_version_object(self, _unit: Any, parent: Any, version: Any) -> None:
         for column in parent.__table__.columns:
             if isinstance(column.type, EncryptedType):
-                held = sa.inspect(parent).dict.get(column.key)
-                setattr(version, column.key, None if held is None else bytes(held.raw))
+                setattr(version, column.key, ciphertext_of(parent, column.key))
 
 
 make_versioned(user_cls=None, plugins=[CiphertextHistory()] if MODE == "ciphertext" else [])

@@ -19,11 +19,12 @@ from lacre import (
     NoPrincipal,
 )
 from lacre.context import acting_as
-from lacre.errors import MisuseError
+from lacre.errors import MisuseError, PlaintextFound
+from lacre.sqlalchemy import ciphertext_of
 from lacre.sqlalchemy.types import EncryptedType, SealedValue
 from tests.sqlalchemy.conftest import Acting, Sessions
 from tests.sqlalchemy.models import CPF, EMAIL, Customer, Numbered, Order
-from tests.sqlalchemy.raw import only
+from tests.sqlalchemy.raw import execute, only
 
 Recorded = Callable[..., list[dict[str, Any]]]
 
@@ -384,3 +385,30 @@ def test_a_json_value_is_read_anew_at_each_look(session: Session) -> None:
     row.data = {"a": [1, 2]}
     session.commit()
     assert row.data == {"a": [1, 2]}
+
+
+def test_the_ciphertext_of_an_attribute(
+    session: Session, recorded: Recorded, engine: Engine
+) -> None:
+    """It is what the row holds, without a look; a value that was not flushed has none."""
+    customer = Customer(email=EMAIL)
+    with pytest.raises(MisuseError, match="no ciphertext yet") as raised:
+        ciphertext_of(customer, "email")
+    assert EMAIL not in str(raised.value)
+    session.add(customer)
+    session.commit()
+    session.refresh(customer)
+
+    assert ciphertext_of(customer, "email") == only(engine, "SELECT email FROM customers")
+    assert ciphertext_of(customer, "cpf") is None
+    assert not recorded("look")
+
+
+def test_plaintext_is_no_ciphertext(session: Session, engine: Engine) -> None:
+    """What somebody put into the column in the clear is not handed out as a ciphertext."""
+    session.add(Customer(email=EMAIL))
+    session.commit()
+    execute(engine, "UPDATE customers SET email = ?", b"in the clear")
+
+    with pytest.raises(PlaintextFound):
+        ciphertext_of(session.scalars(select(Customer)).one(), "email")

@@ -26,6 +26,7 @@ from lacre.errors import ConfigurationError
 from lacre.fields.index import BlindIndex
 
 try:
+    from lacre.sqlalchemy.attribute import ciphertext_of
     from lacre.sqlalchemy.column import encrypted, row_id
     from lacre.sqlalchemy.dataclasses import MappedAsDataclass
     from lacre.sqlalchemy.types import EncryptedType, IndexType
@@ -39,6 +40,7 @@ __all__ = [
     "EncryptedType",
     "IndexType",
     "MappedAsDataclass",
+    "ciphertext_of",
     "encrypted",
     "row_id",
 ]

@@ -23,8 +23,15 @@ from sqlalchemy.orm.attributes import (
 from sqlalchemy.orm.properties import ColumnProperty
 from sqlalchemy.orm.state import InstanceState
 
+from lacre._core.field import looks_encrypted
 from lacre.context import current
-from lacre.errors import ActingError, ConfigurationError, MaskWritten
+from lacre.errors import (
+    ActingError,
+    ConfigurationError,
+    MaskWritten,
+    MisuseError,
+    PlaintextFound,
+)
 from lacre.fields.scheme import Scheme
 from lacre.sensitive import Mask
 from lacre.sqlalchemy.binding import binding_of, left
@@ -45,7 +52,32 @@ from lacre.sqlalchemy.searching import SealedComparator
 from lacre.sqlalchemy.types import SealedValue, raw_of
 from lacre.sqlalchemy.writing import after_write, before_insert, before_update
 
-__all__ = ["SealedAttribute", "SealedProperty"]
+__all__ = ["SealedAttribute", "SealedProperty", "ciphertext_of"]
+
+
+def ciphertext_of(instance: Any, name: str) -> bytes | None:
+    """
+    Return what the row holds of the encrypted attribute *name*, as it is; None for NULL and for what was not loaded.
+
+    For history tables, exports and comparisons. Decides, decrypts and records nothing; the
+    ciphertext opens in its own row only.
+
+    Raises:
+        MisuseError: the value was assigned and not flushed yet.
+        PlaintextFound: the column holds something else.
+    """
+    held = instance_dict(instance).get(name)
+    if held is None:
+        return None
+    if isinstance(held, SealedValue) and held.has_pending:
+        raise MisuseError(
+            f"{type(instance).__name__}.{name} was assigned and has no ciphertext yet",
+            hint="flush the session first",
+        )
+    raw = raw_of(held)
+    if not isinstance(raw, bytes | bytearray | memoryview) or not looks_encrypted(raw):
+        raise PlaintextFound(f"{type(instance).__name__}.{name} holds no lacre value")
+    return bytes(raw)
 
 
 class SealedProperty(ColumnProperty[Any]):
