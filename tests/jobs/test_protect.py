@@ -521,6 +521,22 @@ def test_an_old_copy_of_the_database_is_not_protected_again(tmp_path):
         run(protect, tmp_path, path, "t", "v:pii:exact")
 
 
+def test_a_key_store_restored_from_an_older_backup_is_brought_up_to_date(tmp_path):
+    """Where the table is protected and its states are of the job's middle, the same command moves them on."""
+    path = database(
+        tmp_path,
+        "CREATE TABLE t (id TEXT PRIMARY KEY, v TEXT)",
+        "INSERT INTO t VALUES ('a', 'one')",
+    )
+    states, options = tmp_path / "states", {"fields": fields_as_planned}
+    protect(path, "t", requests("v:pii"), authority=authority(states), **options)
+    states.write_text(states.read_text().splitlines(keepends=True)[0])
+    assert authority(states).states.get("main", "t", "v").state is ColumnState.DUAL
+
+    protect(path, "t", requests("v:pii"), authority=authority(states), **options)
+    assert authority(states).states.get("main", "t", "v").state is ColumnState.ENCRYPTED
+
+
 def test_the_same_command_again_changes_nothing(tmp_path):
     """A finished job, run again, says so and touches no row."""
     path = people(tmp_path)

@@ -11,10 +11,11 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from lacre.stores.roles import Roles
 
-__all__ = ["SCRATCH", "KeyDatabase"]
+__all__ = ["SCRATCH", "KeyDatabase", "only_if_higher"]
 
 SCRATCH = "lacre_scratch_"  # begins the name of a file or schema that may be removed
 
@@ -82,3 +83,18 @@ class KeyDatabase(Protocol):
     def translated(self) -> AbstractContextManager[None]:
         """Raise the database's errors as lacre's; `IntegrityError` passes: it decides a race."""
         ...
+
+
+def only_if_higher(
+    insert: postgresql.Insert | sqlite.Insert, table: sa.Table, counter: str
+) -> sa.Insert:
+    """Return *insert*, of either dialect, as `KeyDatabase.highest` describes it."""
+    return insert.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        set_={
+            column.name: insert.excluded[column.name]
+            for column in table.c
+            if not column.primary_key
+        },
+        where=table.c[counter] < insert.excluded[counter],
+    )

@@ -24,7 +24,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
 from lacre.errors import ConfigurationError, KeyStoreUnreachable, LacreError, MisuseError
-from lacre.stores.database import SCRATCH
+from lacre.stores.database import SCRATCH, only_if_higher
 from lacre.stores.identifiers import is_plain
 from lacre.stores.roles import Roles, role_statements
 from lacre.stores.schema import TABLES
@@ -163,16 +163,7 @@ class PostgreSQLDatabase:
         connection.exec_driver_sql(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
 
     def highest(self, table: sa.Table, counter: str) -> sa.Insert:
-        insert = postgresql.insert(table)
-        return insert.on_conflict_do_update(
-            index_elements=list(table.primary_key),
-            set_={
-                column.name: insert.excluded[column.name]
-                for column in table.c
-                if not column.primary_key
-            },
-            where=table.c[counter] < insert.excluded[counter],
-        )
+        return only_if_higher(postgresql.insert(table), table, counter)
 
     def discard(self) -> None:
         if not self._schema.startswith(SCRATCH):

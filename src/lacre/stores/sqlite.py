@@ -16,7 +16,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from lacre.errors import ConfigurationError, KeyStoreUnreachable, LacreError, MisuseError
-from lacre.stores.database import SCRATCH
+from lacre.stores.database import SCRATCH, only_if_higher
 from lacre.stores.roles import Roles
 
 __all__ = ["SQLiteDatabase"]
@@ -70,16 +70,7 @@ class SQLiteDatabase:
         pass  # as above
 
     def highest(self, table: sa.Table, counter: str) -> sa.Insert:
-        insert = sqlite.insert(table)
-        return insert.on_conflict_do_update(
-            index_elements=list(table.primary_key),
-            set_={
-                column.name: insert.excluded[column.name]
-                for column in table.c
-                if not column.primary_key
-            },
-            where=table.c[counter] < insert.excluded[counter],
-        )
+        return only_if_higher(sqlite.insert(table), table, counter)
 
     def discard(self) -> None:
         if not self._path.name.startswith(SCRATCH):

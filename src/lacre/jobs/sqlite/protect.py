@@ -226,7 +226,9 @@ def _finished(
             finished = job.stepped(phase="done")
             write(connection, finished, authority, was=("protect", "clean"))
     else:
+        # A key store out of an older backup may not know yet.
         require_protected(connection, job)
+        authority.move(job, ColumnState.ENCRYPTED)
     return reported(connection, job, lost_races=lost, resumed=resumed)
 
 
