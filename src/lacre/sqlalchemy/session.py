@@ -7,10 +7,10 @@ A session is bound to its application and to no principal: whoever acts at the m
 or a flush is decided on. Evidence of writes is `lacre.sqlalchemy.evidence`'s.
 """
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, event
-from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker
 from sqlalchemy.orm.attributes import instance_state
 
@@ -24,6 +24,9 @@ from lacre.sqlalchemy.searching import Asking, HeavyTerm, asking
 from lacre.sqlalchemy.statements import refuse_values
 from lacre.sqlalchemy.translating import TranslatingSession, prepare_writing
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import async_sessionmaker
+
 __all__ = ["bind"]
 
 
@@ -34,7 +37,9 @@ def bind(factory: Any, application: Application) -> Any:
     Raises:
         ConfigurationError: *factory* is neither a `sessionmaker` nor an `async_sessionmaker`.
     """
-    if isinstance(factory, async_sessionmaker):
+    # Imported already by whoever made one; importing it here would need greenlet of everybody.
+    module = sys.modules.get("sqlalchemy.ext.asyncio")
+    if module is not None and isinstance(factory, module.async_sessionmaker):
         return _bind_async(factory, application)
     if not isinstance(factory, sessionmaker):
         raise ConfigurationError(
@@ -61,6 +66,8 @@ def _bind_async(
         )
     options["sync_session_class"] = _session_class(inner)
     _listen(options["sync_session_class"])
+    from sqlalchemy.ext.asyncio import async_sessionmaker
+
     return async_sessionmaker(class_=factory.class_, **options)
 
 
