@@ -37,11 +37,11 @@ PYTEST = PATH="$$(scripts/find-go --install):$$PATH" \
 # What differs between the two SQLAlchemy that are supported.
 ON_SQLALCHEMY_20 = tests/sqlalchemy tests/stores
 
-test: .venv-test/.stamp .venv-sqlalchemy20/.stamp .venv-bare/.stamp components lint  ## every check and test
+test: .venv-test/.stamp .venv-ministack/.stamp .venv-sqlalchemy20/.stamp .venv-bare/.stamp components lint  ## every check and test
 	.venv-sqlalchemy20/bin/python -m pytest -n 2 -m "not long" $(ON_SQLALCHEMY_20)
 	$(PYTEST) -m "not long"
 
-test-long: .venv-test/.stamp .venv-bare/.stamp components  ## the tests that take minutes
+test-long: .venv-test/.stamp .venv-ministack/.stamp .venv-bare/.stamp components  ## the tests that take minutes
 	$(PYTEST) -m long
 
 components:  ## what the tests run on that is no Python package; as root it is installed where it is missing
@@ -77,6 +77,11 @@ clean:  ## remove the environments and everything that was made
 	@.venv-sqlalchemy20/bin/python -m pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 
+# An emulator of AWS that the tests start; they look for it beside their own environment.
+.venv-ministack/.stamp: constraints/ministack.txt scripts/make-environment
+	@scripts/make-environment .venv-ministack constraints/ministack.txt
+	@touch $@
+
 # What `pip install lacre` gives, without extras: the built wheel, and what it requires.
 .venv-bare/.made: constraints/bare.txt scripts/make-environment
 	@scripts/make-environment .venv-bare constraints/bare.txt
@@ -102,8 +107,9 @@ PINS = .venv-lock/bin/uv pip compile --quiet --no-config --universal --python-ve
 	--custom-compile-command "make constraints" $(UPGRADE)
 
 constraints: .venv-lock/.stamp  ## resolve the hashed pins anew from pyproject.toml
-	$(PINS) -o constraints/test.txt --extra cli --extra postgresql --group dev pyproject.toml
+	$(PINS) -o constraints/test.txt --extra cli --extra postgresql --extra openbao --extra aws --group dev --group key-services pyproject.toml
 	$(PINS) -o constraints/sqlalchemy20.txt --extra cli --extra postgresql --group dev --group sqlalchemy20 pyproject.toml
+	$(PINS) -o constraints/ministack.txt --group ministack
 	$(PINS) -o constraints/samples.txt --no-deps --group samples
 	$(PINS) -o constraints/demo.txt -c constraints/test.txt --extra cli pyproject.toml
 	$(PINS) -o constraints/bare.txt -c constraints/test.txt pyproject.toml

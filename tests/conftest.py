@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from lacre import Lacre
 from lacre.cli.initialise import initialise
 from tests.components.key_stores import KeptInPostgreSQL, KeptInSQLite, KeyStorePlace
+from tests.components.openbao import OpenBao, openbao_server
 from tests.components.postgresql import Database, Server, postgresql_server
 
 # No test rests on a time, and a busy machine is no failure.
@@ -63,6 +64,13 @@ def database(postgresql: Server) -> Iterator[Database]:
     """An empty PostgreSQL database."""
     with postgresql.database() as database:
         yield database
+
+
+@pytest.fixture(scope="session")
+def openbao() -> Iterator[OpenBao]:
+    """An OpenBao server. Make mounts and policies of your own; leave it unsealed and running."""
+    with openbao_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
