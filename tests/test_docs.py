@@ -294,6 +294,8 @@ def _settings_of(model: type[BaseModel], path: str = "") -> set[str]:
     for name, field in model.model_fields.items():
         inner = field.annotation
         name = field.alias or name
+        if type(None) in get_args(inner):  # a table that may be missing
+            inner = next(each for each in get_args(inner) if each is not type(None))
         named = get_origin(inner) is dict
         if named:
             inner = get_args(inner)[1]

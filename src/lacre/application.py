@@ -26,7 +26,7 @@ from lacre.keys.ports import KeyService
 from lacre.keys.provisioning import KeyTable, Provisioner
 from lacre.keys.resolver import CacheLimits, Resolver, since_boot
 from lacre.policy.decisions import Policy
-from lacre.policy.loading import load_policy
+from lacre.policy.loading import load_pins, load_policy
 from lacre.readiness import Probe, Readiness
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Lacre:
         self.resolver = Resolver(
             store=store,
             services=services,
-            kms_key=policy.kms_key,
+            kms_keys=policy.kms_keys,
             limits=CacheLimits(age=settings.cache.age, entries=settings.cache.entries),
             clock=clock or since_boot,
         )
@@ -139,24 +139,28 @@ class Lacre:
         Raises:
             ConfigurationError: says what is wrong, and what to do.
         """
-        from lacre.kms.local import Identity, LocalKeyService, PublicIdentity
+        from lacre.kms.local import Identity, PublicIdentity
         from lacre.kms.local.files import check_private
+        from lacre.kms.opening import open_key_services
         from lacre.sinks.jsonl import JsonLinesSink
 
         path = Path(path)
-        policy = Policy(load_policy(path, os.environ if environ is None else environ))
+        environ = os.environ if environ is None else environ
+        policy = Policy(load_policy(path, environ), pins=load_pins(path))
         settings = policy.file
         base = path.resolve().parent
         store = open_key_store(settings.key_store.url, base, schema=settings.key_store.schema_)
         signers = [PublicIdentity.from_text(line) for line in settings.local.signers]
+        opened, check_identity = None, None
         if isinstance(identity, Identity):
-            opened, check_identity = identity, None
-        else:
-            file = base / (identity or settings.local.identity)
+            opened = identity
+        elif "local" in settings.schemes():
+            file = base / (identity or settings.local.identity or "")
             opened = Identity.load(file, passphrase)
             check_identity = partial(check_private, file)
-        service = LocalKeyService(
-            base / settings.local.directory,
+        services = open_key_services(
+            settings,
+            base=base,
             identity=opened,
             signers=signers,
             memory=store,
@@ -165,7 +169,7 @@ class Lacre:
         return cls(
             policy,
             store=store,
-            services={"local": service},
+            services=services,
             sink=JsonLinesSink(base / settings.audit.path),
             signers=signers,
             check_identity=check_identity,
@@ -301,7 +305,7 @@ class Lacre:
             settle=self.policy.file.cache.age,
             store=self.store,
             services=self.services,
-            kms_key=self.policy.kms_key,
+            kms_keys=self.policy.kms_keys,
             recorder=self.recorder,
         )
 

@@ -32,6 +32,11 @@ def scope(
     return Scope(kind=KeyKind(kind), tenant=tenant, class_=class_, **names)
 
 
+def kms_keys(scope: Scope) -> tuple[str, ...]:
+    """The KMS keys of a scope, as a policy without a move names them."""
+    return (kms_key(scope),)
+
+
 @dataclass
 class Parts:
     """Key store, key service, provisioner and resolver of one application."""
@@ -63,7 +68,7 @@ class Parts:
         return Provisioner(
             store=self.store,
             services={"local": self.service},
-            kms_key=kms_key,
+            kms_keys=kms_keys,
             recorder=self.recorder,
         )
 
@@ -72,7 +77,7 @@ class Parts:
         return Resolver(
             store=self.store,
             services={"local": self.service},
-            kms_key=kms_key,
+            kms_keys=kms_keys,
             limits=CacheLimits(**limits),
             clock=self.clock,
         )
@@ -99,7 +104,7 @@ class Parts:
         parent = None
         if row.scope.kind is KeyKind.DATA:
             parent = self.material(self.store.row(bytes.fromhex(row.parent)))
-        return unwrap_row(row, services={"local": self.service}, kms_key=kms_key, parent=parent)
+        return unwrap_row(row, services={"local": self.service}, kms_keys=kms_keys, parent=parent)
 
     def sql(self, statement: str, *values: Any) -> Sequence[Any]:
         """What somebody with a SQL prompt and no keys does."""

@@ -1,5 +1,6 @@
 """A policy file says what it means or is refused, and a decision follows from it and nothing else."""
 
+import datetime as dt
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from lacre.context import Acting
 from lacre.errors import ConfigurationError, NoTenant
 from lacre.keys.hierarchy import KeyKind
 from lacre.policy.decisions import Policy
-from lacre.policy.loading import OVERLAY, load_policy, parse_policy
+from lacre.policy.loading import OVERLAY, load_pins, load_policy, lock_text, parse_policy
 from lacre.policy.model import Right
 
 POLICY = """
@@ -268,3 +269,108 @@ def test_a_hostile_file_is_a_configuration_error(text: str) -> None:
     """Tables without end, or a number of thousands of digits, give one sentence and no traceback."""
     with pytest.raises(ConfigurationError, match=r"lacre\.toml"):
         parse_policy(text, {})
+
+
+TEMPLATE = """
+app = "shop"
+env = "prod"
+service = "customers"
+kms_keys = "local://{class}-{use}"
+[key_store]
+url = "sqlite:///keys.db"
+[local]
+directory = "d"
+identity = "i"
+signers = ["s"]
+[audit]
+path = "a"
+[classes.pii]
+[classes.credentials]
+index = false
+[classes.banking]
+fields = "local://vault"
+"""
+_ALIAS = "aws-kms://eu-central-1/alias/pii-fields"
+_KEY = "aws-kms://eu-central-1/111122223333/key/0a1b2c3d-0000-4000-8000-0123456789ab"
+
+
+def test_one_line_names_the_keys_of_every_class() -> None:
+    """`kms_keys` names the keys of each class that names none; `index = false` is never searchable."""
+    classes = parse_policy(TEMPLATE, {}).classes
+
+    assert (classes["pii"].fields, classes["pii"].index) == ("local://pii-fields", "local://pii-index")  # fmt: skip
+    assert (classes["credentials"].fields, classes["credentials"].index) == ("local://credentials-fields", None)  # fmt: skip
+    assert (classes["banking"].fields, classes["banking"].index) == ("local://vault", None)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("{class}-{use}", "{class}"), 'both "{class}" and "{use}"'),
+        (("local://{class}-{use}", "openbao://t/{class}-{use}"), "there is no [openbao]"),
+        (("local://{class}-{use}", "aws-kms://eu-central-1/alias/{class}-{use}"), "there is no [aws]"),
+        (('identity = "i"\n', ""), "[local] needs directory and identity"),
+        (("[classes.pii]", '[openbao]\naddress = "http://bao:8200"\n[classes.pii]'), "https://"),
+        (("[classes.pii]", '[openbao]\naddress = "https://u:p@bao"\n[classes.pii]'), "https://"),
+        (("[classes.pii]", '[openbao]\naddress = "https://bao:8200"\n[classes.pii]'), "role_id"),
+        (("[classes.pii]", '[aws]\nregions = ["mars"]\n[classes.pii]'), "as AWS names it"),
+        (
+            ("[classes.pii]", '[aws]\nregions = ["eu-central-1"]\n[aws.replicas]\neu-central-1 = ["us-east-1"]\n[classes.pii]'),
+            "do not allow",
+        ),
+        (("[classes.pii]", "[cache]\nstale_for = 901\n[classes.pii]"), "900"),
+    ],
+)  # fmt: skip
+def test_what_a_key_service_needs_is_asked_for(change: tuple[str, str], told: str) -> None:
+    """A missing table, an address in the clear or a region outside is said before anything runs."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse_policy(TEMPLATE.replace(*change), {})
+
+    assert told in str(caught.value)
+
+
+def test_an_alias_is_used_as_it_was_pinned(tmp_path: Path) -> None:
+    """`lacre.lock` says which key an alias stands for; without it the alias is refused."""
+    text = TEMPLATE.replace(
+        "[classes.pii]",
+        f'[aws]\nregions = ["eu-central-1"]\n[classes.pii]\nfields = "{_ALIAS}"',
+    )
+    file = parse_policy(text, {})
+    (tmp_path / "lacre.lock").write_text(lock_text({_ALIAS: _KEY}))
+    policy = Policy(file, pins=load_pins(tmp_path / "lacre.toml"))
+    branch = policy.scope(KeyKind.BRANCH, "pii", "t")
+
+    assert policy.kms_key(branch) == _KEY
+    with pytest.raises(ConfigurationError, match="alias"):
+        Policy(file).kms_key(branch)
+
+
+@pytest.mark.parametrize(
+    "pins",
+    [
+        {_ALIAS: _ALIAS},
+        {_KEY: _KEY},
+        {_ALIAS: _KEY.replace("central", "west")},
+        {_ALIAS: "local://pii-fields"},
+    ],
+)
+def test_a_lock_that_pins_something_else_is_refused(pins: dict[str, str], tmp_path: Path) -> None:
+    """An alias is pinned to a key of its own region, never to a label or another service."""
+    (tmp_path / "lacre.lock").write_text(lock_text(pins))
+
+    with pytest.raises(ConfigurationError, match="lacre keys pin"):
+        load_pins(tmp_path / "lacre.toml")
+
+
+def test_a_move_ends_on_its_day() -> None:
+    """Until the last day keys of before open too; then only those that the policy names."""
+    text = TEMPLATE.replace(
+        "[classes.pii]", '[move]\nfrom = "local://old-{class}-{use}"\nuntil = 2026-03-31\n[classes.pii]'
+    )  # fmt: skip
+    for today, names in (
+        (dt.date(2026, 3, 31), ("local://pii-index", "local://old-pii-index")),
+        (dt.date(2026, 4, 1), ("local://pii-index",)),
+    ):
+        policy = Policy(parse_policy(text, {}), today=lambda today=today: today)
+
+        assert policy.kms_keys(policy.scope(KeyKind.INDEX, "pii", "t")) == names

@@ -28,6 +28,7 @@ __all__ = [
     "PassphraseFile",
     "as_operator",
     "key_store",
+    "keystore_directory",
     "load_operator",
     "read_passphrase",
 ]
@@ -58,7 +59,7 @@ class Operator:
     def keystore(self) -> KeystoreAdministration:
         """Return the administration of the local keystore, signed by this operator."""
         return KeystoreAdministration(
-            self.base / self.lacre.policy.file.local.directory,
+            keystore_directory(self.lacre.policy.file, self.base),
             keystore_id=self.store.keystore_id,
             signer=self.identity,
             signers=self.lacre.signers,
@@ -71,6 +72,15 @@ def key_store(config: Path) -> tuple[SQLKeyStore, PolicyFile]:
     policy = load_policy(config, os.environ)
     settings = policy.key_store
     return open_key_store(settings.url, config.resolve().parent, schema=settings.schema_), policy
+
+
+def keystore_directory(policy: PolicyFile, base: Path) -> Path:
+    """Return where the local keystore is, or raise `ConfigurationError` where there is none."""
+    if policy.local.directory is None:
+        raise ConfigurationError(
+            "lacre.toml names no local keystore", hint='[local] directory = "lacre/keystore"'
+        )
+    return base / policy.local.directory
 
 
 def load_operator(policy: PolicyFile, base: Path, passphrase_file: Path | None) -> Identity:

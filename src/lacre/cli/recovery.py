@@ -26,8 +26,10 @@ from lacre.cli.terminal import data as machine
 from lacre.cli.terminal import out, say, table, warn
 from lacre.context import acting_as, current
 from lacre.errors import ConfigurationError
-from lacre.kms.local import LocalKeyService, PublicIdentity
+from lacre.kms.local import PublicIdentity
+from lacre.kms.opening import open_key_services
 from lacre.policy.decisions import Policy
+from lacre.policy.loading import load_pins
 from lacre.policy.model import PolicyFile
 from lacre.recovery.drill import DrillReport, SampledColumn, drill, types_by_name
 from lacre.recovery.dump import Dump, read_dump, write_dump
@@ -53,7 +55,7 @@ def backup_keys(
         lacre = operator.lacre
         # The store first: a manifest that changes meanwhile is newer than what was seen of it.
         contents = operator.store.contents()
-        keystore = operator.base / lacre.policy.file.local.directory
+        keystore = _directory(lacre.policy.file, operator.base)
         dumped = write_dump(
             contents,
             {path.stem: path.read_bytes() for path in sorted(keystore.glob("[a-z0-9]*.json"))},
@@ -100,7 +102,7 @@ def restore_keys(
             undone = restore(
                 store,
                 dump,
-                directory=base / policy.local.directory,
+                directory=_directory(policy, base),
                 signers=_signers(policy),
                 roll_back=roll_back,
             )
@@ -147,18 +149,20 @@ def drill_keys(
         aside = open_key_store(place, base, schema=SCRATCH + secrets.token_hex(8))
         try:
             restore(aside, dump, directory=directory, signers=signers)
-            service = LocalKeyService(
-                directory,
+            services = open_key_services(
+                policy,
+                base=base,
                 identity=identity,
                 signers=signers,
                 memory=aside,
                 keystore_id=dump.contents.keystore,
+                directory=directory,
             )
             with (
                 Lacre(
-                    Policy(policy),
+                    Policy(policy, pins=load_pins(config)),
                     store=aside,
-                    services={"local": service},
+                    services=services,
                     sink=JsonLinesSink(base / policy.audit.path),
                     signers=signers,
                 ) as lacre,
@@ -185,6 +189,11 @@ def _event(step: str, dumped: bytes, keystore: str, keys: int) -> Recovery:
         keys=keys,
         dump=hashlib.sha256(dumped).hexdigest(),
     )
+
+
+def _directory(policy: PolicyFile, base: Path) -> Path:
+    # Where all KMS keys are elsewhere there is no such directory, and nothing is looked for in it.
+    return base / (policy.local.directory or "lacre/keystore")
 
 
 def _signers(policy: PolicyFile) -> Sequence[PublicIdentity]:

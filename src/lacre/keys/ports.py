@@ -1,18 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The two ports keys come through: a key service, which wraps, and a key store, which remembers.
+The ports keys come through: a key service, which wraps, and a key store, which remembers.
+
+What a key service does is four rights, which four credentials have: mint, unwrap, wrap (to move
+keys), administer. A service object has every method; its credential decides which of them work.
 
 Implementations live on floor 3. They may raise what they like inside; what leaves these methods
 is the tree of `lacre.errors`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from lacre.keys.hierarchy import KeyRow, Scope
 from lacre.sensitive import KeyMaterial
 
-__all__ = ["KeyReader", "KeyService", "KeyWriter"]
+__all__ = [
+    "KeyMover",
+    "KeyReader",
+    "KeyService",
+    "KeyWriter",
+    "KmsKeyAdministration",
+    "KmsKeyStatus",
+]
 
 
 class KeyService(Protocol):
@@ -38,6 +49,90 @@ class KeyService(Protocol):
         Raises:
             Tampered: not wrapped under this KMS key, or not in this context.
             KeyServiceDenied, KeyServiceUnreachable, KeyNotFound, KeyDisabled, KeyDestroyed
+        """
+        ...
+
+
+class KeyMover(Protocol):
+    """What the migration credential does with keys, in a declared window; run time never."""
+
+    def wrap(self, kms_key: str, key: KeyMaterial, context: Mapping[str, str]) -> bytes:
+        """
+        Wrap a key that comes from another key service. Whoever may, can plant keys they know.
+
+        Raises:
+            KeyServiceDenied, KeyServiceUnreachable, KeyNotFound, KeyDisabled, ConfigurationError
+        """
+        ...
+
+    def rewrap(
+        self,
+        kms_key: str,
+        wrapped: bytes,
+        context: Mapping[str, str],
+        *,
+        to: str,
+        to_context: Mapping[str, str],
+    ) -> bytes:
+        """
+        Wrap anew, under the newest version of *to*: the same KMS key, or another of this service.
+
+        The key stays inside the key service where the service can do that.
+
+        Raises:
+            Tampered: not wrapped under *kms_key*, or not in *context*.
+            KeyServiceDenied, KeyServiceUnreachable, KeyNotFound, KeyDisabled, ConfigurationError
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KmsKeyStatus:
+    """
+    A KMS key as its service tells of it.
+
+    Args:
+        state: in the service's own word: ``enabled``, ``disabled``, ``pending deletion`` ...
+        usable: whether it wraps and unwraps now.
+        version: the newest, where versions have numbers.
+        rotation: how it rotates by itself, for example ``every 365 days``; None where it does not.
+        deletion: when its deletion is due; None where none is pending.
+        points_to: for an alias, the key it stands for now.
+        policy: what identifies the access policy in effect: a digest, or a manifest's serial.
+        last_use: when, as RFC 3339 text; None where the service does not tell.
+        latency: of this answer, in seconds.
+    """
+
+    kms_key: str
+    state: str
+    usable: bool
+    latency: float
+    version: int | None = None
+    rotation: str | None = None
+    deletion: str | None = None
+    points_to: str | None = None
+    policy: str | None = None
+    last_use: str | None = None
+
+
+class KmsKeyAdministration(Protocol):
+    """What the administering credential does with KMS keys. It unwraps nothing."""
+
+    def status(self, kms_key: str) -> KmsKeyStatus:
+        """
+        Return how the KMS key is; an alias may be asked for too.
+
+        Raises:
+            KeyNotFound, KeyServiceDenied, KeyServiceUnreachable, ConfigurationError
+        """
+        ...
+
+    def rotate(self, kms_key: str) -> int | None:
+        """
+        Give the KMS key new material; what was wrapped before still opens. Returns its number.
+
+        Raises:
+            KeyNotFound, KeyServiceDenied, KeyServiceUnreachable, KeyDisabled, ConfigurationError
         """
         ...
 

@@ -44,7 +44,8 @@ class Provisioner:
     Provisions one application's keys.
 
     Args:
-        kms_key: names the KMS key of a branch key or index root, from the policy.
+        kms_keys: names the KMS key of a branch key or index root, from the policy; and after it,
+            while keys are moved, the one they come from.
         now: RFC 3339 text in UTC.
         entropy: returns that many fresh random bytes.
         settle: seconds until every process knows of an announced index root: the longest cache
@@ -53,7 +54,7 @@ class Provisioner:
 
     store: KeyTable
     services: Mapping[str, KeyService]
-    kms_key: Callable[[Scope], str]
+    kms_keys: Callable[[Scope], Sequence[str]]
     recorder: Recorder
     now: Callable[[], str] = lambda: (
         dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -183,7 +184,7 @@ class Provisioner:
             **who(current(), time=time.time(), tenant=""),
             class_=scope.class_,
             kind="kms",
-            key=self.kms_key(scope),
+            key=self.kms_keys(scope)[0],
             version=version,
             state=str(state),
         )
@@ -225,7 +226,7 @@ class Provisioner:
     def _mint(self, scope: Scope, version: int) -> tuple[KeyRow, KeyMaterial]:
         # The key service draws the key and returns it wrapped; only then is it unwrapped, by a
         # credential that may, to activate it.
-        kms_key = self.kms_key(scope)
+        kms_key = self.kms_keys(scope)[0]
         row = self._row(scope, version, kms_key)
         row = replace(
             row, wrapped=service_of(self.services, kms_key).mint(kms_key, row.wrap_context())
@@ -280,7 +281,7 @@ class Provisioner:
             if found is None:
                 raise Tampered
             parent = self._unwrap(found)
-        return unwrap_row(row, services=self.services, kms_key=self.kms_key, parent=parent)
+        return unwrap_row(row, services=self.services, kms_keys=self.kms_keys, parent=parent)
 
     def _change(
         self,

@@ -34,6 +34,7 @@ from lacre.errors import (
     Tampered,
 )
 from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
+from lacre.keys.kms_keys import SCHEMES, scheme_of
 from lacre.keys.ports import KeyReader, KeyService
 from lacre.sensitive import KeyMaterial
 
@@ -100,7 +101,8 @@ class Resolver:
     Args:
         store: where wrapped keys are.
         services: a key service for each URI scheme (``local``).
-        kms_key: names the KMS key of a branch key or index root, from the policy.
+        kms_keys: names the KMS key of a branch key or index root, from the policy; and after it,
+            while keys are moved, the one they come from.
         limits: of the cache.
         clock: seconds that never go back.
     """
@@ -110,13 +112,13 @@ class Resolver:
         *,
         store: KeyReader,
         services: Mapping[str, KeyService],
-        kms_key: Callable[[Scope], str],
+        kms_keys: Callable[[Scope], Sequence[str]],
         limits: CacheLimits,
         clock: Callable[[], float] = since_boot,
     ) -> None:
         self._store = store
         self._services = services
-        self._kms_key = kms_key
+        self._kms_keys = kms_keys
         self._limits = limits
         self._clock = clock
         self._jitter = random.Random()  # noqa: S311 - spreads refreshes; nothing rests on it being unguessable
@@ -399,7 +401,7 @@ class Resolver:
         material = unwrap_row(
             row,
             services=self._services,
-            kms_key=self._kms_key,
+            kms_keys=self._kms_keys,
             parent=parent.material if parent else None,
         )
         # The row is authentic from here on; its mutable columns are so only with their MAC.
@@ -432,7 +434,7 @@ def unwrap_row(
     row: KeyRow,
     *,
     services: Mapping[str, KeyService],
-    kms_key: Callable[[Scope], str],
+    kms_keys: Callable[[Scope], Sequence[str]],
     parent: KeyMaterial | None,
 ) -> KeyMaterial:
     """
@@ -451,14 +453,15 @@ def unwrap_row(
     # The kind says what wraps it, never the row: otherwise whoever holds a branch key could
     # plant an index root of their own making, and a branch key its own parent.
     if row.scope.kind.under_kms:
-        pinned = kms_key(row.scope)
+        pinned = kms_keys(row.scope)
         # The row's own word never chooses a KMS key: it only has to agree with the policy.
-        if row.parent != pinned:
+        if row.parent not in pinned:
             raise ConfigurationError(
-                f"the {row.scope} is wrapped by another KMS key than the policy names ({pinned})",
-                hint="name the old KMS key again, or move the key with `lacre keys rotate --kind kms`",
+                f"the {row.scope} is wrapped by another KMS key than the policy names ({pinned[0]})",
+                hint="name the old KMS key again, or move the keys: [move] in lacre.toml and `lacre keys rewrap`",
             )
-        return service_of(services, pinned).unwrap(pinned, row.wrapped, row.wrap_context())
+        service = service_of(services, row.parent)
+        return service.unwrap(row.parent, row.wrapped, row.wrap_context())
     if parent is None or field.key_id_of(row.wrapped).hex() != row.parent:
         raise Tampered
     material = field.decrypt(parent.reveal(), row.wrapped, row.immutable(), label=WRAP)
@@ -468,12 +471,13 @@ def unwrap_row(
 
 
 def service_of(services: Mapping[str, KeyService], kms_key: str) -> KeyService:
-    scheme = kms_key.partition("://")[0]
+    scheme = scheme_of(kms_key)
     try:
         return services[scheme]
     except KeyError:
         raise ConfigurationError(
-            f"no key service answers to {scheme}://", hint="this release speaks local://"
+            f"no key service answers to {scheme}://",
+            hint=f"key services are: {', '.join(f'{each}://' for each in SCHEMES)}",
         ) from None
 
 

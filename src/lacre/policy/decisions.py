@@ -6,12 +6,15 @@ Does not authenticate the principal and does not stop code that avoids it: in a 
 holds a class's key this is a guard rail (``docs/threat-model.md``).
 """
 
+import datetime as dt
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lacre.audit.events import Outcome
 from lacre.context import Acting
 from lacre.errors import ConfigurationError, NoTenant
 from lacre.keys.hierarchy import KeyKind, Scope
+from lacre.keys.kms_keys import expanded, pinned
 from lacre.policy.model import ClassPolicy, PolicyFile, Right
 
 __all__ = ["Decision", "Policy"]
@@ -26,10 +29,24 @@ class Decision:
 
 
 class Policy:
-    """The decisions that follow from one policy file."""
+    """
+    The decisions that follow from one policy file.
 
-    def __init__(self, file: PolicyFile) -> None:
+    Args:
+        pins: what its aliases of KMS keys stand for; see `lacre.policy.loading.load_pins`.
+        today: in UTC, for the window of a move.
+    """
+
+    def __init__(
+        self,
+        file: PolicyFile,
+        *,
+        pins: Mapping[str, str] | None = None,
+        today: Callable[[], dt.date] = lambda: dt.datetime.now(dt.UTC).date(),
+    ) -> None:
         self.file = file
+        self._pins = dict(pins or {})
+        self._today = today
 
     def class_(self, name: str) -> ClassPolicy:
         """
@@ -69,13 +86,30 @@ class Policy:
         )
 
     def kms_key(self, scope: Scope) -> str:
-        """Return the URI of the KMS key that wraps the branch key, or the index root, of *scope*."""
+        """
+        Return the URI of the KMS key that wraps the branch key, or the index root, of *scope*.
+
+        Never an alias: what `lacre.lock` says it stands for.
+        """
+        return pinned(self._named(scope), self._pins)
+
+    def kms_keys(self, scope: Scope) -> tuple[str, ...]:
+        """Return `kms_key`, and during a move the one that *scope*'s keys come from."""
+        present = self.kms_key(scope)
+        move = self.file.move
+        if move is None or self._today() > move.until:
+            return (present,)
+        use = "index" if scope.kind is KeyKind.INDEX else "fields"
+        before = expanded(move.from_, class_=scope.class_, use=use)
+        return tuple(dict.fromkeys((present, pinned(before, self._pins))))
+
+    def _named(self, scope: Scope) -> str:
         found = self.class_(scope.class_)
         uri = found.index if scope.kind is KeyKind.INDEX else found.fields
         if uri is None:
             raise ConfigurationError(
                 f"class {scope.class_!r} allows no blind index",
-                hint=f'[classes.{scope.class_}] index = "local://{scope.class_}-index" would allow it',
+                hint=f"[classes.{scope.class_}] index = the URI of a KMS key would allow it",
             )
         return uri
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Read `lacre.toml`, lay the environment over it, and say what is wrong with either.
+Read `lacre.toml`, lay the environment over it, and say what is wrong with either. And `lacre.lock`.
 
 Only what differs between two deployments of one service may come from the environment
 (`OVERLAY`); classes, rights and signers never, because a policy is a file under review. Does not
@@ -15,9 +15,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from lacre.errors import ConfigurationError
+from lacre.keys.kms_keys import check_kms_key, is_alias
 from lacre.policy.model import PolicyFile
 
-__all__ = ["OVERLAY", "load_policy", "parse_policy"]
+__all__ = ["LOCK", "OVERLAY", "load_pins", "load_policy", "lock_text", "parse_policy"]
+
+LOCK = "lacre.lock"  # beside lacre.toml
 
 _PREFIX = "LACRE_"
 
@@ -35,6 +38,17 @@ OVERLAY: Mapping[str, tuple[str, ...]] = {
         ("local", "directory"),
         ("local", "identity"),
         ("local", "operator"),
+        ("openbao", "address"),
+        ("openbao", "ca_file"),
+        ("openbao", "auth"),
+        ("openbao", "role_id"),
+        ("openbao", "secret_id_file"),
+        ("openbao", "token_file"),
+        ("aws", "profile"),
+        ("aws", "endpoint_url"),
+        ("aws", "fips"),
+        ("calls", "deadline"),
+        ("calls", "attempt"),
         ("cache", "age"),
         ("cache", "entries"),
         ("audit", "path"),
@@ -83,6 +97,52 @@ def parse_policy(text: str, environ: Mapping[str, str], *, name: str = "lacre.to
             f"{name}: {where}: {_sentence(first)}{more}",
             hint="docs/reference/lacre-toml.md lists every setting",
         ) from None
+
+
+def load_pins(config: Path) -> dict[str, str]:
+    """
+    Return what `lacre.lock`, beside the policy at *config*, pins each alias to; nothing without one.
+
+    Raises:
+        ConfigurationError: it is not such a file.
+    """
+    path = config.resolve().parent / LOCK
+    try:
+        pins = tomllib.loads(path.read_text(encoding="utf-8")).get("kms_keys", {})
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError):
+        pins = None
+    if not isinstance(pins, dict) or not all(_is_pin(*pin) for pin in pins.items()):
+        raise ConfigurationError(
+            f"{path} is not what `lacre keys pin` writes", hint="restore it, or pin anew and review"
+        )
+    return pins
+
+
+def lock_text(pins: Mapping[str, str]) -> str:
+    """Return the text of a `lacre.lock`."""
+    lines = [
+        "# Which key each alias of lacre.toml stands for. Written by `lacre keys pin`; a change of",
+        "# this file changes under whose key data is encrypted, so it is reviewed like lacre.toml.",
+        "",
+        "[kms_keys]",
+        *(f'"{alias}" = "{key}"' for alias, key in sorted(pins.items())),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _is_pin(alias: str, key: object) -> bool:
+    # To a key of the same service and region, that is no label itself.
+    try:
+        return (
+            isinstance(key, str)
+            and is_alias(check_kms_key(alias))
+            and not is_alias(check_kms_key(key))
+            and key.split("/")[:3] == alias.split("/")[:3]
+        )
+    except ValueError:
+        return False
 
 
 def _overlay(tables: dict[str, Any], variable: str, value: str) -> None:

@@ -9,19 +9,25 @@ What `lacre.toml` may say: its tables, their types and defaults.
 import datetime as dt
 import re
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from lacre.errors import ConfigurationError
 from lacre.fields.masks import mask as mask_named
+from lacre.keys.kms_keys import check_kms_key, expanded, scheme_of
 
 __all__ = [
     "AuditSettings",
+    "AwsSettings",
     "CacheSettings",
+    "CallSettings",
     "ClassPolicy",
     "KeyStoreSettings",
     "LocalSettings",
+    "MoveSettings",
+    "OpenBaoSettings",
     "PolicyFile",
     "Right",
     "StoreSettings",
@@ -29,7 +35,7 @@ __all__ = [
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_KMS_KEY = re.compile(r"local://[a-z0-9][a-z0-9_.-]{0,62}")
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}")
 
 
 class Right(StrEnum):
@@ -60,12 +66,35 @@ def _an_identifier(text: str) -> str:
     return text
 
 
-def _a_kms_key(text: str) -> str:
-    if not _KMS_KEY.fullmatch(text):
-        raise ValueError(
-            'a KMS key is named by its URI, for example "local://pii-fields"; this release speaks local://'
-        )
+def _a_template(text: str) -> str:
+    if "{class}" not in text or "{use}" not in text:
+        raise ValueError('it names every key, so it holds both "{class}" and "{use}"')
+    check_kms_key(expanded(text, class_="pii", use="fields"))
     return text
+
+
+def _a_region(text: str) -> str:
+    if not _REGION.fullmatch(text):
+        raise ValueError('a region is named as AWS names it, for example "eu-central-1"')
+    return text
+
+
+def _an_address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        port_is_right = parts.port is None or parts.port > 0
+    except ValueError:
+        port_is_right = False
+    else:
+        if port_is_right and parts.hostname and not (parts.username or parts.query or parts.path.strip("/")):  # fmt: skip
+            # Without TLS the credential and every key would cross the network in the clear.
+            if parts.scheme == "https":
+                return text
+            if parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}:
+                return text
+    raise ValueError(
+        "an address is https://HOST:PORT and nothing more; http:// only on this machine itself"
+    )
 
 
 def _a_mask(text: str) -> str:
@@ -85,9 +114,18 @@ def _a_period(value: object) -> object:
     return dt.timedelta(days=int(found[1]))
 
 
+def _none_if_false(value: object) -> object:
+    return None if value is False else value
+
+
+_TABLES = {"openbao": "openbao", "aws-kms": "aws"}
+
 Name = Annotated[str, AfterValidator(_a_name)]
 Identifier = Annotated[str, AfterValidator(_an_identifier)]
-KmsKey = Annotated[str, AfterValidator(_a_kms_key)]
+KmsKey = Annotated[str, AfterValidator(check_kms_key)]
+KmsKeyTemplate = Annotated[str, AfterValidator(_a_template)]
+Region = Annotated[str, AfterValidator(_a_region)]
+Address = Annotated[str, AfterValidator(_an_address)]
 Period = Annotated[dt.timedelta | None, BeforeValidator(_a_period)]
 MaskName = Annotated[str, AfterValidator(_a_mask)]
 
@@ -106,18 +144,91 @@ class KeyStoreSettings(_Table):
 
 class LocalSettings(_Table):
     """
-    `[local]`: the local keystore.
+    `[local]`: identities, and the local keystore.
 
-    *identity* is the application's; *operator* the command line's, where it is on this machine;
-    *signers* are the operators' public identities, whose signatures are believed; *recipients*
-    those of everyone to whom a new version of a KMS key is sealed.
+    *directory* and *identity*, the application's, are needed where a KMS key is ``local://``.
+    *operator* is the command line's identity, where it is on this machine; *signers* are the
+    operators' public identities, whose signatures are believed, of column states too; *recipients*
+    those of everyone to whom a new version of a local KMS key is sealed.
     """
 
-    directory: str
-    identity: str
+    directory: str | None = None
+    identity: str | None = None
     operator: str | None = None
     signers: tuple[str, ...] = Field(min_length=1)
     recipients: tuple[str, ...] = ()
+
+
+class OpenBaoSettings(_Table):
+    """
+    `[openbao]`: an OpenBao or Vault server and who logs in there.
+
+    *auth* `approle` needs *role_id* and *secret_id_file*; `token` takes *token_file*, or the
+    environment's BAO_TOKEN or VAULT_TOKEN. Secrets are never in this file.
+    """
+
+    address: Address
+    ca_file: str | None = None
+    namespace: str | None = Field(default=None, min_length=1, max_length=255)
+    auth: Literal["approle", "token"] = "approle"
+    auth_mount: str = "approle"
+    role_id: str | None = None
+    secret_id_file: str | None = None
+    token_file: str | None = None
+
+    @model_validator(mode="after")
+    def _can_log_in(self) -> Self:
+        if self.auth == "approle" and not (self.role_id and self.secret_id_file):
+            raise ValueError('auth = "approle" needs role_id and secret_id_file')
+        return self
+
+
+class AwsSettings(_Table):
+    """
+    `[aws]`: which regions may be called, and how.
+
+    *regions* are all that may: a key, replica or endpoint elsewhere is refused. *replicas* says for
+    a region which others hold its multi-Region keys, in the order in which they stand in for it.
+    Credentials come from the SDK's default chain; long-lived ones are refused unless
+    *allow_static_keys*.
+    """
+
+    regions: tuple[Region, ...] = Field(min_length=1)
+    replicas: dict[Region, tuple[Region, ...]] = Field(default_factory=dict)
+    profile: str | None = None
+    endpoint_url: Address | None = None
+    fips: bool = False
+    allow_static_keys: bool = False
+
+    @model_validator(mode="after")
+    def _stays_in_its_regions(self) -> Self:
+        named = set(self.replicas) | {each for held in self.replicas.values() for each in held}
+        if outside := sorted(named - set(self.regions)):
+            raise ValueError(f"replicas name {', '.join(outside)}, which regions do not allow")
+        return self
+
+
+class CallSettings(_Table):
+    """
+    `[calls]` of a remote key service: the total *deadline* of one operation with all its attempts,
+    and the longest single *attempt*, in seconds. *concurrent* bounds the calls of a warm-up.
+    """
+
+    deadline: float = Field(default=2.0, ge=0.1, le=60)
+    attempt: float = Field(default=1.0, ge=0.05, le=60)
+    concurrent: int = Field(default=8, ge=1, le=64)
+
+
+class MoveSettings(_Table):
+    """
+    `[move]`: the window in which keys go from other KMS keys to those named now.
+
+    *from* is the `kms_keys` of before. Until *until* keys under either open; `lacre keys rewrap`
+    moves them.
+    """
+
+    from_: KmsKeyTemplate = Field(alias="from")
+    until: dt.date
 
 
 class StoreSettings(_Table):
@@ -129,11 +240,12 @@ class ClassPolicy(_Table):
     `[classes.NAME]`: the KMS keys of a class, its mask, and which role has which rights.
 
     *rotate_after* is of its branch and data keys, *rotate_index_after* of its index roots; None is
-    never. `lacre keys due` reports both, nothing rotates by itself.
+    never. `lacre keys due` reports both, nothing rotates by itself. Without *fields* the keys are
+    those that `kms_keys` names; *index* false is a class that is never searchable.
     """
 
     fields: KmsKey
-    index: KmsKey | None = None
+    index: Annotated[KmsKey | None, BeforeValidator(_none_if_false)] = None
     mask: MaskName = "hidden"
     denied: Literal["error", "mask"] = "error"
     # One year: well inside the two that NIST SP 800-57 part 1 gives the originator of a
@@ -144,10 +256,16 @@ class ClassPolicy(_Table):
 
 
 class CacheSettings(_Table):
-    """`[cache]`: of unwrapped keys. *age* in seconds is the longest a revoked process keeps reading."""
+    """
+    `[cache]`: of unwrapped keys. *age* in seconds is the longest a revoked process keeps reading.
+
+    *stale_for* seconds more are values still read, never written or searched, where the key
+    service does not answer at all.
+    """
 
     age: float = Field(default=300.0, ge=1, le=3600)
     entries: int = Field(default=1000, ge=1, le=1_000_000)
+    stale_for: float = Field(default=0.0, ge=0, le=900)
 
 
 class AuditSettings(_Table):
@@ -166,9 +284,49 @@ class PolicyFile(_Table):
     service: Name
     default_tenant: str | None = Field(default=None, min_length=1, max_length=255)
     purposes: frozenset[str] | None = None
+    kms_keys: KmsKeyTemplate | None = None
     key_store: KeyStoreSettings
     local: LocalSettings
+    openbao: OpenBaoSettings | None = None
+    aws: AwsSettings | None = None
+    calls: CallSettings = CallSettings()
+    move: MoveSettings | None = None
     stores: dict[Name, StoreSettings] = Field(default_factory=lambda: {"main": StoreSettings()})
     classes: dict[Name, ClassPolicy] = Field(min_length=1)
     cache: CacheSettings = CacheSettings()
     audit: AuditSettings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_keys(cls, tables: Any) -> Any:
+        # Before the classes are read: there every class has its keys, whoever named them.
+        template = tables.get("kms_keys") if isinstance(tables, dict) else None
+        classes = tables.get("classes") if isinstance(tables, dict) else None
+        if not isinstance(template, str) or not isinstance(classes, dict):
+            return tables
+        named: dict[Any, Any] = {}
+        for name, table in classes.items():
+            if isinstance(table, dict) and "fields" not in table:
+                keys = {
+                    use: expanded(template, class_=name, use=use) for use in ("fields", "index")
+                }
+                table = keys | table  # noqa: PLW2901 - the class as it is meant
+            named[name] = table
+        return tables | {"classes": named}
+
+    @model_validator(mode="after")
+    def _has_what_its_keys_need(self) -> Self:
+        schemes = self.schemes()
+        if "local" in schemes and not (self.local.directory and self.local.identity):
+            raise ValueError("[local] needs directory and identity, because a KMS key is local://")
+        for scheme, table in (("openbao", self.openbao), ("aws-kms", self.aws)):
+            if scheme in schemes and table is None:
+                raise ValueError(f"a KMS key is {scheme}://, and there is no [{_TABLES[scheme]}]")
+        return self
+
+    def schemes(self) -> frozenset[str]:
+        """Return which key services hold keys of this application, those that are moved from too."""
+        keys = [uri for each in self.classes.values() for uri in (each.fields, each.index) if uri]
+        if self.move is not None:
+            keys.append(self.move.from_)
+        return frozenset(scheme_of(uri) for uri in keys)

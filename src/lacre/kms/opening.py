@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The key services that `lacre.toml` needs, opened: one for each scheme its KMS keys have.
+
+Imports an SDK only where a KMS key is held there. Calls no key service.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lacre.keys.ports import KeyService
+from lacre.policy.model import PolicyFile
+
+if TYPE_CHECKING:
+    from lacre.keys.seen import SerialMemory
+    from lacre.kms.local import Identity, PublicIdentity
+
+__all__ = ["open_key_services"]
+
+
+def open_key_services(
+    file: PolicyFile,
+    *,
+    base: Path,
+    identity: "Identity | None",
+    signers: "Collection[PublicIdentity]",
+    memory: "SerialMemory",
+    keystore_id: str,
+    directory: Path | None = None,
+) -> dict[str, KeyService]:
+    """
+    Return a key service for each scheme.
+
+    Args:
+        base: what paths of the file are relative to.
+        identity: the local one; needed where a KMS key is ``local://``.
+        directory: of the local keystore, another than the file names.
+    """
+    services: dict[str, KeyService] = {}
+    schemes = file.schemes()
+    if "local" in schemes and identity is not None and file.local.directory is not None:
+        from lacre.kms.local import LocalKeyService
+
+        services["local"] = LocalKeyService(
+            directory or base / file.local.directory,
+            identity=identity,
+            signers=signers,
+            memory=memory,
+            keystore_id=keystore_id,
+        )
+    return services
