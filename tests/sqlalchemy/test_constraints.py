@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from psycopg.errors import CheckViolation
 from sqlalchemy import Engine, MetaData, Table, func, insert, inspect, literal_column, select
 from sqlalchemy.dialects import mssql, postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, ProgrammingError
@@ -13,7 +14,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.schema import CreateTable
 
 from lacre import BlindIndex
+from lacre.fields.checks import is_ciphertext
 from lacre.sqlalchemy import encrypted
+from tests.components.postgresql import Database
 from tests.sqlalchemy.conftest import on_sqlite
 from tests.sqlalchemy.models import CPF, EMAIL, Base, Customer, Typed
 from tests.sqlalchemy.raw import only, rows
@@ -137,6 +140,54 @@ def test_the_conditions_are_those_of_the_specification(engine: Engine) -> None:
     made = [found[name] for name in ("ck_customers_email_lacre", "ck_customers_email_bidx_lacre")]
 
     assert [f"({condition})" for condition in made] == specified
+
+
+def test_the_condition_is_the_same_under_every_setting(database: Database) -> None:
+    """What PostgreSQL understands by the condition depends on no setting of the session."""
+    condition = is_ciphertext("value", dialect="postgresql")
+    understood = []
+    for settings in ({}, {"standard_conforming_strings": "off", "bytea_output": "escape"}):
+        with database.connect() as connection:
+            for name, value in settings.items():
+                connection.execute(f"SET {name} = {value}")
+            connection.execute(f"CREATE TABLE made (value bytea CHECK ({condition}))")
+            connection.execute("RESET ALL")
+            understood += connection.execute(
+                "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'made'::regclass"
+            ).fetchall()
+            connection.execute("DROP TABLE made")
+
+    assert len(understood) == 2
+    assert len(set(understood)) == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(b"\xc1\x01" + bytes(size - 2) for size in (2, 90, 91, 5000)),
+        b"\xc1\x02" + bytes(89),
+        b"\\xc101" + bytes(89),
+        bytes(91),
+        b"\xc1",
+        b"",
+        None,
+    ],
+)
+def test_tables_of_earlier_releases_refuse_the_same(database: Database, value: Any) -> None:
+    """What the condition lets pass is what the words of earlier releases let pass."""
+    before = "value IS NULL OR (octet_length(value) >= 91 AND substring(value from 1 for 2) = decode('c101', 'hex'))"
+    let = []
+    for condition in (before, is_ciphertext("value", dialect="postgresql")):
+        with database.connect() as connection:
+            connection.execute(f"CREATE TEMP TABLE made (value bytea CHECK ({condition}))")
+            try:
+                connection.execute("INSERT INTO made VALUES (%s)", [value])
+                let.append(True)
+            except CheckViolation:
+                let.append(False)
+
+    assert let in ([True, True], [False, False])
+    assert let[0] is (value is None or (len(value) > 90 and value[:2] == b"\xc1\x01"))
 
 
 def test_names_say_table_and_column(engine: Engine) -> None:
