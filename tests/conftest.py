@@ -10,9 +10,13 @@ from hypothesis import HealthCheck, settings
 
 from lacre import Lacre
 from lacre.cli.initialise import initialise
+from tests.components.aws import AWS, ministack_server, moto_server
 from tests.components.key_stores import KeptInPostgreSQL, KeptInSQLite, KeyStorePlace
 from tests.components.openbao import OpenBao, openbao_server
 from tests.components.postgresql import Database, Server, postgresql_server
+from tests.components.processes import forget_the_developer
+
+forget_the_developer()
 
 # No test rests on a time, and a busy machine is no failure.
 settings.register_profile(
@@ -70,6 +74,20 @@ def database(postgresql: Server) -> Iterator[Database]:
 def openbao() -> Iterator[OpenBao]:
     """An OpenBao server. Make mounts and policies of your own; leave it unsealed and running."""
     with openbao_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[AWS]:
+    """An emulator of AWS with true ciphertexts. What it does not tell is in `tests.components.aws`."""
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ministack() -> Iterator[AWS]:
+    """An emulator of AWS with true permissions and key states, and a false cipher."""
+    with ministack_server() as server:
         yield server
 
 

@@ -11,11 +11,20 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["dies_with_us", "ended", "environment", "free_port", "started", "wait_until"]
+__all__ = [
+    "dies_with_us",
+    "ended",
+    "environment",
+    "forget_the_developer",
+    "free_port",
+    "started",
+    "wait_until",
+]
 
 _SECONDS = 30
 # What a developer's shell may hold, and a server of the tests must not see.
-_FOREIGN = ("AWS_", "BAO_", "BOTO_", "MOTO_", "VAULT_", "PYTHON")
+_SERVICES = ("AWS_", "BAO_", "BOTO_", "MOTO_", "VAULT_")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _GIVEN: set[int] = set()
 
 
@@ -30,10 +39,27 @@ def free_port() -> int:
             return port
 
 
+def _foreign(name: str) -> bool:
+    return name.startswith(_SERVICES) or name.lower() in _PROXIES
+
+
 def environment(**settings: str) -> dict[str, str]:
-    """Return the environment for a server: ours without settings of AWS, of Vault and of Python, and *settings*."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    """Return the environment for a server: ours without settings of key services and of Python, and *settings*."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not _foreign(name) and not name.startswith("PYTHON")
+    }
     return {**kept, **settings}
+
+
+def forget_the_developer() -> None:
+    """Take from this process what names a key service, an account or a proxy of whoever runs the tests."""
+    for name in [name for name in os.environ if _foreign(name)]:
+        del os.environ[name]
+    # boto3 reads these files, and asks an address of the network for credentials, unless it is told not to.
+    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 
 def dies_with_us(signal: str = "KILL") -> list[str]:
