@@ -19,6 +19,7 @@ from lacre._core.canonical import canonical
 from lacre._core.derive import WRAP
 from lacre.audit.events import Event
 from lacre.errors import KeyNotFound, KeyServiceDenied, KeyServiceUnreachable, Tampered
+from lacre.keys.ports import KmsKeyStatus
 from lacre.sensitive import KeyMaterial
 
 __all__ = ["CapturedEvents", "FrozenClock", "MemoryKeyService"]
@@ -29,9 +30,11 @@ class MemoryKeyService:
     """
     A key service whose root keys are in memory, one for each KMS key that was asked to mint.
 
-    *minted* and *unwrapped* list the KMS keys asked, in order. The others tell it how to behave:
-    *denied* and *unreachable* are the KMS keys that fail so (`everything` fails for all), *delay*
-    is the seconds each call takes.
+    It does what every key service does, for any scheme: mint, unwrap, wrap, rewrap, status, rotate.
+    *minted*, *unwrapped*, *wrapped*, *rewrapped* list the KMS keys asked, in order. The others tell
+    it how to behave: *denied* and *unreachable* are the KMS keys that fail so (`everything` fails
+    for all), *forbidden* the rights its credential lacks, by method (``{"unwrap"}``), *delay* is
+    the seconds each call takes.
     """
 
     for_tests_only: ClassVar[bool] = True
@@ -39,48 +42,113 @@ class MemoryKeyService:
     def __init__(self) -> None:
         self.minted: list[str] = []
         self.unwrapped: list[str] = []
+        self.wrapped: list[str] = []
+        self.rewrapped: list[str] = []
         self.denied: set[str] = set()
         self.unreachable: set[str] = set()
+        self.forbidden: set[str] = set()
         self.everything: type[KeyServiceDenied | KeyServiceUnreachable] | None = None
         self.delay = 0.0
-        self._roots: dict[str, KeyMaterial] = {}
+        self._roots: dict[str, tuple[KeyMaterial, ...]] = {}  # of each version, the first first
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<MemoryKeyService of {len(self._roots)} KMS keys>"
 
+    @property
+    def calls(self) -> int:
+        """Return how often it was asked for or about keys."""
+        return sum(map(len, (self.minted, self.unwrapped, self.wrapped, self.rewrapped)))
+
     def mint(self, kms_key: str, context: Mapping[str, str]) -> bytes:
         """Return 32 new random bytes, wrapped; the KMS key is made with its first mint."""
-        self._asked(kms_key, self.minted)
+        self._asked("mint", kms_key, self.minted)
+        self._made(kms_key)
+        return self._wrapped(kms_key, KeyMaterial(os.urandom(32)), context)
+
+    def unwrap(self, kms_key: str, wrapped: bytes, context: Mapping[str, str]) -> KeyMaterial:
+        """Return the key, or raise as a key service does."""
+        self._asked("unwrap", kms_key, self.unwrapped)
+        return self._opened(kms_key, wrapped, context)
+
+    def wrap(self, kms_key: str, key: KeyMaterial, context: Mapping[str, str]) -> bytes:
+        """Wrap a key that comes from elsewhere; the KMS key is made if there is none."""
+        self._asked("wrap", kms_key, self.wrapped)
+        self._made(kms_key)
+        return self._wrapped(kms_key, key, context)
+
+    def rewrap(
+        self,
+        kms_key: str,
+        wrapped: bytes,
+        context: Mapping[str, str],
+        *,
+        to: str,
+        to_context: Mapping[str, str],
+    ) -> bytes:
+        """Wrap anew, under the newest version of *to*, which is made if there is none."""
+        self._asked("rewrap", kms_key, self.rewrapped)
+        self._made(to)
+        return self._wrapped(to, self._opened(kms_key, wrapped, context), to_context)
+
+    def version_of(self, wrapped: bytes) -> str | None:
+        """Return what names the version of the KMS key in *wrapped*."""
+        return field.key_id_of(wrapped).hex()
+
+    def status(self, kms_key: str) -> KmsKeyStatus:
+        """Return that the KMS key is enabled, and its newest version."""
+        self._asked("status", kms_key, [])
+        roots = self._roots_of(kms_key)
+        return KmsKeyStatus(
+            kms_key=kms_key, state="enabled", usable=True, latency=self.delay, version=len(roots)
+        )
+
+    def rotate(self, kms_key: str) -> int:
+        """Give the KMS key another version, and return its number."""
+        self._asked("rotate", kms_key, [])
+        self._roots_of(kms_key)
         with self._lock:
-            root = self._roots.setdefault(kms_key, KeyMaterial(os.urandom(32)))
+            self._roots[kms_key] += (KeyMaterial(os.urandom(32)),)
+            return len(self._roots[kms_key])
+
+    def _made(self, kms_key: str) -> None:
+        with self._lock:
+            self._roots.setdefault(kms_key, (KeyMaterial(os.urandom(32)),))
+
+    def _roots_of(self, kms_key: str) -> tuple[KeyMaterial, ...]:
+        try:
+            return self._roots[kms_key]
+        except KeyError:
+            raise KeyNotFound(f"there is no {kms_key}") from None
+
+    def _wrapped(self, kms_key: str, key: KeyMaterial, context: Mapping[str, str]) -> bytes:
+        roots = self._roots_of(kms_key)
         return bytes(
             field.encrypt(
-                root.reveal(),
-                _id_of(kms_key),
+                roots[-1].reveal(),
+                _id_of(kms_key, len(roots)),
                 canonical(context),
-                os.urandom(32),
+                key.reveal(),
                 salt=os.urandom(24),
                 padded=False,
                 label=WRAP,
             )
         )
 
-    def unwrap(self, kms_key: str, wrapped: bytes, context: Mapping[str, str]) -> KeyMaterial:
-        """Return the key, or raise as a key service does."""
-        self._asked(kms_key, self.unwrapped)
-        root = self._roots.get(kms_key)
-        if root is None:
-            raise KeyNotFound(f"there is no {kms_key}")
-        if field.key_id_of(wrapped) != _id_of(kms_key):
-            raise Tampered
-        return KeyMaterial(field.decrypt(root.reveal(), wrapped, canonical(context), label=WRAP))
+    def _opened(self, kms_key: str, wrapped: bytes, context: Mapping[str, str]) -> KeyMaterial:
+        named = field.key_id_of(wrapped)
+        for number, root in enumerate(self._roots_of(kms_key), 1):
+            if named == _id_of(kms_key, number):
+                opened = field.decrypt(root.reveal(), wrapped, canonical(context), label=WRAP)
+                return KeyMaterial(opened)
+        raise Tampered
 
-    def _asked(self, kms_key: str, calls: list[str]) -> None:
+    def _asked(self, what: str, kms_key: str, calls: list[str]) -> None:
         calls.append(kms_key)
         if self.delay:
             time.sleep(self.delay)
-        if kms_key in self.denied or self.everything is KeyServiceDenied:
+        denied = kms_key in self.denied or what in self.forbidden
+        if denied or self.everything is KeyServiceDenied:
             raise KeyServiceDenied(f"this credential may not use {kms_key}")
         if kms_key in self.unreachable or self.everything is KeyServiceUnreachable:
             raise KeyServiceUnreachable("the key service did not answer")
@@ -132,5 +200,5 @@ class CapturedEvents:
         return [event for event in self.events if event.action == action]
 
 
-def _id_of(kms_key: str) -> bytes:
-    return hashlib.sha256(kms_key.encode()).digest()[:16]
+def _id_of(kms_key: str, version: int) -> bytes:
+    return hashlib.sha256(f"{kms_key}#{version}".encode()).digest()[:16]

@@ -85,6 +85,17 @@ class KeyMover(Protocol):
         """
         ...
 
+    def version_of(self, wrapped: bytes) -> str | None:
+        """
+        Return what the wrapped bytes name the version of their KMS key; None where they do not tell.
+
+        Without a call, and unauthenticated: it says only what is worth a `rewrap`.
+
+        Raises:
+            Tampered: not bytes that this service wraps.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KmsKeyStatus:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The local keystore as a key service: mints and unwraps keys under ``local://`` KMS keys.
+The local keystore as a key service: mints, unwraps and moves keys under ``local://`` KMS keys.
 
 Implements ``spec/local-keystore.md``, sections 7 and 8. Does not change the
 keystore: see administration.py. The root keys it opened stay in memory for as long as their file
@@ -10,6 +10,7 @@ Safe across fork and between threads without a lock: what is shared is replaced,
 """
 
 import os
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from lacre.errors import (
     Tampered,
 )
 from lacre.keys.hierarchy import USABLE, KeyState
+from lacre.keys.ports import KmsKeyStatus
 from lacre.keys.seen import SeenSerial, SerialMemory
 from lacre.kms.local.files import Stamp, read_shared, stamp_of
 from lacre.kms.local.identity import Identity, PublicIdentity
@@ -95,23 +97,42 @@ class LocalKeyService:
 
     def mint(self, kms_key: str, context: Mapping[str, str]) -> bytes:
         """Return 32 new random bytes, wrapped under the active version."""
-        opened = self._current(kms_key)
-        version = opened.manifest.newest
-        if version.state is not KeyState.ACTIVE:
-            raise _unavailable(kms_key, version)
-        root = self._root(opened, kms_key, version)
-        # Key and salt straight from the kernel, once per wrap: see field.py for what a repeated
-        # salt would cost.
-        wrapped = encrypt(
-            root.reveal(),
-            version.id,
-            canonical(context),
-            os.urandom(32),
-            salt=os.urandom(24),
-            padded=False,
-            label=WRAP,
+        return self._wrapped(kms_key, os.urandom(32), context)
+
+    def wrap(self, kms_key: str, key: KeyMaterial, context: Mapping[str, str]) -> bytes:
+        """Wrap a key that comes from another key service, under the active version."""
+        return self._wrapped(kms_key, key.reveal(), context)
+
+    def rewrap(
+        self,
+        kms_key: str,
+        wrapped: bytes,
+        context: Mapping[str, str],
+        *,
+        to: str,
+        to_context: Mapping[str, str],
+    ) -> bytes:
+        """Wrap anew, under the active version of *to*. The key passes through this process."""
+        return self.wrap(to, self.unwrap(kms_key, wrapped, context), to_context)
+
+    def version_of(self, wrapped: bytes) -> str | None:
+        """Return the id of the version that the wrapped bytes name."""
+        return parse(wrapped).key_id.hex()
+
+    def status(self, kms_key: str) -> KmsKeyStatus:
+        """Return how the KMS key is: its version, and the manifest's serial and signer."""
+        started = time.perf_counter()
+        manifest = self._current(kms_key).manifest
+        newest = manifest.newest
+        signer = next(each.name for each in self._signers if each.fingerprint == manifest.signer)
+        return KmsKeyStatus(
+            kms_key=kms_key,
+            state=str(newest.state),
+            usable=newest.state is KeyState.ACTIVE,
+            version=newest.number,
+            policy=f"serial {manifest.serial}, signed by {signer} {manifest.signed_at}",
+            latency=time.perf_counter() - started,
         )
-        return bytes(wrapped)
 
     def unwrap(self, kms_key: str, wrapped: bytes, context: Mapping[str, str]) -> KeyMaterial:
         """Return the key, if its version may still decrypt."""
@@ -133,6 +154,20 @@ class LocalKeyService:
             Tampered, KeyNotFound, KeyServiceDenied, ConfigurationError
         """
         return self._current(kms_key).manifest
+
+    def _wrapped(self, kms_key: str, key: bytes, context: Mapping[str, str]) -> bytes:
+        opened = self._current(kms_key)
+        version = opened.manifest.newest
+        if version.state is not KeyState.ACTIVE:
+            raise _unavailable(kms_key, version)
+        root = self._root(opened, kms_key, version)
+        # The salt straight from the kernel, once per wrap: see field.py for what a repeated one
+        # would cost.
+        wrapped = encrypt(
+            root.reveal(), version.id, canonical(context), key,
+            salt=os.urandom(24), padded=False, label=WRAP,
+        )  # fmt: skip
+        return bytes(wrapped)
 
     def __repr__(self) -> str:
         return f"<LocalKeyService {self._directory} as {self._identity.name}>"
