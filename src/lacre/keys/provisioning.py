@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Making keys and moving them through their life: create, rotate, disable, enable, destroy.
+Making keys and taking them through their life: create, activate, rotate, disable, enable, destroy.
 
-Done by an operator, apart from the run time, which only uses keys. Every change is written to
-the audit log before it is made, and made in one transaction; two operators at once race safely
-(one wins, the other is told so). Does not re-encrypt data and does not touch KMS keys.
+Done by an operator, apart from the run time, which only uses keys. Minting and activating are two
+steps, which two credentials may do: one that only mints cannot read, one that only unwraps cannot
+make a key. Every change is written to the audit log before it is made, and made in one transaction;
+two operators at once race safely (one wins, the other is told so). Implements
+``spec/key-services.md``, section 5. Does not re-encrypt data, does not touch KMS keys, and does not
+move keys from one to another (`lacre.keys.moving`).
 """
 
 import datetime as dt
@@ -19,7 +22,15 @@ from lacre._core.derive import WRAP
 from lacre.audit.events import KeyChanged, who
 from lacre.audit.recorder import Recorder
 from lacre.context import current
-from lacre.errors import ConfigurationError, KeyDisabled, KeyNotFound, MisuseError, Tampered
+from lacre.errors import (
+    ConfigurationError,
+    KeyDestroyed,
+    KeyDisabled,
+    KeyNotFound,
+    KeyServiceDenied,
+    MisuseError,
+    Tampered,
+)
 from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.ports import KeyReader, KeyService, KeyWriter
 from lacre.keys.resolver import service_of, unwrap_row
@@ -62,20 +73,53 @@ class Provisioner:
     entropy: Callable[[int], bytes] = os.urandom
     settle: float = 0.0
 
-    def create(self, scope: Scope, *, indexed: bool) -> list[KeyRow]:
+    def create(self, scope: Scope, *, indexed: bool, anew: bool = False) -> list[KeyRow]:
         """
         Provision a tenant's class: branch key, data key and, if *indexed*, index root.
 
-        Finishes what an interrupted call began; returns the rows made by this call, so that a
-        second call returns none.
+        Finishes what an interrupted call began. Where this credential may mint and not unwrap,
+        keys stay pending until somebody who may unwrap calls `activate`.
+
+        Args:
+            anew: mint although something pending waits that this credential cannot open: what
+                waits was planted, or is lost.
+
+        Returns:
+            the rows made by this call, and those found pending that it may not activate; none
+            where nothing is left to do.
+
+        Raises:
+            KeyServiceDenied: this credential may not even mint.
         """
-        made = self._first(scope.of_kind(KeyKind.BRANCH), self._mint)
-        made += self._first(scope.of_kind(KeyKind.DATA), self._generate)
+        made = self._first(scope.of_kind(KeyKind.BRANCH), anew=anew)
+        if not any(row.state is KeyState.PENDING for row in made):
+            made += self._first_data(scope.of_kind(KeyKind.DATA))
         if indexed:
-            made += self._first(scope.of_kind(KeyKind.INDEX), self._mint)
+            made += self._first(scope.of_kind(KeyKind.INDEX), anew=anew)
         return made
 
-    def rotate(self, scope: Scope) -> KeyRow:
+    def activate(self, scope: Scope, *, indexed: bool) -> list[KeyRow]:
+        """
+        Activate what somebody who may only mint left pending, and make the first data key.
+
+        Pending rows are opened, the highest first; one that does not open says nothing, because
+        anyone who may insert can plant one. A pending branch key takes the place of the active
+        one, and wraps its data keys; an index root does once it is known everywhere (`rotate`).
+
+        Returns:
+            the rows activated, and index roots that wait for their time, pending.
+
+        Raises:
+            KeyNotFound: nothing pending opens, and nothing was activated before.
+            KeyServiceDenied: this credential may not unwrap.
+        """
+        made = self._activated(scope.of_kind(KeyKind.BRANCH))
+        made += self._first_data(scope.of_kind(KeyKind.DATA))
+        if indexed:
+            made += self._activated(scope.of_kind(KeyKind.INDEX))
+        return made
+
+    def rotate(self, scope: Scope, *, anew: bool = False) -> KeyRow:
         """
         Make a new active version of the scope's key; the old one decrypts on.
 
@@ -88,67 +132,56 @@ class Provisioner:
         to know it, so that none misses rows, or duplicates of unique values, that another
         process writes under a root it has not heard of.
 
+        Where this credential may mint and not unwrap, the new branch key or index root is
+        returned pending; `activate`, or this by somebody who may unwrap, goes on with it.
+
+        Args:
+            anew: as in `create`.
+
         Raises:
             KeyNotFound: there is nothing to rotate.
             KeyDisabled: the active row was not made active by anyone who holds the key.
             MisuseError: the announced index root is not known everywhere yet.
         """
         versions = self.store.versions(scope)
-        if all(row.state is KeyState.PENDING for row in versions):
+        if _settled(versions) is None:
             raise _nothing(scope)
-        active = next((row for row in versions if row.state is KeyState.ACTIVE), None)
-        if scope.kind is KeyKind.INDEX:
-            fresh, material, known = self._announced(scope, versions)
-            if not known:
-                return fresh
-            add, replaced = (
-                [],
-                [(fresh, fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material))],
-            )
-            activated = replaced[0][1]
-        else:
-            make = self._generate if scope.kind is KeyKind.DATA else self._mint
-            fresh, material = make(scope, versions[0].version + 1)
-            activated = fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material)
-            add, replaced = [activated], []
-        if active is not None:
-            old = active.stepped(
-                KeyState.DECRYPT_ONLY, changed=self.now(), material=self._trusted(active)
-            )
-            # First of all: the row that stops being active makes room for the next.
-            replaced.insert(0, (active, old))
-        told = [activated, *(new for _, new in replaced if new is not activated)]
-        if scope.kind is KeyKind.BRANCH:
-            replaced += [
-                (row, self._rewrapped(row, activated, material))
-                for row in self.store.versions(scope.of_kind(KeyKind.DATA))
-                if row.wrapped
-            ]
-        self._change(told, add=add, replace=replaced)
-        return activated
-
-    def _announced(
-        self, scope: Scope, versions: Sequence[KeyRow]
-    ) -> tuple[KeyRow, KeyMaterial, bool]:
-        # The pending root that somebody who may mint announced, and whether it is known by now.
-        # A pending row that does not open says nothing: anyone who may insert can add one.
-        for row in versions:
-            if row.state is not KeyState.PENDING:
-                continue
-            try:
-                material = self._unwrap(row)
-            except (Tampered, ConfigurationError):
-                continue
-            waited = (_moment(self.now()) - _moment(row.created)).total_seconds()
-            if waited < self.settle:
+        if scope.kind is KeyKind.DATA:
+            fresh, material = self._generate(scope, versions)
+            return self._promoted(versions, fresh, material, stored=False)
+        try:
+            found = self._opened(_waiting(versions))
+        except KeyServiceDenied:
+            waiting = self._plausible(_waiting(versions))
+            if waiting and not anew:
+                return waiting[0]
+            found = None
+        if found is not None:
+            fresh, material = found
+            if scope.kind is KeyKind.INDEX and (left := self.settles_in(fresh)) > 0:
                 raise MisuseError(
-                    f"the new index root was announced {waited:.0f} s ago, and running processes learn of it within {self.settle:.0f} s",
-                    hint=f"run the same command again in {self.settle - waited:.0f} s: that activates it",
+                    f"the new index root was announced {self.settle - left:.0f} s ago, and running processes learn of it within {self.settle:.0f} s",
+                    hint=f"run the same command again in {left:.0f} s: that activates it",
                 )
-            return row, material, True
-        fresh, material = self._mint(scope, versions[0].version + 1)
-        self._change([fresh], add=[fresh])
-        return fresh, material, self.settle <= 0
+            return self._promoted(versions, fresh, material, stored=True)
+        fresh = self._mint(scope, versions)
+        announced = scope.kind is KeyKind.INDEX
+        if announced:
+            self._change([fresh], add=[fresh])
+            if self.settle > 0:
+                return fresh
+        try:
+            material = self._unwrap(fresh)
+        except KeyServiceDenied:
+            if not announced:
+                self._change([fresh], add=[fresh])
+            return fresh
+        return self._promoted(versions, fresh, material, stored=announced)
+
+    def settles_in(self, row: KeyRow) -> float:
+        """Return for how many seconds more an announced index root has to wait."""
+        waited = (_moment(self.now()) - _moment(row.created)).total_seconds()
+        return max(0.0, self.settle - waited)
 
     def step(self, key_id: bytes, state: KeyState) -> KeyRow:
         """
@@ -190,21 +223,118 @@ class Provisioner:
         )
         self.recorder.write([event])
 
-    def _first(
-        self, scope: Scope, make: Callable[[Scope, int], tuple[KeyRow, KeyMaterial]]
-    ) -> list[KeyRow]:
+    def _first(self, scope: Scope, *, anew: bool) -> list[KeyRow]:
         versions = self.store.versions(scope)
         if _settled(versions) is not None:
             return []
-        if versions:
-            fresh = versions[-1]
-            material = self._unwrap(fresh)
-        else:
-            fresh, material = make(scope, 1)
+        try:
+            found = self._opened(_waiting(versions))
+        except KeyServiceDenied:
+            # Minted before, as far as this credential can tell.
+            waiting = self._plausible(versions)
+            if waiting and not anew:
+                return waiting[:1]
+            found = None
+        if found is None:
+            fresh = self._mint(scope, versions)
             self._change([fresh], add=[fresh])
-        active = fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material)
-        self._change([active], replace=[(fresh, active)])
-        return [active]
+            try:
+                material = self._unwrap(fresh)
+            except KeyServiceDenied:
+                return [fresh]
+            found = fresh, material
+        return [self._promoted(versions, *found, stored=True)]
+
+    def _first_data(self, scope: Scope) -> list[KeyRow]:
+        versions = self.store.versions(scope)
+        if _settled(versions) is not None:
+            return []
+        try:
+            found = self._opened(_waiting(versions))
+            if found is None:
+                fresh, material = self._generate(scope, versions)
+                self._change([fresh], add=[fresh])
+                found = fresh, material
+        except KeyServiceDenied as error:
+            raise self._may_not_unwrap(scope, error) from None
+        return [self._promoted(versions, *found, stored=True)]
+
+    def _activated(self, scope: Scope) -> list[KeyRow]:
+        versions = self.store.versions(scope)
+        try:
+            found = self._opened(_waiting(versions))
+        except KeyServiceDenied as error:
+            raise self._may_not_unwrap(scope, error) from None
+        if found is None:
+            if _settled(versions) is not None:
+                return []
+            planted = any(row.state is KeyState.PENDING for row in versions)
+            raise KeyNotFound(
+                f"there is no pending {scope}{' that opens' if planted else ''}",
+                hint=f"lacre keys create --tenant {scope.tenant} --class {scope.class_}{' --anew' if planted else ''}, with the credential that mints",
+            )
+        fresh, material = found
+        # The first root settles nothing: no row has tokens of another.
+        waits = scope.kind is KeyKind.INDEX and _settled(versions) is not None
+        if waits and self.settles_in(fresh) > 0:
+            return [fresh]
+        return [self._promoted(versions, fresh, material, stored=True)]
+
+    def _opened(self, waiting: Sequence[KeyRow]) -> tuple[KeyRow, KeyMaterial] | None:
+        # The highest pending row that somebody who may mint made. One that does not open says
+        # nothing: anyone who may insert can add one.
+        for row in waiting:
+            try:
+                return row, self._unwrap(row)
+            except (Tampered, ConfigurationError, KeyNotFound, KeyDisabled, KeyDestroyed):
+                continue
+        return None
+
+    def _plausible(self, waiting: Sequence[KeyRow]) -> list[KeyRow]:
+        # What a credential that may not unwrap can tell of a pending row.
+        return [
+            row
+            for row in waiting
+            if row.wrapped is not None
+            and row.parent == self.kms_keys(row.scope)[0]
+            and (row.keystore, row.suite, row.revision) == (self.store.keystore_id, _SUITE, 1)
+        ]
+
+    def _promoted(
+        self, versions: Sequence[KeyRow], fresh: KeyRow, material: KeyMaterial, *, stored: bool
+    ) -> KeyRow:
+        # In one transaction: the new version is active, the old one decrypts on, and data keys
+        # are under the new branch key.
+        activated = fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material)
+        add, replaced = ([], [(fresh, activated)]) if stored else ([activated], [])
+        active = next((row for row in versions if row.state is KeyState.ACTIVE), None)
+        if active is not None:
+            old = active.stepped(
+                KeyState.DECRYPT_ONLY, changed=self.now(), material=self._trusted(active)
+            )
+            # First of all: the row that stops being active makes room for the next.
+            replaced.insert(0, (active, old))
+        told = [activated, *(new for _, new in replaced if new is not activated)]
+        if fresh.scope.kind is KeyKind.BRANCH and _settled(versions) is not None:
+            replaced += self._taken_over(activated, material)
+        self._change(told, add=add, replace=replaced)
+        return activated
+
+    def _taken_over(self, branch: KeyRow, material: KeyMaterial) -> list[tuple[KeyRow, KeyRow]]:
+        moved, parents = [], {branch.key_id.hex(): material}
+        for row in self.store.versions(branch.scope.of_kind(KeyKind.DATA)):
+            if row.wrapped is None:
+                continue
+            try:
+                key = self._unwrap(row, parents)
+            except (Tampered, ConfigurationError):
+                if row.state is KeyState.PENDING:
+                    continue
+                raise
+            # The key and its id stay, so no value is touched; its parent is new, and bound anew.
+            under = replace(row, parent=branch.key_id.hex())
+            moved.append((row, self._wrapped(under, branch, material, key)))
+        return moved
 
     def _row(self, scope: Scope, version: int, parent: str) -> KeyRow:
         now = self.now()
@@ -223,17 +353,28 @@ class Provisioner:
             mac=None,
         )
 
-    def _mint(self, scope: Scope, version: int) -> tuple[KeyRow, KeyMaterial]:
+    def _mint(self, scope: Scope, versions: Sequence[KeyRow]) -> KeyRow:
         # The key service draws the key and returns it wrapped; only then is it unwrapped, by a
         # credential that may, to activate it.
         kms_key = self.kms_keys(scope)[0]
-        row = self._row(scope, version, kms_key)
-        row = replace(
-            row, wrapped=service_of(self.services, kms_key).mint(kms_key, row.wrap_context())
-        )
-        return row, self._unwrap(row)
+        row = self._row(scope, _next(versions), kms_key)
+        try:
+            wrapped = service_of(self.services, kms_key).mint(kms_key, row.wrap_context())
+        except KeyServiceDenied as error:
+            raise KeyServiceDenied(
+                f"making a {scope} takes the right to mint: {error}",
+                hint=error.hint or "use the credential that provisions",
+            ) from None
+        return replace(row, wrapped=wrapped)
 
-    def _generate(self, scope: Scope, version: int) -> tuple[KeyRow, KeyMaterial]:
+    def _may_not_unwrap(self, scope: Scope, error: KeyServiceDenied) -> KeyServiceDenied:
+        return KeyServiceDenied(
+            f"activating a {scope} takes the right to unwrap: {error}",
+            hint=error.hint
+            or f"use the credential that activates: lacre keys activate --tenant {scope.tenant} --class {scope.class_}",
+        )
+
+    def _generate(self, scope: Scope, versions: Sequence[KeyRow]) -> tuple[KeyRow, KeyMaterial]:
         branch = _settled(self.store.versions(scope.of_kind(KeyKind.BRANCH)))
         if branch is None:
             raise _nothing(scope.of_kind(KeyKind.BRANCH))
@@ -243,7 +384,7 @@ class Provisioner:
                 hint="rotate the branch key first",
             )
         material = KeyMaterial(self.entropy(32))
-        row = self._row(scope, version, branch.key_id.hex())
+        row = self._row(scope, _next(versions), branch.key_id.hex())
         return self._wrapped(row, branch, self._trusted(branch), material), material
 
     def _wrapped(
@@ -253,12 +394,6 @@ class Provisioner:
             parent_material.reveal(), parent.key_id, row.immutable(), material.reveal(), salt=self.entropy(24), padded=False, label=WRAP
         )  # fmt: skip
         return replace(row, wrapped=bytes(wrapped))
-
-    def _rewrapped(self, row: KeyRow, parent: KeyRow, parent_material: KeyMaterial) -> KeyRow:
-        # The key and its id stay, so no value is touched; its parent, an immutable column, is new.
-        return self._wrapped(
-            replace(row, parent=parent.key_id.hex()), parent, parent_material, self._unwrap(row)
-        )
 
     def _trusted(self, row: KeyRow) -> KeyMaterial:
         # Before a state is built upon: otherwise a state somebody wrote into the key store would
@@ -271,16 +406,20 @@ class Provisioner:
             )
         return material
 
-    def _unwrap(self, row: KeyRow) -> KeyMaterial:
+    def _unwrap(self, row: KeyRow, parents: dict[str, KeyMaterial] | None = None) -> KeyMaterial:
+        # *parents* are branch keys unwrapped before, by id; those unwrapped here join them.
         if row.keystore != self.store.keystore_id:
             raise Tampered
         parent = None
         if not row.scope.kind.under_kms:
-            branches = self.store.versions(row.scope.of_kind(KeyKind.BRANCH))
-            found = next((held for held in branches if held.key_id.hex() == row.parent), None)
-            if found is None:
-                raise Tampered
-            parent = self._unwrap(found)
+            parents = {} if parents is None else parents
+            parent = parents.get(row.parent)
+            if parent is None:
+                branches = self.store.versions(row.scope.of_kind(KeyKind.BRANCH))
+                found = next((held for held in branches if held.key_id.hex() == row.parent), None)
+                if found is None:
+                    raise Tampered
+                parent = parents[row.parent] = self._unwrap(found)
         return unwrap_row(row, services=self.services, kms_keys=self.kms_keys, parent=parent)
 
     def _change(
@@ -309,6 +448,25 @@ class Provisioner:
 def _settled(versions: Sequence[KeyRow]) -> KeyRow | None:
     # The highest version that is not pending. Anyone who may insert can add a pending row.
     return next((row for row in versions if row.state is not KeyState.PENDING), None)
+
+
+def _waiting(versions: Sequence[KeyRow]) -> list[KeyRow]:
+    # Pending rows that may become active: those above the highest that is not pending. One below
+    # would be active and not the highest, and nothing could be encrypted.
+    settled = _settled(versions)
+    least = 0 if settled is None else settled.version
+    return [row for row in versions if row.state is KeyState.PENDING and row.version > least]
+
+
+def _next(versions: Sequence[KeyRow]) -> int:
+    # The lowest number that is free above what was ever in use: whoever plants a pending row with
+    # the highest number there is does not use the numbers up.
+    settled = _settled(versions)
+    taken = {row.version for row in versions}
+    number = 1 if settled is None else settled.version + 1
+    while number in taken:
+        number += 1
+    return number
 
 
 def _moment(text: str) -> dt.datetime:
