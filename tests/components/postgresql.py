@@ -6,12 +6,9 @@ Started once for each test process and ended with it, also when that is killed. 
 databases of its own. A machine without PostgreSQL fails the tests and says what to install.
 """
 
-import datetime as dt
-import ipaddress
 import os
 import pwd
 import shutil
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -25,10 +22,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 import sqlalchemy as sa
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+
+from tests.components.authority import Authority
+from tests.components.processes import dies_with_us, free_port
 
 __all__ = ["Database", "Server", "postgresql_server", "programs"]
 
@@ -118,7 +114,7 @@ class Server:
         self.process = process
         self.port = port
         self.password = (directory / "password").read_text(encoding="utf-8")
-        self.certificate = directory / "server.crt"
+        self.certificate = directory / "ca.crt"
 
     @contextmanager
     def database(self) -> Iterator[Database]:
@@ -166,11 +162,11 @@ def postgresql_server(*, durable: bool = False, **settings: str) -> Iterator[Ser
     process: subprocess.Popen[bytes] | None = None
     try:
         (directory / "password").write_text(uuid4().hex, encoding="utf-8")
-        _certificate(directory)
+        Authority(directory).issue("server")
         if owner is not None:
             for path in (directory, *directory.iterdir()):
                 os.chown(path, owner.pw_uid, owner.pw_gid)
-        port = _free_port()
+        port = free_port()
         data = directory / "data"
         as_owner = _as_owner(owner)
         made = subprocess.run(
@@ -206,12 +202,12 @@ def standby_of(server: Server) -> Iterator[Server]:
     owner = pwd.getpwnam(SUPERUSER) if os.geteuid() == 0 else None
     process: subprocess.Popen[bytes] | None = None
     try:
-        for name in ("password", "server.crt", "server.key"):
+        for name in ("password", "ca.crt", "server.crt", "server.key"):
             shutil.copy2(server.directory / name, directory / name)
         if owner is not None:
             for path in (directory, *directory.iterdir()):
                 os.chown(path, owner.pw_uid, owner.pw_gid)
-        as_owner, data, port = _as_owner(owner), directory / "data", _free_port()
+        as_owner, data, port = _as_owner(owner), directory / "data", free_port()
         subprocess.run(
             [*as_owner, folder / "pg_basebackup", "--pgdata", data, "--write-recovery-conf", "--checkpoint", "fast", "--no-sync",
              "--host", server.directory, "--port", str(server.port), "--username", SUPERUSER],
@@ -241,7 +237,7 @@ def _started(
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     with (directory / "log").open("wb") as log:
         return subprocess.Popen(
-            [*as_owner, *_dies_with_us(), programs() / "postgres", "-D", data, *options],
+            [*as_owner, *dies_with_us("QUIT"), programs() / "postgres", "-D", data, *options],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
 
@@ -273,17 +269,6 @@ def _as_owner(owner: pwd.struct_passwd | None) -> list[str]:
     return ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
 
 
-def _dies_with_us() -> list[str]:
-    # A test process that is killed runs no `finally`.
-    return ["setpriv", "--pdeathsig", "QUIT"] if shutil.which("setpriv") else []
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
 def _wait(server: Server) -> None:
     until = time.monotonic() + _SECONDS
     while True:
@@ -294,36 +279,3 @@ def _wait(server: Server) -> None:
             if server.process.poll() is not None or time.monotonic() > until:
                 pytest.fail(f"PostgreSQL did not start:\n{server.log()}")
             time.sleep(0.05)
-
-
-def _certificate(directory: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=2))
-        .add_extension(
-            x509.SubjectAlternativeName(
-                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-            ),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (directory / "server.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    private = directory / "server.key"
-    private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    private.chmod(0o600)
