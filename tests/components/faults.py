@@ -2,8 +2,7 @@
 """
 A proxy before a key service, that does to requests what a bad day does.
 
-It speaks TLS to its clients where the service does, with a certificate of the same authority, and counts what it
-sees. Nothing is wrong until a test says so:
+It speaks TLS to its clients, with a certificate of the authority it is given, and counts what it sees. Nothing is wrong until a test says so:
 
     with fault_proxy(openbao.address, openbao.authority) as proxy:
         client = openbao.client(token, address=proxy.address)
@@ -172,11 +171,11 @@ class FaultProxy:
 
     def __init__(self, upstream: str, authority: Authority | None) -> None:
         self.upstream = urlsplit(upstream)
-        if (self.upstream.scheme == "https") != (authority is not None):
-            raise ValueError("an authority is for https, and https needs one")
+        if self.upstream.scheme == "https" and authority is None:
+            raise ValueError("the authority that issued the upstream's certificate is needed")
         self.port = free_port()
-        self.address = f"{self.upstream.scheme}://127.0.0.1:{self.port}"
-        self.trust = authority.trust() if authority else None
+        self.address = f"{'https' if authority else 'http'}://127.0.0.1:{self.port}"
+        self.trust = authority.trust() if authority and self.upstream.scheme == "https" else None
         self._shows = authority.issue(f"proxy-{self.port}").context() if authority else None
         # Bound for as long as the proxy lives: where it does not listen, connections are refused,
         # and nobody else gets the port.
@@ -462,7 +461,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def fault_proxy(upstream: str, authority: Authority | None = None) -> Iterator[FaultProxy]:
-    """Start a proxy before *upstream*; end it with the block. *authority* is what issued the upstream's certificate."""
+    """
+    Start a proxy before *upstream*; end it with the block.
+
+    Args:
+        authority: issues the proxy's certificate, and did the upstream's. Without one, clients speak plain HTTP; with
+            one, they speak TLS, also where the upstream does not.
+    """
     proxy = FaultProxy(upstream, authority)
     try:
         yield proxy

@@ -7,13 +7,17 @@ import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import boto3
 import hvac
 import hvac.exceptions as refused
 import pytest
 import requests
 from botocore.exceptions import ClientError
+from botocore.exceptions import SSLError as BotoSSLError
 
+from tests.components.authority import Authority
 from tests.components.aws import AWS
 from tests.components.faults import (
     Alter,
@@ -250,6 +254,21 @@ def test_aws_through_the_proxy(moto: AWS) -> None:
         assert (passed, named) == (key, other)
         assert raised.value.response["Error"]["Code"] == "ThrottlingException"
         assert proxy.count("TrentService.GenerateDataKeyWithoutPlaintext") == 3
+
+
+def test_tls_before_an_emulator(moto: AWS, tmp_path: Path) -> None:
+    """With an authority, a service that speaks plain HTTP is reached over TLS; who does not trust it gets nothing."""
+    authority = Authority(tmp_path)
+    with fault_proxy(moto.endpoint, authority) as proxy:
+        trusting = boto3.client(
+            "kms", region_name=moto.region, endpoint_url=proxy.address, verify=str(authority.file),
+            aws_access_key_id=moto.admin.access_key, aws_secret_access_key=moto.admin.secret_key,
+        )  # fmt: skip
+
+        assert proxy.address.startswith("https://")
+        assert trusting.list_aliases()["Aliases"]
+        with pytest.raises(BotoSSLError):
+            moto.client(endpoint=proxy.address).list_aliases()
 
 
 def test_nothing_is_left(openbao: OpenBao) -> None:

@@ -3,6 +3,7 @@
 
 import socket
 import ssl
+import time
 from base64 import b64encode
 
 import hvac
@@ -133,6 +134,33 @@ def test_a_role_logs_in(openbao: OpenBao) -> None:
     assert minted(client, mount, "pii")
     with pytest.raises(refused.InvalidRequest):
         openbao.client("").auth.approle.login(role_id, "wrong")
+
+
+def test_a_token_ends(openbao: OpenBao) -> None:
+    """A token that has expired gets 403, and one that may not be renewed does not live longer for trying."""
+    mount = openbao.transit()
+    openbao.key(mount, "pii")
+    policy = openbao.policy(
+        None,
+        f"""
+        path "{mount}/datakey/wrapped/pii" {{ capabilities = ["update"] }}
+        path "auth/token/renew-self" {{ capabilities = ["update"] }}
+        """,
+    )
+    short, renewed = (
+        openbao.client(openbao.token([policy], ttl="3s", renewable=renewable))
+        for renewable in (False, True)
+    )
+    made = minted(short, mount, "pii")
+    renewed.auth.token.renew_self(increment="1h")
+    with pytest.raises(refused.InvalidRequest):
+        short.auth.token.renew_self(increment="1h")
+    time.sleep(3.2)
+
+    assert made
+    assert minted(renewed, mount, "pii")
+    with pytest.raises(refused.Forbidden):
+        minted(short, mount, "pii")
 
 
 def test_a_namespace_is_apart(openbao: OpenBao) -> None:
