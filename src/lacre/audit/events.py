@@ -20,6 +20,7 @@ from lacre.context import Acting
 __all__ = [
     "Event",
     "KeyChanged",
+    "KeyRewrapped",
     "Look",
     "Looked",
     "Outcome",
@@ -174,6 +175,32 @@ class KeyChanged(Event):
             "key": self.key,
             "version": self.version,
             "state": self.state,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRewrapped(Event):
+    """A key was wrapped anew: under another KMS key, or a newer version of the same."""
+
+    action: ClassVar[str] = "rewrap"
+
+    class_: str
+    kind: str
+    key: str
+    version: int
+    state: str
+    parent: str
+    to: str
+
+    def details(self) -> Mapping[str, object]:
+        return {
+            "class": self.class_,
+            "kind": self.kind,
+            "key": self.key,
+            "version": self.version,
+            "state": self.state,
+            "from": self.parent,
+            "to": self.to,
         }
 
 
