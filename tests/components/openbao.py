@@ -6,7 +6,15 @@ Started once for each test process, initialised with one unseal key, and ended w
 that is killed. A test gets mounts, policies and tokens of its own, so one server serves them all;
 a test that seals or stops it leaves it as it was by using `sealed` and `stopped`.
 
-Facts of OpenBao 2.7 that tests rest on are in `test_openbao.py`.
+Facts of OpenBao 2.7, most of them tested in `test_openbao.py`:
+
+* 400 is a wrong context, a changed blob, a key that is not there or soft-deleted, a version below
+  `min_decryption_version`; 403 is a denial, and with the same words a token that expired or was revoked
+* 404 is a mount that is not there; 429 a rate limit (`throttled`), without `Retry-After`; 503 sealed
+* a refused call is in the audit log, also one of an expired token; one that hit a rate limit or a seal is not
+* soft-deletion (`disable`, `enable`) is what AWS calls a disabled key; deletion needs `deletion_allowed`
+* `trim` needs both minimum versions set; hvac refuses to set them to the same version, though the server does not
+* `encrypt` makes a key that is not there, for who has `create`; `datakey` does not
 """
 
 import json
@@ -97,6 +105,14 @@ class OpenBao:
             name, mount_point=mount, **chosen
         )
         return name
+
+    def disable(self, mount: str, key: str) -> None:
+        """Soft-delete a key: it serves nobody until `enable`."""
+        self.client().adapter.delete(f"/v1/{mount}/keys/{key}/soft-delete")
+
+    def enable(self, mount: str, key: str) -> None:
+        """Restore a key that was soft-deleted."""
+        self.client().adapter.post(f"/v1/{mount}/keys/{key}/soft-delete-restore")
 
     def policy(self, name: str | None, hcl: str, *, namespace: str | None = None) -> str:
         """Write a policy, under a name of its own where *name* is none; return the name."""
@@ -220,6 +236,17 @@ class OpenBao:
             yield
         finally:
             self.start()
+
+    @contextmanager
+    def throttled(self, path: str, *, rate: float = 1, interval: str = "1h") -> Iterator[None]:
+        """Let *rate* requests to *path* (a mount, or a path in it) pass each *interval* of a block; 429 for the rest."""
+        quota = f"/v1/sys/quotas/rate-limit/quota-{uuid4().hex[:12]}"
+        client = self.client()
+        client.adapter.post(quota, json={"path": path, "rate": rate, "interval": interval})
+        try:
+            yield
+        finally:
+            client.adapter.delete(quota)
 
     def log(self) -> str:
         """Return what the server wrote to its log."""

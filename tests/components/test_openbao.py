@@ -86,6 +86,53 @@ def test_a_key_cannot_be_exported(openbao: OpenBao) -> None:
         transit.backup_key(key, mount_point=mount)
 
 
+def test_a_key_is_disabled(openbao: OpenBao) -> None:
+    """A key that was soft-deleted neither mints nor opens (400), and does again once it was restored."""
+    mount = openbao.transit()
+    key = openbao.key(mount, "pii")
+    client = openbao.client()
+    wrapped = minted(client, mount, key)
+    openbao.disable(mount, key)
+    with pytest.raises(refused.InvalidRequest, match="soft-deleted"):
+        minted(client, mount, key)
+    with pytest.raises(refused.InvalidRequest, match="soft-deleted"):
+        client.secrets.transit.decrypt_data(key, wrapped, context=TENANT, mount_point=mount)
+    openbao.enable(mount, key)
+
+    assert client.secrets.transit.decrypt_data(key, wrapped, context=TENANT, mount_point=mount)
+
+
+def test_an_old_version_opens_no_more(openbao: OpenBao) -> None:
+    """Below `min_decryption_version` nothing opens (400); what was rewrapped before does."""
+    mount = openbao.transit()
+    key = openbao.key(mount, "pii")
+    transit = openbao.client().secrets.transit
+    old = minted(openbao.client(), mount, key)
+    transit.rotate_key(key, mount_point=mount)
+    new = transit.rewrap_data(key, old, context=TENANT, mount_point=mount)["data"]["ciphertext"]
+    transit.update_key_configuration(key, min_decryption_version=2, mount_point=mount)
+
+    assert (old[:9], new[:9]) == ("vault:v1:", "vault:v2:")
+    assert transit.decrypt_data(key, new, context=TENANT, mount_point=mount)
+    with pytest.raises(refused.InvalidRequest, match="too old"):
+        transit.decrypt_data(key, old, context=TENANT, mount_point=mount)
+
+
+def test_a_rate_limit(openbao: OpenBao) -> None:
+    """Past the limit the server answers 429, and writes nothing into the audit log."""
+    mount = openbao.transit()
+    key = openbao.key(mount, "pii")
+    client = openbao.client()
+    since = openbao.mark()
+    with openbao.throttled(mount, rate=2):
+        made = [minted(client, mount, key), minted(client, mount, key)]
+        with pytest.raises(refused.RateLimitExceeded):
+            minted(client, mount, key)
+
+    assert len(made) == openbao.calls(mount, since=since).total() == 2
+    assert minted(client, mount, key)
+
+
 def test_the_audit_log_counts_calls(openbao: OpenBao) -> None:
     """Each call is in the count once, also one that was refused, and no other mount's."""
     mount, elsewhere = openbao.transit(), openbao.transit()
