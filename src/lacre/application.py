@@ -165,6 +165,7 @@ class Lacre:
             signers=signers,
             memory=store,
             keystore_id=store.keystore_id,
+            environ=environ,
         )
         return cls(
             policy,

@@ -156,6 +156,7 @@ def drill_keys(
                 signers=signers,
                 memory=aside,
                 keystore_id=dump.contents.keystore,
+                environ=os.environ,
                 directory=directory,
             )
             with (

@@ -5,11 +5,13 @@ The key services that `lacre.toml` needs, opened: one for each scheme its KMS ke
 Imports an SDK only where a KMS key is held there. Calls no key service.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lacre.errors import ConfigurationError
 from lacre.keys.ports import KeyService
+from lacre.kms.calling import CallLimits
 from lacre.policy.model import PolicyFile
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ def open_key_services(
     signers: "Collection[PublicIdentity]",
     memory: "SerialMemory",
     keystore_id: str,
+    environ: Mapping[str, str],
     directory: Path | None = None,
 ) -> dict[str, KeyService]:
     """
@@ -35,6 +38,7 @@ def open_key_services(
     Args:
         base: what paths of the file are relative to.
         identity: the local one; needed where a KMS key is ``local://``.
+        environ: where tokens of key services may be.
         directory: of the local keystore, another than the file names.
     """
     services: dict[str, KeyService] = {}
@@ -49,4 +53,20 @@ def open_key_services(
             memory=memory,
             keystore_id=keystore_id,
         )
+    limits = CallLimits(deadline=file.calls.deadline, attempt=file.calls.attempt)
+    if "openbao" in schemes and file.openbao is not None:
+        try:
+            from lacre.kms.openbao import OpenBaoKeyService
+        except ModuleNotFoundError:
+            raise _not_installed("openbao") from None
+        services["openbao"] = OpenBaoKeyService.open(
+            file.openbao, limits=limits, base=base, environ=environ
+        )
     return services
+
+
+def _not_installed(extra: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"a KMS key is {extra}://, and what talks to that service is not installed",
+        hint=f"pip install 'lacre[{extra}]'",
+    )
