@@ -53,6 +53,7 @@ __all__ = [
     "Credentials",
     "ministack_server",
     "moto_server",
+    "statement",
 ]
 
 ACCOUNT = "123456789012"
