@@ -127,6 +127,7 @@ class Lacre:
         environ: Mapping[str, str] | None = None,
         identity: "Identity | str | os.PathLike[str] | None" = None,
         passphrase: str | None = None,
+        moving_from: str | None = None,
     ) -> Self:
         """
         Compose the application that the file at *path* describes.
@@ -135,6 +136,8 @@ class Lacre:
             environ: what overlays it; the process's environment by default.
             identity: another local identity than the file names (the operator's, say), or its path.
             passphrase: of that identity, where it has one.
+            moving_from: as `[move] from` of the file, for as long as this object lives: for a move
+                of keys while nothing else runs.
 
         Raises:
             ConfigurationError: says what is wrong, and what to do.
@@ -146,7 +149,8 @@ class Lacre:
 
         path = Path(path)
         environ = os.environ if environ is None else environ
-        policy = Policy(load_policy(path, environ), pins=load_pins(path))
+        file = load_policy(path, environ, moving_from=moving_from)
+        policy = Policy(file, pins=load_pins(path))
         settings = policy.file
         base = path.resolve().parent
         store = open_key_store(settings.key_store.url, base, schema=settings.key_store.schema_)
@@ -155,9 +159,9 @@ class Lacre:
         if isinstance(identity, Identity):
             opened = identity
         elif "local" in settings.schemes():
-            file = base / (identity or settings.local.identity or "")
-            opened = Identity.load(file, passphrase)
-            check_identity = partial(check_private, file)
+            place = base / (identity or settings.local.identity or "")
+            opened = Identity.load(place, passphrase)
+            check_identity = partial(check_private, place)
         services = open_key_services(
             settings,
             base=base,
@@ -313,6 +317,12 @@ class Lacre:
     def create_keys(self, tenant: str, class_: str) -> list[KeyRow]:
         """Provision a tenant's class; see `Provisioner.create`."""
         return self.provisioner.create(
+            self.scope(tenant, class_), indexed=self.policy.class_(class_).index is not None
+        )
+
+    def activate_keys(self, tenant: str, class_: str) -> list[KeyRow]:
+        """Activate what a credential that only mints left pending; see `Provisioner.activate`."""
+        return self.provisioner.activate(
             self.scope(tenant, class_), indexed=self.policy.class_(class_).index is not None
         )
 

@@ -108,6 +108,10 @@ env = "{env}"
 service = "{app}"
 default_tenant = "default"
 
+# The KMS keys of every class, one for its fields and one for its index. Another line moves them to
+# another key service: docs/how-to/move-to-a-key-service.md
+kms_keys = "local://{{class}}-{{use}}"
+
 [key_store]                 # wrapped keys; back it up, apart from the data
 url = "{_KEY_STORE}"
 
@@ -121,6 +125,14 @@ recipients = [
     "{service}",
 ]
 
+# [openbao]                 # where kms_keys = "openbao://transit/{{class}}-{{use}}"
+# address = "https://openbao.example.org:8200"
+# role_id = "..."
+# secret_id_file = "lacre/openbao-secret-id"
+
+# [aws]                     # where kms_keys = "aws-kms://eu-central-1/alias/{{class}}-{{use}}"
+# regions = ["eu-central-1"]
+
 [audit]
 path = "lacre/audit.jsonl"
 
@@ -128,17 +140,12 @@ path = "lacre/audit.jsonl"
 '''
     classes = []
     for name, mask, searchable in CLASSES:
-        index = (
-            f'\nindex = "local://{name}-index"'
-            if searchable
-            else "                          # no index: never searchable"
-        )
         rights = '["encrypt", "decrypt", "search"]' if searchable else '["encrypt", "decrypt"]'
+        index = "" if searchable else "\nindex = false               # never searchable"
         classes.append(
             f'''
 [classes.{name}]
-fields = "local://{name}-fields"{index}
-mask = "{mask}"
+mask = "{mask}"{index}
 rights.app = {rights}
 rights.operator = {rights}
 rights.support = ["mask"]

@@ -95,12 +95,20 @@ def load_operator(policy: PolicyFile, base: Path, passphrase_file: Path | None) 
 
 
 @contextmanager
-def as_operator(config: Path, passphrase_file: Path | None, *, purpose: str) -> Iterator[Operator]:
-    """Open the application as the operator named in `[local] operator`, and act as it."""
+def as_operator(
+    config: Path, passphrase_file: Path | None, *, purpose: str, moving_from: str | None = None
+) -> Iterator[Operator]:
+    """
+    Open the application as the operator named in `[local] operator`, and act as it.
+
+    Args:
+        moving_from: the `kms_keys` of before, under which keys are opened too.
+    """
     store, policy = key_store(config)
     base = config.resolve().parent
     identity = load_operator(policy, base, passphrase_file)
-    with Lacre.load(config, identity=identity) as lacre, _acting(identity, purpose):
+    opened = Lacre.load(config, identity=identity, moving_from=moving_from)
+    with opened as lacre, _acting(identity, purpose):
         yield Operator(identity=identity, lacre=lacre, store=store, base=base)
 
 

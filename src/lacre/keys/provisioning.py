@@ -307,21 +307,23 @@ class Provisioner:
         # are under the new branch key.
         activated = fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material)
         add, replaced = ([], [(fresh, activated)]) if stored else ([activated], [])
+        parents = {fresh.key_id.hex(): material}
         active = next((row for row in versions if row.state is KeyState.ACTIVE), None)
         if active is not None:
-            old = active.stepped(
-                KeyState.DECRYPT_ONLY, changed=self.now(), material=self._trusted(active)
-            )
+            before = parents[active.key_id.hex()] = self._trusted(active)
+            old = active.stepped(KeyState.DECRYPT_ONLY, changed=self.now(), material=before)
             # First of all: the row that stops being active makes room for the next.
             replaced.insert(0, (active, old))
         told = [activated, *(new for _, new in replaced if new is not activated)]
         if fresh.scope.kind is KeyKind.BRANCH and _settled(versions) is not None:
-            replaced += self._taken_over(activated, material)
+            replaced += self._taken_over(activated, parents)
         self._change(told, add=add, replace=replaced)
         return activated
 
-    def _taken_over(self, branch: KeyRow, material: KeyMaterial) -> list[tuple[KeyRow, KeyRow]]:
-        moved, parents = [], {branch.key_id.hex(): material}
+    def _taken_over(
+        self, branch: KeyRow, parents: dict[str, KeyMaterial]
+    ) -> list[tuple[KeyRow, KeyRow]]:
+        moved, material = [], parents[branch.key_id.hex()]
         for row in self.store.versions(branch.scope.of_kind(KeyKind.DATA)):
             if row.wrapped is None:
                 continue

@@ -7,6 +7,7 @@ Only what differs between two deployments of one service may come from the envir
 open the key store or the keystore.
 """
 
+import datetime as dt
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,9 +58,14 @@ OVERLAY: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def load_policy(path: Path, environ: Mapping[str, str]) -> PolicyFile:
+def load_policy(
+    path: Path, environ: Mapping[str, str], *, moving_from: str | None = None
+) -> PolicyFile:
     """
     Return the policy in the file at *path*, with the overlay of *environ*.
+
+    Args:
+        moving_from: in the place of `[move]`, without an end.
 
     Raises:
         ConfigurationError: names the file, the setting and what it should be.
@@ -73,10 +79,16 @@ def load_policy(path: Path, environ: Mapping[str, str]) -> PolicyFile:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read ({type(error).__name__})") from None
-    return parse_policy(text, environ, name=str(path))
+    return parse_policy(text, environ, name=str(path), moving_from=moving_from)
 
 
-def parse_policy(text: str, environ: Mapping[str, str], *, name: str = "lacre.toml") -> PolicyFile:
+def parse_policy(
+    text: str,
+    environ: Mapping[str, str],
+    *,
+    name: str = "lacre.toml",
+    moving_from: str | None = None,
+) -> PolicyFile:
     """Return the policy in *text*; *name* is what errors call it."""
     try:
         tables = tomllib.loads(text)
@@ -87,6 +99,8 @@ def parse_policy(text: str, environ: Mapping[str, str], *, name: str = "lacre.to
     for variable, value in environ.items():
         if variable.startswith(_PREFIX) and variable not in _OTHERS:
             _overlay(tables, variable, value)
+    if moving_from is not None:
+        tables["move"] = {"from": moving_from, "until": dt.date.max}
     try:
         return PolicyFile.model_validate(tables)
     except ValidationError as error:
