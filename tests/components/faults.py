@@ -436,7 +436,7 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> None:
         if isinstance(fault, Alter):
             content = json.dumps(fault.change(json.loads(content))).encode()
-        self.send_response(status)
+        (self.send_response_only if "Date" in headers else self.send_response)(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))

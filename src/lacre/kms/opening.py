@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lacre.errors import ConfigurationError
+from lacre.keys.kms_keys import expanded, scheme_of
 from lacre.keys.ports import KeyService
 from lacre.kms.calling import CallLimits
 from lacre.policy.model import PolicyFile
@@ -62,11 +63,26 @@ def open_key_services(
         services["openbao"] = OpenBaoKeyService.open(
             file.openbao, limits=limits, base=base, environ=environ
         )
+    if "aws-kms" in schemes and file.aws is not None:
+        try:
+            from lacre.kms.aws import AwsKeyService, check_regions
+        except ModuleNotFoundError:
+            raise _not_installed("aws-kms", extra="aws") from None
+        check_regions(file.aws, (uri for uri in _keys(file) if scheme_of(uri) == "aws-kms"))
+        services["aws-kms"] = AwsKeyService.open(file.aws, limits=limits)
     return services
 
 
-def _not_installed(extra: str) -> ConfigurationError:
+def _keys(file: PolicyFile) -> list[str]:
+    keys = [uri for each in file.classes.values() for uri in (each.fields, each.index) if uri]
+    if file.move is not None:
+        # One of the keys it names: they differ in their names, not in their region.
+        keys.append(expanded(file.move.from_, class_="pii", use="fields"))
+    return keys
+
+
+def _not_installed(scheme: str, *, extra: str | None = None) -> ConfigurationError:
     return ConfigurationError(
-        f"a KMS key is {extra}://, and what talks to that service is not installed",
-        hint=f"pip install 'lacre[{extra}]'",
+        f"a KMS key is {scheme}://, and what talks to that service is not installed",
+        hint=f"pip install 'lacre[{extra or scheme}]'",
     )

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+One request to AWS, under a deadline, with its failures in the tree of `lacre.errors`.
+
+Joins `clients`, `failures` and `lacre.kms.calling`. Looks at no answer.
+"""
+
+from typing import Any, final
+
+from botocore import xform_name
+
+from lacre.errors import LacreError
+from lacre.kms.aws.clients import AwsClients
+from lacre.kms.aws.failures import FAILURES, failure
+from lacre.kms.calling import CallLimits, Calls, TryAgain
+
+__all__ = ["Asking"]
+
+# What an operation needs, where the permission is not named as the operation.
+_PERMISSIONS = {"ReEncrypt": "kms:ReEncryptFrom and kms:ReEncryptTo"}
+
+
+@final
+class Asking:
+    """The requests of one process; a breaker for each region and set of limits."""
+
+    def __init__(self, clients: AwsClients, limits: CallLimits) -> None:
+        self.limits = limits
+        self._clients = clients
+        self._calls: dict[tuple[str, CallLimits], Calls] = {}
+
+    def __call__(
+        self,
+        region: str,
+        operation: str,
+        kms_key: str,
+        request: dict[str, Any],
+        *,
+        limits: CallLimits | None = None,
+    ) -> dict[str, Any]:
+        """
+        Return AWS' answer.
+
+        Args:
+            kms_key: the key it is about, for messages.
+
+        Raises:
+            Tampered, KeyServiceDenied, KeyServiceUnreachable, KeyNotFound, KeyDisabled,
+            ConfigurationError
+        """
+        limits = limits or self.limits
+        # Two threads that come first make two, and `setdefault` keeps one.
+        calls = self._calls.get((region, limits)) or self._calls.setdefault(
+            (region, limits), Calls(f"AWS KMS in {region}", limits)
+        )
+        return calls(lambda: self._attempt("kms", region, operation, kms_key, request, limits))
+
+    def optional(
+        self, service: str, region: str, operation: str, request: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """Return AWS' answer to one attempt, or None: denied, not there, or not known to this boto3."""
+        try:
+            return self._attempt(service, region, operation, "", request, self.limits)
+        except (LacreError, TryAgain, AttributeError):
+            return None
+
+    def once(self) -> CallLimits:
+        """Return limits that leave no time for a second attempt."""
+        return CallLimits(deadline=self.limits.attempt, attempt=self.limits.attempt)
+
+    def partition(self, region: str) -> str:
+        """Return the partition of *region*, or raise `ConfigurationError`."""
+        try:
+            return self._clients.partition(region)
+        except FAILURES as error:
+            failed = failure(error, "", "")
+        raise failed
+
+    def _attempt(
+        self,
+        service: str,
+        region: str,
+        operation: str,
+        kms_key: str,
+        request: dict[str, Any],
+        limits: CallLimits,
+    ) -> dict[str, Any]:
+        try:
+            client = self._clients.client(service, region, attempt=limits.attempt)
+            answer: dict[str, Any] = getattr(client, xform_name(operation))(**request)
+        except FAILURES as error:
+            failed = failure(error, _PERMISSIONS.get(operation, f"{service}:{operation}"), kms_key)
+        else:
+            return answer
+        # Outside the handler: the text of AWS is in no `__context__` either.
+        raise failed
