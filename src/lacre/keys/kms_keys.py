@@ -24,7 +24,7 @@ SCHEMES: Final = ("aws-kms", "local", "openbao")
 
 _NAME = r"[a-z0-9][a-z0-9_.-]{0,62}"
 _PART = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
-_REGION = r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}"
+_REGION = r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}"
 _ALIAS = re.compile(rf"aws-kms://{_REGION}/alias/[A-Za-z0-9/_-]{{1,250}}")
 _FORMS = (
     re.compile(rf"local://{_NAME}"),

@@ -35,7 +35,7 @@ __all__ = [
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}")
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
 
 
 class Right(StrEnum):

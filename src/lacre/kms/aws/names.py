@@ -16,7 +16,7 @@ from lacre.policy.model import AwsSettings
 
 __all__ = ["AwsKey", "aws_region_of", "check_regions", "region_of"]
 
-_REGION = r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}"
+_REGION = r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}"
 _ARN = re.compile(rf"arn:[a-z-]+:kms:({_REGION}):([0-9]{{12}}):key/([0-9a-z-]+)")
 # Every partition's own domains (botocore's endpoints.json, and the dual-stack ones).
 _AWS_HOST = re.compile(
