@@ -25,41 +25,56 @@ _AWS = (
 class Chain:
     """The default chain's files: a profile for each principal."""
 
-    def __init__(self, directory: Path) -> None:
-        self.file = directory / "credentials"
-        self.file.touch()
+    def __init__(self, file: Path) -> None:
+        self.file = file
 
-    def profile(self, credentials: Credentials) -> str:
-        """Write a profile for *credentials*; return its name."""
-        name = f"p{len(self.file.read_text().splitlines())}"
+    def name(self, credentials: Credentials) -> str:
+        """Return the name of the profile for *credentials*."""
+        return f"p{abs(hash(credentials))}"
+
+    def write(self, credentials: Credentials) -> None:
+        """Add a profile for *credentials*."""
         lines = [
-            f"[{name}]",
+            f"[{self.name(credentials)}]",
             f"aws_access_key_id = {credentials.access_key}",
             f"aws_secret_access_key = {credentials.secret_key}",
             *([f"aws_session_token = {credentials.token}"] if credentials.token else []),
         ]
-        with self.file.open("a") as file:
-            file.write("\n".join(lines) + "\n")
-        return name
+        if lines[0] not in self.file.read_text():
+            with self.file.open("a") as file:
+                file.write("\n".join(lines) + "\n")
 
 
 Serve = Callable[..., AwsKeyService]
 
 
+@pytest.fixture(scope="session")
+def _credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("aws") / "credentials"
+    file.touch()
+    return file
+
+
 @pytest.fixture
-def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
+def chain(_credentials: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
     """The credential chain, empty: nothing of this machine's own AWS is in it."""
     for name in _AWS:
         monkeypatch.delenv(f"AWS_{name}", raising=False)
-    chain = Chain(tmp_path)
+    chain = Chain(_credentials)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(chain.file))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     return chain
 
 
+@pytest.fixture(scope="session")
+def _clients() -> dict[object, AwsClients]:
+    # Clients are made once for each principal: that is what takes the time. Breakers are a service's.
+    return {}
+
+
 @pytest.fixture
-def serve(chain: Chain) -> Serve:
+def serve(chain: Chain, _clients: dict[object, AwsClients]) -> Serve:
     """Makes a service: ``serve(moto)`` for its administrator, ``serve(moto, credentials, fips=True)``."""
 
     def served(
@@ -70,11 +85,16 @@ def serve(chain: Chain) -> Serve:
         endpoints: Mapping[str, str] | None = None,
         **settings: Any,
     ) -> AwsKeyService:
+        who = who or aws.admin
         given = AwsSettings.model_validate({
             "regions": (REGION, REPLICA_REGION), "endpoint_url": aws.endpoint,
-            "profile": chain.profile(who or aws.admin), "allow_static_keys": True, **settings,
+            "profile": chain.name(who), "allow_static_keys": True, **settings,
         })  # fmt: skip
-        clients = AwsClients(given, endpoints=endpoints)
+        wanted = (who, repr(given), repr(endpoints))
+        if wanted not in _clients:
+            chain.write(who)
+            _clients[wanted] = AwsClients(given, endpoints=endpoints)
+        clients = _clients[wanted]
         return AwsKeyService(given, clients=clients, limits=limits)
 
     return served

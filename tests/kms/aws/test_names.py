@@ -14,7 +14,6 @@ from lacre.kms.calling import CallLimits
 from lacre.kms.opening import open_key_services
 from lacre.policy.loading import parse_policy
 from lacre.policy.model import AwsSettings
-from tests.kms.aws.conftest import Chain
 
 ID = "0123abcd-0000-4000-8000-0123456789ab"
 MRK = "mrk-" + "0123456789abcdef" * 2
@@ -152,7 +151,7 @@ path = "looks.jsonl"
 def _opened(text: str) -> Any:
     return open_key_services(
         parse_policy(text, {}), base=Path(), identity=None, signers=(), memory=None,  # type: ignore[arg-type]
-        keystore_id="0" * 32,
+        keystore_id="0" * 32, environ={},
     )  # fmt: skip
 
 
@@ -182,7 +181,7 @@ def test_without_boto3_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "boto3", None)
 
-    with pytest.raises(ConfigurationError, match="boto3 is not installed") as raised:
+    with pytest.raises(ConfigurationError, match="is aws-kms://, and what talks") as raised:
         _opened(_POLICY.replace("REGION", "eu-central-1"))
     assert raised.value.hint == "pip install 'lacre[aws]'"
 
@@ -196,11 +195,12 @@ def test_without_boto3_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     (True, {"AWS_ENDPOINT_URL_KMS": "https://evil.example"}, "https://kms-fips.eu-central-1.amazonaws.com"),
     (False, {"AWS_USE_FIPS_ENDPOINT": "true", "AWS_REGION": "us-east-1"}, "https://kms-fips.eu-central-1.amazonaws.com"),
 ])  # fmt: skip
+@pytest.mark.usefixtures("chain")
 def test_only_the_settings_choose_the_endpoint(
-    chain: Chain, monkeypatch: pytest.MonkeyPatch, fips: bool, environ: dict[str, str], host: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fips: bool, environ: dict[str, str], host: str
 ) -> None:
     """Neither the environment nor the shared configuration sends requests elsewhere; FIPS is FIPS' endpoint."""
-    config = chain.file.parent / "config"
+    config = tmp_path / "config"
     config.write_text(
         "[default]\nendpoint_url = https://evil.example\nservices = s\n"
         "[services s]\nkms =\n  endpoint_url = https://evil.example\n"

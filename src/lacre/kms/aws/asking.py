@@ -2,7 +2,8 @@
 """
 One request to AWS, under a deadline, with its failures in the tree of `lacre.errors`.
 
-Joins `clients`, `failures` and `lacre.kms.calling`. Looks at no answer.
+Joins `clients`, `failures` and `lacre.kms.calling`. Of an answer it sees to
+it that it is one of AWS; what it says is for the caller.
 """
 
 from typing import Any, final
@@ -18,6 +19,17 @@ __all__ = ["Asking"]
 
 # What an operation needs, where the permission is not named as the operation.
 _PERMISSIONS = {"ReEncrypt": "kms:ReEncryptFrom and kms:ReEncryptTo"}
+# What an answer of KMS has. One without it came from somebody in between, a captive portal for one:
+# botocore takes any 200 for an answer, and a missing KeyId would pass for tampering.
+_MEMBERS = {
+    "Decrypt": {"KeyId", "Plaintext"},
+    "DescribeKey": {"KeyMetadata"},
+    "Encrypt": {"KeyId", "CiphertextBlob"},
+    "GenerateDataKeyWithoutPlaintext": {"KeyId", "CiphertextBlob"},
+    "GetKeyPolicy": {"Policy"},
+    "GetKeyRotationStatus": {"KeyRotationEnabled"},
+    "ReEncrypt": {"KeyId", "SourceKeyId", "CiphertextBlob"},
+}
 
 
 @final
@@ -91,6 +103,8 @@ class Asking:
         except FAILURES as error:
             failed = failure(error, _PERMISSIONS.get(operation, f"{service}:{operation}"), kms_key)
         else:
-            return answer
+            if _MEMBERS.get(operation, set()) <= set(answer):
+                return answer
+            failed = TryAgain("answers what AWS would not")
         # Outside the handler: the text of AWS is in no `__context__` either.
         raise failed

@@ -42,6 +42,7 @@ class AwsClients:
     ) -> None:
         self._settings = settings
         self._endpoints = dict(endpoints or {})
+        self._partitions: dict[str, str] = {}
         self._reset()
         weak = weakref.WeakMethod(self._reset)
         # Sockets would be shared with the parent, and a lock may be held by a thread that is not
@@ -76,8 +77,10 @@ class AwsClients:
 
     def partition(self, region: str) -> str:
         """Return the partition of *region*, the second part of an ARN."""
-        with self._lock:
-            return str(self._opened().get_partition_for_region(region))
+        if region not in self._partitions:
+            with self._lock:
+                self._partitions[region] = self._opened().get_partition_for_region(region)
+        return self._partitions[region]
 
     def __repr__(self) -> str:
         return f"<AwsClients of {', '.join(self._settings.regions)}>"

@@ -152,6 +152,9 @@ def _refusal(response: dict[str, Any], permission: str, kms_key: str) -> Excepti
         return TryAgain("throttles")
     if code in _FAILS or status >= 500:
         return TryAgain("fails")
+    if not code or code.isdigit():
+        # botocore puts the status for a code that is missing: a gateway's refusal, none of KMS.
+        return TryAgain("answers what AWS would not")
     return ConfigurationError(
         f"AWS KMS does not take the request {permission} for {kms_key}",
         hint="it must be a symmetric key for encryption (`lacre keys status`); CloudTrail has the request",

@@ -190,11 +190,12 @@ class AwsKeyService:
             "EncryptionContext": dict(context),
         }
         answer = self._ask(key.region, "Decrypt", str(key), request, limits=limits)
-        plaintext = answer.pop("Plaintext", None)
-        named = answer.get("KeyId") == arn
-        if named and type(plaintext) is bytes and len(plaintext) == 32:
+        plaintext = answer["Plaintext"]
+        if answer["KeyId"] == arn and type(plaintext) is bytes and len(plaintext) == 32:
             return KeyMaterial(plaintext)
-        del plaintext  # not even in a frame of the traceback
+        # A crash reporter reads the variables of frames.
+        answer.clear()
+        del plaintext
         raise Tampered
 
     def _arn(self, key: AwsKey) -> str:
@@ -219,8 +220,8 @@ def _sized(wrapped: bytes) -> bytes:
 
 
 def _blob(answer: dict[str, Any], **named: str) -> bytes:
-    blob = answer.get("CiphertextBlob")
     # Wrapped under another key than ours it would be readable by whoever has that one.
-    if any(answer.get(name) != arn for name, arn in named.items()) or type(blob) is not bytes:
+    if any(answer[name] != arn for name, arn in named.items()):
+        answer.clear()
         raise Tampered
-    return _sized(blob)
+    return _sized(answer["CiphertextBlob"])
