@@ -250,7 +250,7 @@ def _shown(error: BaseException) -> str:
     Answer(status=200, body=CANARY.encode()),
     Alter(change=lambda answer: answer | {"KeyId": CANARY}),
     Alter(change=lambda answer: answer | {"Plaintext": "c2hvcnQtY2FuYXJ5"}),
-], ids=str)  # fmt: skip
+])  # fmt: skip
 def test_nothing_of_aws_is_repeated(
     serve: Serve,
     moto: AWS,
