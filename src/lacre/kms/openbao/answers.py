@@ -9,7 +9,6 @@ the row" would be wrong advice. Asks the server nothing.
 
 import re
 from base64 import b64decode, b64encode
-from binascii import Error
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -74,14 +73,19 @@ def wrapped_of(answer: Answer) -> bytes:
 
 def key_of(answer: Answer) -> KeyMaterial:
     """Return the key of an answer, or raise `TryAgain` where there is none of 32 bytes."""
-    found = answer.data.get("plaintext")
-    try:
-        key = b64decode(found, validate=True) if isinstance(found, str) else b""
-    except (Error, ValueError):
-        key = b""
-    if len(key) != 32 or b64encode(key).decode() != found:
+    key = _key(answer.data.get("plaintext"))
+    if key is None:
         raise TryAgain("does not answer as OpenBao does")
-    return KeyMaterial(key)
+    return key
+
+
+def _key(text: object) -> KeyMaterial | None:
+    # Raises nothing: a traceback would have the text.
+    try:
+        key = b64decode(text, validate=True) if isinstance(text, str) else b""
+    except ValueError:
+        return None
+    return KeyMaterial(key) if len(key) == 32 and b64encode(key).decode() == text else None
 
 
 def says_retired(answer: Answer) -> bool:
@@ -99,7 +103,7 @@ def refusal(answer: Answer, kms_key: str, right: str) -> LacreError:
     if answer.status == 403:
         return KeyServiceDenied(
             f"OpenBao refuses {right} to this credential",
-            hint=f"its policy must allow update of {right}, with this application's context; `lacre policy render --target openbao` has it",
+            hint=f"its policy must allow update of {right}, with this application's context; `lacre policy render --target openbao` has it; a token that was given may have ended",
         )
     if answer.status == 404 and (answer.errors or right.split("/")[-2] != "keys"):
         return ConfigurationError(

@@ -14,7 +14,7 @@ after a fork several processes have it.
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Never, final
 
@@ -22,7 +22,7 @@ from lacre.errors import ConfigurationError, KeyServiceDenied, LacreError, Misus
 from lacre.keys.resolver import since_boot
 from lacre.kms.calling import TryAgain
 from lacre.kms.openbao.connection import Answer, Connection, Secret, time_left
-from lacre.kms.openbao.sources import Source, checked
+from lacre.kms.openbao.sources import Source, secret_of
 
 __all__ = ["Login"]
 
@@ -120,12 +120,12 @@ class Login:
             return False
         # Unknown, or it may not look itself up. A new one is worth one try; where that one is
         # refused too it was the call all along, and the next refusals are not worth one each.
-        if self._clock() < self._doubt_after:
+        if self._source.logs_in:
+            if self._clock() < self._doubt_after:
+                return False
+        elif self._source.obtain(self._connection) == token:
             return False
-        if self._replaced(lease).token != token:
-            return True
-        self.did_not_help()
-        return False
+        return self._replaced(lease).token != token
 
     def did_not_help(self) -> None:
         """Take note that a new token was refused just as the one before."""
@@ -164,13 +164,6 @@ class Login:
             return _Lease(
                 token=found, asked=asked, life=life, renewable=told.data.get("renewable") is True
             )
-        if found.status == 404:
-            raise ConfigurationError(
-                "OpenBao has no such namespace, or no such way to log in",
-                hint="look at [openbao] namespace and auth_mount",
-            )
-        if found.status >= 400:
-            raise self._source.refused
         return _granted(found, asked)
 
     def _renew(self, lease: _Lease) -> None:
@@ -196,11 +189,19 @@ _RENEW: Final = "auth/token/renew-self"
 
 
 def _granted(answer: Answer, asked: float) -> _Lease:
-    granted = answer.body.get("auth")
-    if not isinstance(granted, Mapping) or not isinstance(granted.get("client_token"), str):
+    lease = _lease(answer.body.get("auth"), asked)
+    if lease is None:
         raise TryAgain("does not answer as OpenBao does")
+    return lease
+
+
+def _lease(granted: object, asked: float) -> _Lease | None:
+    # Raises nothing: a traceback would have the token.
+    token = secret_of(granted.get("client_token")) if isinstance(granted, dict) else None
+    if token is None or not isinstance(granted, dict):
+        return None
     return _Lease(
-        token=checked(granted["client_token"], "the token that OpenBao gave"),
+        token=token,
         asked=asked,
         life=_seconds(granted.get("lease_duration")),
         renewable=granted.get("renewable") is True,

@@ -16,19 +16,22 @@ from lacre.errors import ConfigurationError, KeyServiceDenied, MisuseError
 from lacre.kms.local.files import check_private, read_private
 from lacre.kms.openbao.connection import Answer, Connection, Secret
 
-__all__ = ["AppRole", "GivenToken", "Source", "TokenFile", "checked"]
+__all__ = ["AppRole", "GivenToken", "Source", "TokenFile", "secret_of"]
 
 
 class Source(Protocol):
-    """Where a token comes from."""
-
-    def obtain(self, connection: Connection) -> Answer | Secret:
-        """Return the answer to a log-in, or a token."""
-        ...
+    """Where a token comes from. *logs_in*: by asking the server, so that each time makes another."""
 
     @property
-    def refused(self) -> KeyServiceDenied:
-        """What to raise where it has no other token than the one that is refused."""
+    def logs_in(self) -> bool: ...
+
+    def obtain(self, connection: Connection) -> Answer | Secret:
+        """
+        Return the answer to a log-in, or a token.
+
+        Raises:
+            KeyServiceDenied, ConfigurationError, TryAgain
+        """
         ...
 
 
@@ -53,18 +56,26 @@ class AppRole:
         return f"<AppRole at {self._mount}, {self._secret_id_file}>"
 
     @property
-    def refused(self) -> KeyServiceDenied:
-        return KeyServiceDenied(
-            f"OpenBao refuses the AppRole at {self._mount!r}",
-            hint="look at role_id, secret_id_file and auth_mount, and whether the secret id expired or was used up",
-        )
+    def logs_in(self) -> bool:
+        return True
 
     def obtain(self, connection: Connection) -> Answer:
-        return connection.request(
+        answer = connection.request(
             "post",
             f"auth/{self._mount}/login",
             body={"role_id": self._role_id, "secret_id": _first_line(self._secret_id_file)},
         )
+        if answer.status == 404:
+            raise ConfigurationError(
+                "OpenBao has no such namespace, or no such way to log in",
+                hint="look at [openbao] namespace and auth_mount",
+            )
+        if answer.status >= 400:
+            raise KeyServiceDenied(
+                f"OpenBao refuses the AppRole at {self._mount!r}",
+                hint="look at role_id, secret_id_file and auth_mount, and whether the secret id expired or was used up",
+            )
+        return answer
 
 
 @final
@@ -86,11 +97,8 @@ class TokenFile:
         return f"<TokenFile {self._path}>"
 
     @property
-    def refused(self) -> KeyServiceDenied:
-        return KeyServiceDenied(
-            f"OpenBao does not know the token in {self._path}, or it expired",
-            hint="put another there; it is read anew",
-        )
+    def logs_in(self) -> bool:
+        return False
 
     def obtain(self, connection: Connection) -> Secret:
         return _first_line(self._path)
@@ -103,7 +111,7 @@ class GivenToken:
     __slots__ = ("__token",)
 
     def __init__(self, token: str) -> None:
-        self.__token = checked(token.strip(), "the token of the environment")
+        self.__token = _required(secret_of(token.strip()), "the token of the environment")
 
     def __repr__(self) -> str:
         return "<GivenToken>"
@@ -112,26 +120,31 @@ class GivenToken:
         raise MisuseError("a token does not pickle or copy")
 
     @property
-    def refused(self) -> KeyServiceDenied:
-        return KeyServiceDenied(
-            "OpenBao does not know the token of the environment, or it expired",
-            hint="start the process with another, or use an AppRole, which logs in by itself",
-        )
+    def logs_in(self) -> bool:
+        return False
 
     def obtain(self, connection: Connection) -> Secret:
         return self.__token
 
 
+def secret_of(text: object) -> Secret | None:
+    """Return *text* as a secret, where it is one line of printable ASCII."""
+    # A line break in it would be another header; and the error about that would quote it.
+    if not isinstance(text, str) or not 0 < len(text) <= 8192 or " " in text:
+        return None
+    return Secret(text) if text.isascii() and text.isprintable() else None
+
+
 def _first_line(path: Path) -> Secret:
-    text = read_private(path).partition(b"\n")[0].strip().decode("ascii", "replace")
-    return checked(text, str(path))
+    line = read_private(path).partition(b"\n")[0].strip()
+    secret = secret_of(line.decode("ascii", "replace"))
+    del line
+    return _required(secret, str(path))
 
 
-def checked(text: str, name: str) -> Secret:
-    """Return *text* as a secret, or raise `ConfigurationError`; *name* is what that calls it."""
-    # A line break in it would be another header; and an error would quote it.
-    if not 0 < len(text) <= 8192 or not text.isascii() or not text.isprintable() or " " in text:
+def _required(secret: Secret | None, name: str) -> Secret:
+    if secret is None:
         raise ConfigurationError(
             f"{name} is no token and no secret id", hint="one line of printable ASCII"
         )
-    return Secret(text)
+    return secret

@@ -9,7 +9,7 @@ fault. Knows paths and answers, not what they are for.
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, final
 
-from lacre.errors import ConfigurationError, KeyDestroyed, KeyDisabled, KeyServiceDenied, LacreError
+from lacre.errors import ConfigurationError, KeyDestroyed, KeyDisabled, LacreError
 from lacre.keys.kms_keys import check_kms_key, scheme_of
 from lacre.kms.calling import Calls
 from lacre.kms.openbao.answers import check_properties, lacks_context, refusal, says_retired
@@ -81,8 +81,7 @@ class Transit:
         Raises:
             KeyNotFound, KeyServiceDenied, KeyServiceUnreachable, ConfigurationError
         """
-        mount, name = place_of(kms_key)
-        return self.call("get", f"{mount}/keys/{name}", kms_key).data
+        return self.call("get", _read_at(kms_key), kms_key).data
 
     def call(
         self,
@@ -119,8 +118,7 @@ class Transit:
 
     def look(self, kms_key: str) -> Answer:
         """Return the answer about the key, in a single attempt, as *before* of `call` needs it."""
-        mount, name = place_of(kms_key)
-        return self._send("get", f"{mount}/keys/{name}", None)
+        return self._send("get", _read_at(kms_key), None)
 
     def check(self, kms_key: str, *, mints: bool = False) -> None:
         """
@@ -136,11 +134,13 @@ class Transit:
         """
         if kms_key in self._checked:
             return
-        try:
-            check_properties(self.read(kms_key), kms_key)
-        except KeyServiceDenied:
-            if mints:
-                self._check_by_minting(kms_key)
+        answer = self._calls(lambda: self.look(kms_key))
+        if answer.status < 400:
+            check_properties(answer.data, kms_key)
+        elif answer.status != 403:
+            raise refusal(answer, kms_key, _read_at(kms_key))
+        elif mints:
+            self._check_by_minting(kms_key)
         self._checked |= {kms_key}
 
     def _check_by_minting(self, kms_key: str) -> None:
@@ -186,6 +186,11 @@ def place_of(kms_key: str) -> tuple[str, str]:
         )
     mount, _, name = kms_key.removeprefix(f"{SCHEME}://").rpartition("/")
     return mount, name
+
+
+def _read_at(kms_key: str) -> str:
+    mount, name = place_of(kms_key)
+    return f"{mount}/keys/{name}"
 
 
 def number(found: Mapping[str, Any], name: str) -> int | None:
