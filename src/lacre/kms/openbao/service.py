@@ -145,6 +145,10 @@ class OpenBaoKeyService:
         body = {"context": bound, "ciphertext": wrapped.decode("ascii")}
         return self._transit.ask(kms_key, "rewrap", body, wrapped_of, version=version)
 
+    def version_of(self, wrapped: bytes) -> str:
+        """Return the number of the version that the wrapped key names."""
+        return str(version_of(wrapped))
+
     # KmsKeyAdministration.
 
     def status(self, kms_key: str) -> KmsKeyStatus:
