@@ -8,7 +8,9 @@ happens to it:
     python           executed
     python notest    compiled only
     console run      every ``$ lacre ...`` line is run, its output compared where some is shown
-                     (``...`` stands for anything); ``# exits N`` expects that exit code
+                     (``...`` stands for anything); ``# exits N`` expects that exit code. Also
+                     `python`, `sh`, `bao` and `rm`; ``NAME=value`` before the command and
+                     ``> FILE`` behind it (with umask 077) are what they are in a shell
     toml, json       parsed
     anything else    shown only
 
@@ -49,6 +51,7 @@ _LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\[\]]*\])*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[
 _REFERENCE = re.compile(r"^ {0,3}\[[^\]^]+\]:\s*<?([^\s>]+)>?")
 _EXPLICIT_ANCHOR = re.compile(r"<a +(?:id|name)=\"([^\"]+)\"")
 _EXITS = re.compile(r"\s+# exits (\d+)\s*$")
+_ASSIGNMENT = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
 _COMMAND = re.compile(r"^lacre((?: [a-z][a-z-]*){1,2})")
 _SKIPPED = {"node_modules", "build", "dist", "site", "venv", "__pycache__"}
 
@@ -268,15 +271,26 @@ def _run_console(block: Block, page: Path, _: ModuleType) -> None:
         exits = _EXITS.search(command)
         wanted = int(exits[1]) if exits else 0
         words = shlex.split(command, comments=True)
+        set_here = {}
+        while words and (found := _ASSIGNMENT.fullmatch(words[0])):
+            set_here[found[1]] = found[2]
+            del words[0]
+        into = Path(words.pop()) if words[-2:-1] == [">"] else None
+        if into is not None:
+            words.pop()
         done = subprocess.run(
             _argv(words, page, block),
             capture_output=True,
             text=True,
-            env=_environment(),
+            env=_environment() | set_here,
             timeout=300,
             check=False,
             stdin=subprocess.DEVNULL,
         )
+        if into is not None:
+            into.touch(mode=0o600)
+            into.write_text(done.stdout)
+            done.stdout = ""
         if done.returncode != wanted:
             raise AssertionError(
                 f"{page}:{block.line}: `{command}` exits {done.returncode}, not {wanted}\n{done.stdout}{done.stderr}"
@@ -296,8 +310,10 @@ def _argv(words: list[str], page: Path, block: Block) -> list[str]:
         return [sys.executable, "-c", "from lacre.cli import main; main()", *words[1:]]
     if words[:1] == ["python"]:
         return [sys.executable, *words[1:]]
+    if words[:1] in (["sh"], ["bao"], ["rm"]):
+        return words
     raise AssertionError(
-        f"{page}:{block.line}: a console block that is run holds `$ lacre ...` and `$ python ...` only"
+        f"{page}:{block.line}: a console block that is run holds `$ lacre ...` and the like only"
     )
 
 

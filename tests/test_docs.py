@@ -109,6 +109,9 @@ def test_examples_run(
     if "--database postgresql:// " in page.read_text("utf-8"):
         for name, value in request.getfixturevalue("database").variables().items():
             monkeypatch.setenv(name, value)
+    if "\n$ bao " in page.read_text("utf-8"):
+        for name, value in request.getfixturevalue("openbao").variables().items():
+            monkeypatch.setenv(name, value)
     ran = run_page(page, tmp_path)
 
     assert ran == sum(

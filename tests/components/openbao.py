@@ -18,6 +18,7 @@ Facts of OpenBao 2.7, most of them tested in `test_openbao.py`:
 """
 
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -165,6 +166,18 @@ class OpenBao:
         name = name or f"ns-{uuid4().hex[:12]}"
         self.client().adapter.post(f"/v1/sys/namespaces/{name}")
         return name
+
+    def variables(self) -> dict[str, str]:
+        """Return an environment in which `bao` is found and is root in a new namespace `shop`, and lacre finds the server."""
+        return {
+            "PATH": f"{program().parent}{os.pathsep}{os.environ['PATH']}",
+            "BAO_ADDR": self.address,
+            "BAO_CACERT": str(self.ca_file),
+            "BAO_TOKEN": self.root_token,
+            "BAO_NAMESPACE": self.namespace("shop"),
+            "LACRE_OPENBAO__ADDRESS": self.address,
+            "LACRE_OPENBAO__CA_FILE": str(self.ca_file),
+        }
 
     # What was asked.
 
