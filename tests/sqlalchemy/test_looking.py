@@ -5,6 +5,7 @@ import gc
 import pickle
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, event, inspect, select
@@ -19,7 +20,7 @@ from lacre import (
     NoPrincipal,
 )
 from lacre.context import acting_as
-from lacre.errors import MisuseError, PlaintextFound
+from lacre.errors import DuplicateValue, MisuseError, PlaintextFound
 from lacre.sqlalchemy import ciphertext_of
 from lacre.sqlalchemy.types import EncryptedType, SealedValue
 from tests.sqlalchemy.conftest import Acting, Sessions
@@ -330,8 +331,30 @@ def test_no_plaintext_stays_on_a_flushed_object(session: Session) -> None:
     assert customer.email == EMAIL
     held = customer.__dict__["email"]
 
-    assert held.pending is None
-    assert EMAIL.encode() not in held.raw
+    assert type(held) is bytes
+    assert EMAIL.encode() not in held
+
+
+def test_an_object_whose_flush_failed_holds_ciphertext(session: Session) -> None:
+    """It travels as mere bytes, is looked at where it was bound, and is encrypted anew when it is added again."""
+    session.add(Customer(email="other@example.org", cpf=CPF))
+    session.commit()
+    customer = Customer(id=uuid4(), email=EMAIL, cpf=CPF)
+    session.add(customer)
+    with pytest.raises(DuplicateValue):
+        session.flush()
+    session.rollback()
+    held = customer.__dict__["email"]
+    assert isinstance(held, bytes)
+    assert EMAIL.encode() not in held
+    assert type(pickle.loads(pickle.dumps(customer)).__dict__["email"]) is bytes
+    customer.cpf = None
+    session.add(customer)
+    assert customer.email == EMAIL
+    session.commit()
+
+    assert customer.__dict__.get("email") != held
+    assert customer.email == EMAIL
 
 
 def test_pickles_hold_ciphertext(session: Session) -> None:

@@ -97,9 +97,9 @@ class Writing:
             InvalidValue, AlreadyEncrypted, MaskWritten
         """
         sealed = self._seal(value, row, self._tenant, self._key)
-        if not self._indexes:
-            return Stored(sealed, ())
-        return Stored(sealed, tuple(self._tokens(value, self._indexes)))
+        tokens = tuple(self._tokens(value, self._indexes)) if self._indexes else ()
+        # Stored(...) without the detour by way of its keyword arguments.
+        return tuple.__new__(Stored, (sealed, tokens))
 
     def record(self, record_look: Callable[[Look], None], row: str) -> None:
         """Record that the value of *row* was encrypted, as soon as it was."""

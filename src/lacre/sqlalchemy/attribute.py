@@ -20,6 +20,7 @@ from sqlalchemy.orm.attributes import (
     instance_state,
     manager_of_class,
 )
+from sqlalchemy.orm.base import NO_VALUE
 from sqlalchemy.orm.properties import ColumnProperty
 from sqlalchemy.orm.state import InstanceState
 
@@ -143,9 +144,9 @@ class SealedProperty(ColumnProperty[Any]):
         *further: Any,
     ) -> None:
         held = source_dict.get(self.key)
-        if load and type(held) is bytes:
+        if load and isinstance(held, bytes):
             # It is assigned to the other object, where mere bytes would be a plaintext.
-            source_dict = {self.key: SealedValue(held)}
+            source_dict = {self.key: SealedValue(bytes(held))}
         super().merge(session, source_state, source_dict, dest_state, dest_dict, load, *further)
 
     def post_instrument_class(self, mapper: Mapper[Any]) -> None:
@@ -220,7 +221,9 @@ def _on_set(state: InstanceState[Any], value: Any, old: Any, initiator: Any) -> 
         if not value.has_pending:
             return old if value == old else SealedValue(value.raw)
         value = value.pending
-    if isinstance(old, bytes) or (isinstance(old, SealedValue) and not old.has_pending):
+    if old is not NO_VALUE and (
+        isinstance(old, bytes) or (isinstance(old, SealedValue) and not old.has_pending)
+    ):
         target: Any = state.obj()
         if _asked(target, initiator.key, old, "holds", value):
             # Assigning the value that is there already is no change: nothing is re-encrypted.

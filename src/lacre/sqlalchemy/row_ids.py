@@ -83,25 +83,25 @@ def next_values(column: sa.Column[Any], connection: sa.Connection, count: int) -
 
 def keys_of_flush(session: Session, _context: Any, instances: Any) -> None:
     """Fetch the generated keys of the new objects that are about to be flushed, table by table."""
-    chosen = None if not instances else {id(found) for found in instances}
     columns: dict[Any, Any] = {}  # by mapper
+    for mapper in {instance_state(found).mapper for found in session.new}:
+        if sealed_properties(mapper):
+            dialect = session.get_bind(mapper).dialect
+            columns[mapper] = generated(mapper, dialect)
+    if not any(column is not None for column in columns.values()):
+        return
+    chosen = None if not instances else {id(found) for found in instances}
     waiting: dict[Any, list[Any]] = {}  # by column, which the mappers of an inheritance share
     for found in sorted(session.new, key=lambda found: instance_state(found).insert_order or 0):
         if chosen is not None and id(found) not in chosen:
             continue
         mapper = instance_state(found).mapper
-        if mapper not in columns:
-            column = None
-            if sealed_properties(mapper):
-                dialect = session.get_bind(mapper).dialect
-                column = generated(mapper, dialect)
-                if column is not None:
-                    check_row_id(mapper, dialect)
-            columns[mapper] = column
-        column = columns[mapper]
+        column = columns.get(mapper)
         if column is not None and instance_state(found).dict.get(_key(mapper, column)) is None:
             waiting.setdefault(column, []).append(found)
     for column, objects in waiting.items():
+        for mapper in {instance_state(found).mapper for found in objects}:
+            check_row_id(mapper, session.get_bind(mapper).dialect)
         mapper = instance_state(objects[0]).mapper
         connection = session.connection(bind_arguments={"mapper": mapper})
         for found, value in zip(

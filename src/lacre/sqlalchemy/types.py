@@ -92,13 +92,17 @@ class SealedValue:
 
 def raw_of(held: Any) -> Any:
     """Return what the database holds, of what an object or a row of Core holds."""
-    return held if type(held) is bytes else held.raw
+    return held.raw if type(held) is SealedValue else held
 
 
 class SealedForRow(Sealed):
-    """A ciphertext that the statement under way was made with. Nothing else makes one."""
+    """A ciphertext that the statement or the flush under way was made with. Nothing else makes one."""
 
     __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An object whose flush failed holds it still: what it opens in is no statement's any more.
+        return bytes, (bytes(self),)
 
 
 class _Binary(sa.LargeBinary):

@@ -9,7 +9,7 @@ know no objects (`lacre.sqlalchemy.bulk`).
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -30,13 +30,14 @@ from lacre.sqlalchemy.declared import (
     row_facts,
     row_of,
     row_of_identity,
+    row_of_values,
     sealed_properties,
     tenant_of,
     tenant_of_identity,
 )
 from lacre.sqlalchemy.evidence import check_transaction, noted
 from lacre.sqlalchemy.row_ids import default_of, generated, next_values
-from lacre.sqlalchemy.types import SealedValue, raw_of
+from lacre.sqlalchemy.types import SealedForRow, SealedValue, raw_of
 
 __all__ = ["FLUSH", "after_write", "before_insert", "before_update", "index_key"]
 
@@ -59,6 +60,14 @@ class _Mapped:
     generated: Any | None
 
 
+class _Place(NamedTuple):
+    """What the values of a row are bound to, and the attributes that it was made of."""
+
+    row: str
+    tenant: str | None
+    attributes: list[Any]
+
+
 class _Flush:
     """One flush: what was read and decided in it."""
 
@@ -67,10 +76,10 @@ class _Flush:
     def __init__(self, session: Session, binding: Any) -> None:
         self.session = session
         self.binding = binding
-        # Of each object that is written: what its values are bound to, and the attributes it is of.
-        self.places: dict[
-            InstanceState[Any], tuple[str, str | None, tuple[str, ...], list[Any]]
-        ] = {}
+        # Of each object that is written: where its values belong. Of one that is inserted and has
+        # a row id of one attribute, that attribute: a tuple more for each row would have Python's
+        # collector run more often.
+        self.places: dict[InstanceState[Any], Any] = {}
         self._mapped: dict[Mapper[Any], _Mapped] = {}
         self._writings: dict[Any, tuple[Writing, list[str]]] = {}
         self._clearings: dict[Any, tuple[Acting, list[str]]] = {}
@@ -168,12 +177,23 @@ def before_insert(
         if token_key is not None and held.get(token_key) is not None:
             _refuse_token(state, prop, token_key, sealed=value is not None)
         if value is not None:
-            _seal(flush, connection, state, held, (prop, key, token_key), row, tenant)
+            if type(value) is SealedValue and value.has_pending:
+                value = value.pending
+            else:
+                value = _reopened(flush, state.obj(), prop, raw_of(value), row, tenant)
+            ciphertext, token = _stored(flush, connection, state, prop, value, row, tenant)
+            # In place of what was assigned, and not in it: one object less that is kept.
+            held[key] = SealedForRow(ciphertext)
+            if token_key is not None:
+                held[token_key] = token
             sealed = True
         elif token_key is not None and token_key in held:
             set_attribute(state.obj(), token_key, None)
     if sealed:
-        flush.places[state] = (row, tenant, mapped.bound, [held.get(key) for key in mapped.bound])
+        if len(mapped.bound) == 1:
+            flush.places[state] = held[mapped.bound[0]]
+        else:
+            flush.places[state] = _Place(row, tenant, [held.get(key) for key in mapped.bound])
 
 
 def before_update(
@@ -204,28 +224,37 @@ def before_update(
                 written = True
             else:
                 named = (prop, key, token_key)
-                written = _seal(flush, connection, state, state.dict, named, row, tenant)
+                written = _seal(flush, connection, state, named, row, tenant)
         if not written and token_key is not None:
             _refuse_token(state, prop, token_key, sealed=False)
     # Whether or not anything was sealed: what the row holds already is bound as well.
-    flush.places[state] = (row, tenant, mapped.bound, [state.dict.get(key) for key in mapped.bound])
+    flush.places[state] = _Place(row, tenant, [state.dict.get(key) for key in mapped.bound])
 
 
-def after_write(mapper: Mapper[Any], _connection: sa.Connection, state: InstanceState[Any]) -> None:
+def after_write(mapper: Mapper[Any], connection: sa.Connection, state: InstanceState[Any]) -> None:
     """
     Raise if the row was written with another row id or tenant than its values are bound to.
+
+    What was inserted is ciphertext like any that is loaded from now on: mere bytes.
 
     Raises:
         MisuseError: somebody else's listener changed it after ours; the flush is rolled back.
     """
-    flush: Any = state.session.info.get(FLUSH) if state.session is not None else None
+    flush: _Flush | None = None if state.session is None else state.session.info.get(FLUSH)
     place = None if flush is None else flush.places.pop(state, None)
-    if place is None:
+    if flush is None or place is None:
         return
-    row, tenant, bound, values = place
-    if [state.dict.get(key) for key in bound] == values:
+    mapped, held = flush.mapped(mapper, connection), state.dict
+    for _, key, _, _ in mapped.properties:
+        if type(held.get(key)) is SealedForRow:
+            held[key] = bytes(held[key])
+    if type(place) is not _Place:
+        if held.get(mapped.bound[0]) == place:
+            return
+        place = _Place(row_of_values(mapper, [place]), None, [place])
+    if [held.get(key) for key in mapped.bound] == place.attributes:
         return
-    if (row_of(mapper, state), tenant_of(mapper, state)) != (row, tenant):
+    if (row_of(mapper, state), tenant_of(mapper, state)) != (place.row, place.tenant):
         raise MisuseError(
             f"the row id or tenant of a {mapper.class_.__name__} was changed after its values were encrypted for another; nothing was written",
             hint="a listener of before_insert or before_update did: set ids and tenants earlier, in before_flush or when the object is made",
@@ -244,43 +273,53 @@ def _seal(
     flush: _Flush,
     connection: sa.Connection,
     state: InstanceState[Any],
-    present: dict[str, Any],
     named: tuple[Any, str, str | None],
     row: str,
     tenant: str | None,
 ) -> bool:
-    """Encrypt what *present* holds, and set its token. False where there was nothing to do."""
+    """Encrypt what a persistent object was assigned, and set its token. False where there was nothing to do."""
     prop, key, token_key = named
-    held = present[key]
-    if type(held) is bytes:
-        held = present[key] = SealedValue(held)
+    held = state.dict[key]
+    if type(held) is not SealedValue:
+        held = state.dict[key] = SealedValue(bytes(held))
     if held.has_pending:
         value = held.pending
-    elif state.has_identity and held == state.committed_state.get(key):
+    elif held == state.committed_state.get(key):
         return False
     else:
-        value = _reopened(flush, state.obj(), prop, held, row, tenant)
-    writing, rows = flush.writing(connection, prop, tenant)
-    sealed, tokens = writing.stored(row, value)
+        value = _reopened(flush, state.obj(), prop, held.raw, row, tenant)
+    ciphertext, token = _stored(flush, connection, state, prop, value, row, tenant)
     if token_key is not None:
-        if prop.declared.index.unique and writing.has_other_roots:
-            _refuse_duplicate(connection, writing, prop, value, state)
-        if state.has_identity:
-            set_attribute(state.obj(), token_key, tokens[0])
-        else:
-            present[token_key] = tokens[0]
-    held.sealed(sealed)
-    rows.append(row)
+        set_attribute(state.obj(), token_key, token)
+    held.sealed(ciphertext)
     return True
 
 
-def _reopened(
-    flush: _Flush, target: Any, prop: Any, held: SealedValue, row: str, tenant: str | None
-) -> Any:
+def _stored(
+    flush: _Flush,
+    connection: sa.Connection,
+    state: InstanceState[Any],
+    prop: Any,
+    value: Any,
+    row: str,
+    tenant: str | None,
+) -> tuple[bytes | bytearray, bytes | None]:
+    """Return what is stored of *value* in its row: its ciphertext, and the token where it has an index."""
+    writing, rows = flush.writing(connection, prop, tenant)
+    ciphertext, tokens = writing.stored(row, value)
+    rows.append(row)
+    if not tokens:
+        return ciphertext, None
+    if prop.declared.index.unique and writing.has_other_roots:
+        _refuse_duplicate(connection, writing, prop, value, state)
+    return ciphertext, tokens[0]
+
+
+def _reopened(flush: _Flush, target: Any, prop: Any, raw: Any, row: str, tenant: str | None) -> Any:
     # Ciphertext that this flush did not make: of an object that was rolled back, merged, made
     # transient or copied. If it opens in this place it is encrypted anew, together with its token.
     try:
-        return flush.binding.field(prop).reopened(held.raw, row=row, tenant=tenant)
+        return flush.binding.field(prop).reopened(raw, row=row, tenant=tenant)
     except Tampered:
         raise AlreadyEncrypted(
             f"{type(target).__name__}.{prop.key} holds the ciphertext of another row",
@@ -301,7 +340,7 @@ def _keep_unchanged(
         or state.committed_state[prop.key] is not NO_VALUE
     ):
         return
-    stored = _stored(connection, state, prop)
+    stored = _present(connection, state, prop)
     if stored is not None and binding_of(target).field(prop).holds(
         raw_of(stored), held.pending, row=row, tenant=tenant
     ):
@@ -321,13 +360,13 @@ def _clear(
     state: Any = instance_state(target)
     before = state.committed_state[prop.key]
     if before is NO_VALUE:
-        before = _stored(connection, state, prop)
+        before = _present(connection, state, prop)
     if before is None:
         return
     flush.clearing(connection, prop, tenant).append(row)
 
 
-def _stored(connection: sa.Connection, state: Any, prop: Any) -> bytes | SealedValue | None:
+def _present(connection: sa.Connection, state: Any, prop: Any) -> bytes | SealedValue | None:
     found: bytes | SealedValue | None = connection.execute(_of_row(prop.columns[0], state)).scalar()
     return found
 
