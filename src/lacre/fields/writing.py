@@ -97,7 +97,7 @@ class Writing:
             InvalidValue, AlreadyEncrypted, MaskWritten
         """
         sealed = self._seal(value, row, self._tenant, self._key)
-        tokens = tuple(self._tokens(value, self._indexes)) if self._indexes else ()
+        tokens = self._tokens(value, self._indexes) if self._indexes else ()
         # Stored(...) without the detour by way of its keyword arguments.
         return tuple.__new__(Stored, (sealed, tokens))
 
@@ -126,14 +126,17 @@ class Writing:
 
     def tokens_of_other_roots(self, value: Any) -> list[IndexToken]:
         """Return the tokens of *value* under every index root but the active one: before a rotation, or just after."""
-        return self._tokens(value, self._others) if self.has_other_roots else []
+        return list(self._tokens(value, self._others)) if self.has_other_roots else []
 
-    def _tokens(self, value: Any, indexes: Indexes) -> list[IndexToken]:
+    def _tokens(self, value: Any, indexes: Indexes) -> tuple[IndexToken, ...]:
         codec = self._codec
-        return [
+        if len(indexes) == 1:  # mostly, and the generator would take as long as the hash
+            index, key = indexes[0]
+            return (IndexToken(token(key, index.normalised(value, codec), index.bits)),)
+        return tuple(
             IndexToken(token(key, index.normalised(value, codec), index.bits))
             for index, key in indexes
-        ]
+        )
 
     def event(self, rows: Sequence[RowId]) -> Written:
         """Return the event of having encrypted the field in *rows*."""

@@ -377,7 +377,7 @@ class Bulk:
         rows.append(row)
         if token_key is not None:
             more[token_key] = tokens[0]
-            if prop.declared.index.unique and writing.has_other_roots:
+            if writing.has_other_roots and prop.declared.index.unique:
                 others += [(token, identity) for token in writing.tokens_of_other_roots(value)]
 
     def _writing(self, prop: Any, tenant: str | None) -> tuple[Writing, list[str]]:

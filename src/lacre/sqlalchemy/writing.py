@@ -44,13 +44,37 @@ __all__ = ["FLUSH", "after_write", "before_insert", "before_update", "index_key"
 FLUSH = "lacre_flush"  # in session.info: what was found out in the flush under way
 
 
+class _Column:
+    """One encrypted column of a mapped class, in one flush."""
+
+    __slots__ = ("_last", "default", "key", "prop", "token_key", "unique")
+
+    def __init__(self, mapper: Mapper[Any], prop: Any) -> None:
+        self.prop = prop
+        self.key: str = prop.key
+        self.token_key = index_key(mapper, prop)
+        self.unique: bool = self.token_key is not None and prop.declared.index.unique
+        self.default = prop.declared.default
+        # The permission to write it that was asked for last: most rows are written under one.
+        self._last: Any = (None, None, None)
+
+    def writing(
+        self, flush: "_Flush", connection: sa.Connection, acting: Acting, tenant: str | None
+    ) -> tuple[Writing, list[str]]:
+        """Return the permission to write the column, and the list of rows it was used for."""
+        last = self._last
+        if last[0] is not acting or last[1] != tenant:
+            permitted = flush.writing(connection, self.prop, acting, tenant)
+            last = self._last = (acting, tenant, permitted)
+        found: tuple[Writing, list[str]] = last[2]
+        return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Mapped:
     """What a flush needs to know of a mapped class, read once."""
 
-    properties: tuple[
-        tuple[Any, str, str | None, Any], ...
-    ]  # with the keys of value and token, and the default
+    columns: tuple[_Column, ...]
     only: (
         str | None
     )  # the key of what identifies a row, where that is one and a type's own text is not
@@ -95,10 +119,7 @@ class _Flush:
                 columns.append(mapper.column_attrs[facts.tenant].columns[0])
                 keys.append(facts.tenant)
             found = self._mapped[mapper] = _Mapped(
-                properties=tuple(
-                    (prop, prop.key, index_key(mapper, prop), prop.declared.default)
-                    for prop in sealed_properties(mapper)
-                ),
+                columns=tuple(_Column(mapper, prop) for prop in sealed_properties(mapper)),
                 only=(
                     facts.keys[0]
                     if len(facts.keys) == 1
@@ -117,11 +138,11 @@ class _Flush:
         return found
 
     def writing(
-        self, connection: sa.Connection, prop: Any, tenant: str | None
+        self, connection: sa.Connection, prop: Any, acting: Acting, tenant: str | None
     ) -> tuple[Writing, list[str]]:
         """Return the permission to write *prop*, and the list of rows it was used for."""
         found = self._writings.get((prop, tenant))
-        if found is None or found[0].acting is not current():
+        if found is None or found[0].acting is not acting:
             check_transaction(connection)
             writing = self.binding.field(prop).writing(tenant=tenant)
             found = self._writings[prop, tenant] = (writing, noted(self.session, writing.event))
@@ -169,27 +190,33 @@ def before_insert(
         check_spelling(mapper, state, connection.dialect)
         row = row_of(mapper, state)
     tenant = None if mapped.tenant is None else tenant_of(mapper, state)
-    sealed = False
-    for prop, key, token_key, default in mapped.properties:
-        if default is not NOTHING and key not in held:
+    acting = None  # whoever acts, once there is something to encrypt
+    for column in mapped.columns:
+        key, token_key = column.key, column.token_key
+        if column.default is not NOTHING and key not in held:
+            default = column.default
             setattr(state.obj(), key, default() if callable(default) else default)
         value = held.get(key)
         if token_key is not None and held.get(token_key) is not None:
-            _refuse_token(state, prop, token_key, sealed=value is not None)
+            _refuse_token(state, column.prop, token_key, sealed=value is not None)
         if value is not None:
+            acting = acting or current()
             if type(value) is SealedValue and value.has_pending:
                 value = value.pending
             else:
-                value = _reopened(flush, state.obj(), prop, raw_of(value), row, tenant)
-            ciphertext, token = _stored(flush, connection, state, prop, value, row, tenant)
+                value = _reopened(flush, state.obj(), column.prop, raw_of(value), row, tenant)
+            writing, rows = column.writing(flush, connection, acting, tenant)
+            ciphertext, tokens = writing.stored(row, value)
             # In place of what was assigned, and not in it: one object less that is kept.
             held[key] = SealedForRow(ciphertext)
+            rows.append(row)
             if token_key is not None:
-                held[token_key] = token
-            sealed = True
+                held[token_key] = tokens[0]
+                if column.unique and writing.has_other_roots:
+                    _refuse_duplicate(connection, writing, column.prop, value, state)
         elif token_key is not None and token_key in held:
             set_attribute(state.obj(), token_key, None)
-    if sealed:
+    if acting is not None:
         if len(mapped.bound) == 1:
             flush.places[state] = held[mapped.bound[0]]
         else:
@@ -208,7 +235,8 @@ def before_update(
     mapped = flush.mapped(mapper, connection)
     if row != before:
         check_spelling(mapper, state, connection.dialect)
-    for prop, key, token_key, _ in mapped.properties:
+    for column in mapped.columns:
+        prop, key, token_key = column.prop, column.key, column.token_key
         if moved:
             _move(target, prop, before, tenant_before)
         elif key in state.committed_state:
@@ -223,8 +251,7 @@ def before_update(
                 _clear(flush, connection, target, prop, row, tenant)
                 written = True
             else:
-                named = (prop, key, token_key)
-                written = _seal(flush, connection, state, named, row, tenant)
+                written = _seal(flush, connection, state, column, row, tenant)
         if not written and token_key is not None:
             _refuse_token(state, prop, token_key, sealed=False)
     # Whether or not anything was sealed: what the row holds already is bound as well.
@@ -245,9 +272,10 @@ def after_write(mapper: Mapper[Any], connection: sa.Connection, state: InstanceS
     if flush is None or place is None:
         return
     mapped, held = flush.mapped(mapper, connection), state.dict
-    for _, key, _, _ in mapped.properties:
-        if type(held.get(key)) is SealedForRow:
-            held[key] = bytes(held[key])
+    for column in mapped.columns:
+        value = held.get(column.key)
+        if type(value) is SealedForRow:
+            held[column.key] = bytes(value)
     if type(place) is not _Place:
         if held.get(mapped.bound[0]) == place:
             return
@@ -273,13 +301,12 @@ def _seal(
     flush: _Flush,
     connection: sa.Connection,
     state: InstanceState[Any],
-    named: tuple[Any, str, str | None],
+    column: _Column,
     row: str,
     tenant: str | None,
 ) -> bool:
     """Encrypt what a persistent object was assigned, and set its token. False where there was nothing to do."""
-    prop, key, token_key = named
-    held = state.dict[key]
+    key, held = column.key, state.dict[column.key]
     if type(held) is not SealedValue:
         held = state.dict[key] = SealedValue(bytes(held))
     if held.has_pending:
@@ -287,32 +314,16 @@ def _seal(
     elif held == state.committed_state.get(key):
         return False
     else:
-        value = _reopened(flush, state.obj(), prop, held.raw, row, tenant)
-    ciphertext, token = _stored(flush, connection, state, prop, value, row, tenant)
-    if token_key is not None:
-        set_attribute(state.obj(), token_key, token)
-    held.sealed(ciphertext)
-    return True
-
-
-def _stored(
-    flush: _Flush,
-    connection: sa.Connection,
-    state: InstanceState[Any],
-    prop: Any,
-    value: Any,
-    row: str,
-    tenant: str | None,
-) -> tuple[bytes | bytearray, bytes | None]:
-    """Return what is stored of *value* in its row: its ciphertext, and the token where it has an index."""
-    writing, rows = flush.writing(connection, prop, tenant)
+        value = _reopened(flush, state.obj(), column.prop, held.raw, row, tenant)
+    writing, rows = column.writing(flush, connection, current(), tenant)
     ciphertext, tokens = writing.stored(row, value)
+    if column.token_key is not None:
+        if column.unique and writing.has_other_roots:
+            _refuse_duplicate(connection, writing, column.prop, value, state)
+        set_attribute(state.obj(), column.token_key, tokens[0])
+    held.sealed(ciphertext)
     rows.append(row)
-    if not tokens:
-        return ciphertext, None
-    if prop.declared.index.unique and writing.has_other_roots:
-        _refuse_duplicate(connection, writing, prop, value, state)
-    return ciphertext, tokens[0]
+    return True
 
 
 def _reopened(flush: _Flush, target: Any, prop: Any, raw: Any, row: str, tenant: str | None) -> Any:
