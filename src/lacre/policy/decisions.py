@@ -34,7 +34,7 @@ class Policy:
 
     Args:
         pins: what its aliases of KMS keys stand for; see `lacre.policy.loading.load_pins`.
-        today: in UTC, for the window of a move.
+        today: in UTC, for the window of a move; the system's by default.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Policy:
         file: PolicyFile,
         *,
         pins: Mapping[str, str] | None = None,
-        today: Callable[[], dt.date] = lambda: dt.datetime.now(dt.UTC).date(),
+        today: Callable[[], dt.date] | None = None,
     ) -> None:
         self.file = file
         self._pins = dict(pins or {})
-        self._today = today
+        self._today = today or _utc_today
 
     def class_(self, name: str) -> ClassPolicy:
         """
@@ -142,3 +142,7 @@ class Policy:
             if declared.denied == "mask":
                 return Decision(Outcome.DENIED, f"classes.{class_}.denied: mask")
         return Decision(Outcome.DENIED, f"classes.{class_}.rights: none gives {right}")
+
+
+def _utc_today() -> dt.date:
+    return dt.datetime.now(dt.UTC).date()
