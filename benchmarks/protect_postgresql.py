@@ -2,7 +2,7 @@
 """
 `lacre protect` on a table of PostgreSQL that an application goes on writing to.
 
-    PYTHONPATH=. python benchmarks/protect_postgresql.py [--rows N] [--workers N] [--batch N] [--throttle N] [--verify]
+    PYTHONPATH=. python benchmarks/protect_postgresql.py [--rows N] [--workers N] [--batch N] [--throttle N] [--nice N] [--verify]
 
 Two columns of text, one of them with a unique blind index, one process, a durable server. Another
 process writes single rows all the time, before and during; its latencies are compared. Prints a
@@ -93,7 +93,9 @@ def resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def measured(rows: int, pace: dict[str, Any], *, verify: bool, quiet: float) -> dict[str, Any]:
+def measured(
+    rows: int, pace: dict[str, Any], *, verify: bool, quiet: float, nice: int
+) -> dict[str, Any]:
     """Run it once, and return the figures."""
     phases: dict[str, list[tuple[float, int, int]]] = {}
 
@@ -115,6 +117,8 @@ def measured(rows: int, pace: dict[str, Any], *, verify: bool, quiet: float) -> 
         writer.start()
         time.sleep(quiet)
         say("protect ...")
+        # As with `nice -n N lacre protect ...`: the writer and the server are as they were.
+        os.nice(nice)
         with as_operator(config, None, purpose="protect") as operator:
             began, used = time.time(), time.process_time()
             report = protect(
@@ -137,6 +141,7 @@ def measured(rows: int, pace: dict[str, Any], *, verify: bool, quiet: float) -> 
     return {
         "rows": rows,
         **pace,
+        "nice": nice,
         "verified": report.verified,
         "seconds": round(ended - began, 2),
         "seconds_of_fill": round(fill[-1][0] - fill[0][0], 2),
@@ -163,11 +168,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--batch", type=int, default=500)
     parser.add_argument("--throttle", type=float, default=None)
+    parser.add_argument("--nice", type=int, default=0, help="how far the job steps back")
     parser.add_argument("--quiet", type=float, default=15.0, help="seconds of writing before")
     parser.add_argument("--verify", action="store_true")
     given = parser.parse_args()
     pace = {"workers": given.workers, "batch": given.batch, "throttle": given.throttle}
-    found = measured(given.rows, pace, verify=given.verify, quiet=given.quiet)
+    found = measured(given.rows, pace, verify=given.verify, quiet=given.quiet, nice=given.nice)
     rate = found["rows_per_second"]
     slower = found["p99_during_ms"] / found["p99_before_ms"]
     grown = found["resident_at_the_end"] / found["resident_at_a_tenth"]
