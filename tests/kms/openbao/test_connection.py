@@ -208,7 +208,7 @@ def test_no_old_tls(engine: Engine) -> None:
     """A server that speaks nothing newer than TLS 1.1 gets no token."""
     with old_tls(engine.server.authority) as address:
         service = engine.service(address=address, limits=SHORT)
-        with pytest.raises(KeyServiceUnreachable):
+        with pytest.raises(KeyServiceUnreachable, match="speaks no TLS"):
             service.status(engine.pii)
 
 
