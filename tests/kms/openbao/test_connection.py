@@ -16,7 +16,13 @@ from typing import Any
 
 import pytest
 
-from lacre.errors import ConfigurationError, KeyServiceUnreachable, LacreError, Tampered
+from lacre.errors import (
+    ConfigurationError,
+    KeyServiceDenied,
+    KeyServiceUnreachable,
+    LacreError,
+    Tampered,
+)
 from lacre.kms.calling import CallLimits
 from lacre.sensitive import KeyMaterial
 from tests.components.authority import Authority
@@ -26,6 +32,7 @@ from tests.components.faults import (
     Drip,
     Fault,
     FaultProxy,
+    Pass,
     Reset,
     Silence,
     Truncate,
@@ -137,6 +144,29 @@ def test_a_rotation_whose_answer_is_lost_happens_once(engine: Engine, proxy: Fau
 
     assert number == service.status(engine.pii).version == 2
     assert proxy.count("/rotate") == 1
+
+
+@pytest.mark.parametrize("path", ["/lookup-self", "/login", "/decrypt/"])
+def test_a_denial_stays_one_when_the_network_goes(
+    engine: Engine, proxy: FaultProxy, path: str
+) -> None:
+    """Who is refused, and then hears nothing more, was refused: it is not a key service that is away."""
+    wrapped = engine.service().mint(engine.pii, bound())
+    role_id, secret_id = engine.server.approle(
+        [engine.policy({"keys/pii": 'capabilities = ["read"]'})]
+    )
+    service = engine.service(
+        address=proxy.address, limits=SHORT, auth="approle", role_id=role_id,
+        secret_id_file=engine.secret_file("secret-id", secret_id),
+    )  # fmt: skip
+    service.status(engine.pii)
+    if path == "/decrypt/":
+        proxy.put(Pass(), path=path)
+    proxy.put(Silence(), times=None, path=path)
+
+    with pytest.raises(KeyServiceDenied):
+        service.unwrap(engine.pii, wrapped, bound())
+    assert proxy.count(path) >= 1
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, final
 
 from lacre.errors import ConfigurationError, KeyDestroyed, KeyDisabled, LacreError
 from lacre.keys.kms_keys import check_kms_key, scheme_of
-from lacre.kms.calling import Calls
+from lacre.kms.calling import Calls, TryAgain
 from lacre.kms.openbao.answers import check_properties, lacks_context, refusal, says_retired
 from lacre.kms.openbao.connection import Answer, Connection
 from lacre.kms.openbao.login import Login
@@ -165,12 +165,20 @@ class Transit:
         with self._connection.allowed():
             token = self._login.token()
             answer = self._connection.request(method, path, token=token, body=body)
-            if answer.status == 403 and self._login.replaces(token):
+            if answer.status != 403:
+                return answer
+            try:
+                if not self._login.replaces(token):
+                    return answer
                 fresh = self._login.token()
-                answer = self._connection.request(method, path, token=fresh, body=body)
-                if answer.status == 403:
-                    self._login.did_not_help()
-        return answer
+                second = self._connection.request(method, path, token=fresh, body=body)
+            except TryAgain:
+                # Refused is what is known. "No answer" in its place would let whoever cuts the
+                # network now have keys used that were refused.
+                return answer
+            if second.status == 403:
+                self._login.did_not_help()
+        return second
 
 
 def place_of(kms_key: str) -> tuple[str, str]:
