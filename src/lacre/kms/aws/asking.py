@@ -30,6 +30,9 @@ _MEMBERS = {
     "GetKeyRotationStatus": {"KeyRotationEnabled"},
     "ReEncrypt": {"KeyId", "SourceKeyId", "CiphertextBlob"},
 }
+# What botocore lets out of its parser where a body is JSON and no object, holds other types than it
+# should, or is no JSON at all: it takes it apart before it looks at it.
+_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
 
 @final
@@ -102,6 +105,8 @@ class Asking:
             answer: dict[str, Any] = getattr(client, xform_name(operation))(**request)
         except FAILURES as error:
             failed = failure(error, _PERMISSIONS.get(operation, f"{service}:{operation}"), kms_key)
+        except _UNREADABLE:
+            failed = TryAgain("answers what AWS would not")
         else:
             if _MEMBERS.get(operation, set()) <= set(answer):
                 return answer

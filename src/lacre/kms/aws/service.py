@@ -97,7 +97,8 @@ class AwsKeyService:
         """Wrap a key that comes from another key service. Needs kms:Encrypt, which only a migration has."""
         named = AwsKey.of(kms_key)
         arn = self._arn(named)
-        request = {"KeyId": arn, "Plaintext": key.reveal(), "EncryptionContext": dict(context)}
+        plaintext = _Unshown(key.reveal())
+        request = {"KeyId": arn, "Plaintext": plaintext, "EncryptionContext": dict(context)}
         return _blob(self._ask(named.region, "Encrypt", str(named), request), KeyId=arn)
 
     def rewrap(
@@ -205,6 +206,12 @@ class AwsKeyService:
         region = region_of(kms_key)
         name = kms_key.removeprefix(f"aws-kms://{region}/")
         return region, name if name.startswith("alias/") else self._arn(AwsKey.of(kms_key))
+
+
+class _Unshown(bytes):
+    # A request is a variable of several frames, and a crash reporter reads those.
+    def __repr__(self) -> str:
+        return "<key>"
 
 
 def _share(limits: CallLimits, regions: int) -> CallLimits:
