@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gives each test of this folder the rigs that can tell its fact. Servers are started where they are needed."""
 
+import gc
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +45,10 @@ def proxy(remote: RemoteRig) -> Iterator[FaultProxy]:
     """A proxy before the service of `remote`."""
     with remote.proxy() as proxy:
         yield proxy
+    with warnings.catch_warnings():
+        # Here, and not in the middle of a test that knows nothing of it.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture

@@ -33,9 +33,7 @@ class LocalRig:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._operator = KeystoreAdministration(
-            directory, keystore_id=KEYSTORE, signer=OPERATOR
-        )
+        self._operator = KeystoreAdministration(directory, keystore_id=KEYSTORE, signer=OPERATOR)
 
     def kms_key(self, use: str = "fields") -> str:
         name = f"k{uuid4().hex[:12]}-{use}"
@@ -89,7 +87,10 @@ class LocalRig:
 
     def _recipients(self, use: str) -> Collection[PublicIdentity]:
         without = {Credential.NOBODY} | ({Credential.SEARCHES} if use == "fields" else set())
-        return [OPERATOR.public, *(each.public for who, each in _IDENTITIES.items() if who not in without)]
+        return [
+            OPERATOR.public,
+            *(each.public for who, each in _IDENTITIES.items() if who not in without),
+        ]
 
     def _everybody(self) -> Collection[PublicIdentity]:
         return [OPERATOR.public, *(each.public for each in _IDENTITIES.values())]

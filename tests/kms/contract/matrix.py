@@ -49,6 +49,7 @@ _NETWORK = (
     "test_a_key_of_another_length_is_refused",
     "test_a_redirect_is_not_followed",
     "test_an_answer_cut_short_opens_nothing",
+    "test_an_answer_that_names_another_key",
     "test_nothing_secret_is_told",
     "test_nothing_of_an_opened_key_is_told",
     "test_a_service_shows_no_secret",
@@ -59,7 +60,10 @@ UNTRUE: Mapping[str, Mapping[str, str]] = {
     "test_what_cannot_be_a_wrapped_key_is_not_asked_about": {
         "memory": "it is the service and its client at once, so all of it is asked"
     },
-    "test_a_key_that_is_not_there": {"memory": _MADE_BY_USE},
+    "test_a_key_that_is_not_there": {
+        "memory": _MADE_BY_USE,
+        "ministack": "it takes the KMS key from the blob, and does not look for the one that is named",
+    },
     "test_moving_and_administering_a_key_that_is_not_there": {
         "memory": _MADE_BY_USE,
         "ministack": _NO_RE_ENCRYPT,
@@ -72,6 +76,7 @@ UNTRUE: Mapping[str, Mapping[str, str]] = {
     },
     "test_a_destroyed_key_opens_nothing": {"memory": _DOUBLE},
     "test_the_status_tells_the_state": {"memory": _DOUBLE},
+    "test_the_status_tells_a_destroyed_key": {"memory": _DOUBLE},
     "test_each_credential_does_its_part_and_no_other": {
         "memory": _DOUBLE,
         "ministack": _NO_RE_ENCRYPT,
@@ -99,6 +104,7 @@ _NO_DESTRUCTION = (
 ABSENT: Mapping[str, Mapping[str, str]] = {
     "test_a_retired_version_opens_nothing": {"aws": _NO_RETIRING},
     "test_a_destroyed_key_opens_nothing": {"aws": _NO_DESTRUCTION},
+    "test_the_status_tells_a_destroyed_key": {"aws": _NO_DESTRUCTION},
     "test_an_answer_that_names_another_key": {"openbao": "its answers name no key"},
 }
 

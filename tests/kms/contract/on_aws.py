@@ -160,9 +160,7 @@ class _AwsRig:
 
     def schedule_deletion(self, kms_key: str) -> None:
         """Begin to wait for the deletion of a KMS key."""
-        self.server.client().schedule_key_deletion(
-            KeyId=arn_of(kms_key), PendingWindowInDays=7
-        )
+        self.server.client().schedule_key_deletion(KeyId=arn_of(kms_key), PendingWindowInDays=7)
 
     def proxy(self) -> AbstractContextManager[FaultProxy]:
         return fault_proxy(self.server.endpoint)

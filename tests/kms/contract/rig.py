@@ -20,7 +20,17 @@ from lacre.kms.calling import CallLimits
 from lacre.policy.model import PolicyFile
 from tests.components.faults import Alter, Answer, FaultProxy
 
-__all__ = ["OPERATIONS", "PATIENT", "Credential", "RemoteRig", "Rig", "Service", "context", "policy", "until_it_answers"]
+__all__ = [
+    "OPERATIONS",
+    "PATIENT",
+    "Credential",
+    "RemoteRig",
+    "Rig",
+    "Service",
+    "context",
+    "policy",
+    "until_it_answers",
+]
 
 # Nothing in the suite is about time: long enough for a busy machine.
 PATIENT = CallLimits(deadline=30.0, attempt=10.0)

@@ -18,6 +18,13 @@ from tests.kms.contract.rig import Credential, RemoteRig, context, until_it_answ
 BRIEF = CallLimits(deadline=1.0, attempt=1.0)  # one attempt
 
 
+# What it is to fail closed: no key, and an error of the tree.
+_CLOSED = (KeyServiceUnreachable, Tampered)
+
+# Connections that ended in the middle of an answer are closed by the collector of garbage.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <:ResourceWarning")
+
+
 def _unwrapping(remote: RemoteRig, proxy: FaultProxy) -> Callable[[], bytes]:
     """Return a call that unwraps a key through *proxy*, logged in already."""
     kms_key = remote.kms_key()
@@ -27,6 +34,14 @@ def _unwrapping(remote: RemoteRig, proxy: FaultProxy) -> Callable[[], bytes]:
     unwrap = lambda: service.unwrap(kms_key, blob, pairs).reveal()  # noqa: E731
     until_it_answers(unwrap)
     return unwrap
+
+
+def _outcome(unwrap: Callable[[], bytes]) -> object:
+    """Return the class of what *unwrap* raises, of whatever tree; what it returns where it does."""
+    try:
+        return unwrap()
+    except Exception as error:
+        return type(error)
 
 
 def _nonsense() -> dict[str, bytes | dict[str, Any] | list[Any]]:
@@ -50,44 +65,35 @@ def _nonsense() -> dict[str, bytes | dict[str, Any] | list[Any]]:
     }
 
 
-@pytest.mark.parametrize("what", _nonsense())
-def test_an_answer_that_makes_no_sense_opens_nothing(
-    remote: RemoteRig, proxy: FaultProxy, what: str
-) -> None:
+def test_an_answer_that_makes_no_sense_opens_nothing(remote: RemoteRig, proxy: FaultProxy) -> None:
     """An answer with status 200 that is not the service's gives no key, and an error of the tree."""
-    unwrap, body = _unwrapping(remote, proxy), _nonsense()[what]
-    with (
-        proxy.faulty(Answer(status=200, body=body), path=remote.unwrapping),  # type: ignore[arg-type]
-        pytest.raises((KeyServiceUnreachable, Tampered)),
-    ):
-        unwrap()
+    unwrap, outcomes = _unwrapping(remote, proxy), {}
+    for what, body in _nonsense().items():
+        until_it_answers(unwrap)
+        with proxy.faulty(Answer(status=200, body=body), path=remote.unwrapping):  # type: ignore[arg-type]
+            outcomes[what] = _outcome(unwrap)
+
+    assert {what: outcome for what, outcome in outcomes.items() if outcome not in _CLOSED} == {}
 
 
-@pytest.mark.parametrize("size", [0, 1, 16, 31, 33, 48, 64, 4096])
-def test_a_key_of_another_length_is_refused(
-    remote: RemoteRig, proxy: FaultProxy, size: int
-) -> None:
+def test_a_key_of_another_length_is_refused(remote: RemoteRig, proxy: FaultProxy) -> None:
     """An answer with a key that is not 32 bytes long is no key."""
-    unwrap = _unwrapping(remote, proxy)
-    with (
-        proxy.faulty(remote.opened_as(bytes(size)), path=remote.unwrapping),
-        pytest.raises((Tampered, KeyServiceUnreachable)),
-    ):
-        unwrap()
+    unwrap, outcomes = _unwrapping(remote, proxy), {}
+    for size in (0, 1, 16, 31, 33, 48, 64, 4096):
+        until_it_answers(unwrap)
+        with proxy.faulty(remote.opened_as(bytes(size)), path=remote.unwrapping):
+            outcomes[size] = _outcome(unwrap)
+
+    assert {size: outcome for size, outcome in outcomes.items() if outcome not in _CLOSED} == {}
 
 
-@pytest.mark.parametrize("keep", [0, 1, 20, 40])
-def test_an_answer_cut_short_opens_nothing(
-    remote: RemoteRig, proxy: FaultProxy, keep: int
-) -> None:
+def test_an_answer_cut_short_opens_nothing(remote: RemoteRig, proxy: FaultProxy) -> None:
     """An answer that ends in the middle is none."""
     unwrap = _unwrapping(remote, proxy)
-    with (
-        proxy.faulty(Truncate(keep=keep), path=remote.unwrapping),
-        pytest.raises(KeyServiceUnreachable),
-    ):
-        unwrap()
-    assert proxy.count(remote.unwrapping) >= 2
+    for keep in (0, 1, 20, 40):
+        until_it_answers(unwrap)
+        with proxy.faulty(Truncate(keep=keep), path=remote.unwrapping):
+            assert _outcome(unwrap) is KeyServiceUnreachable
 
 
 def test_an_answer_that_names_another_key(remote: RemoteRig, proxy: FaultProxy) -> None:
@@ -107,17 +113,18 @@ def test_an_answer_that_names_another_key(remote: RemoteRig, proxy: FaultProxy) 
         unwrap()
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(remote: RemoteRig, proxy: FaultProxy, status: int) -> None:
+def test_a_redirect_is_not_followed(remote: RemoteRig, proxy: FaultProxy) -> None:
     """A redirect to another host is not followed: no request, and so no credential, arrives there."""
     unwrap = _unwrapping(remote, proxy)
     with remote.proxy() as elsewhere:
-        away = Answer(status=status, headers={"Location": f"{elsewhere.address}/v1/any"})
-        with (
-            proxy.faulty(away, path=remote.unwrapping),
-            pytest.raises((KeyUnavailable, ConfigurationError)),
-        ):
-            unwrap()
+        for status in (301, 302, 303, 307, 308):
+            until_it_answers(unwrap)
+            away = Answer(status=status, headers={"Location": f"{elsewhere.address}/v1/any"})
+            with (
+                proxy.faulty(away, path=remote.unwrapping),
+                pytest.raises((KeyUnavailable, ConfigurationError)),
+            ):
+                unwrap()
 
         assert elsewhere.count() == 0
         assert elsewhere.connections == 0

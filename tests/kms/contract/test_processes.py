@@ -44,9 +44,7 @@ def test_parent_and_child_of_a_fork_both_work(rig: Rig) -> None:
             # Nothing of pytest may run here: the verdict is the exit status.
             right = False
             try:
-                right = all(
-                    service.unwrap(kms_key, blob, pairs).reveal() == key for _ in range(10)
-                )
+                right = all(service.unwrap(kms_key, blob, pairs).reveal() == key for _ in range(10))
             finally:
                 os._exit(0 if right else 1)
         children.append(child)
