@@ -67,6 +67,7 @@ class Table(KeyReader, KeyWriter, Protocol):
 class Why(StrEnum):
     """Why a key was left as it is."""
 
+    UNNAMED = "lacre.toml does not name its KMS key"
     STRANGE = "wrapped by a KMS key that nobody named"
     SEALED = "does not open"
     DENIED = "denied"
@@ -216,8 +217,8 @@ class Rewrap:
                 continue
             try:
                 to, *others = self.kms_keys(row.scope)
-            except ConfigurationError as error:  # a class that lacre.toml no longer has
-                left.append(Left(row=row, to="", why=Why.STRANGE, detail=str(error)))
+            except ConfigurationError as error:  # a class that is gone, an alias without a pin
+                left.append(Left(row=row, to="", why=Why.UNNAMED, detail=str(error)))
                 continue
             move = KeyMove(row=row, to=to)
             if row.keystore != self.store.keystore_id:

@@ -16,7 +16,7 @@ import typer
 
 from lacre.application import Lacre
 from lacre.cli.operator import Config
-from lacre.cli.terminal import DUE, data, out, say, table
+from lacre.cli.terminal import DUE, data, out, say
 from lacre.errors import ConfigurationError, KeyUnavailable, LacreError, Tampered
 from lacre.keys.hierarchy import KeyKind
 from lacre.keys.kms_keys import expanded, is_alias, pinned, scheme_of
@@ -170,11 +170,10 @@ def _show(found: Mapping[str, object]) -> None:
             ("latency", f"{cast(float, found['latency']) * 1e3:.1f} ms"),
         ]
     last = f"{found['last_use']} (by {found['last_use_from']})" if found["last_use"] else "unknown"
-    lines += [("last use", last), ("wraps", f"{found['keys']} keys")]
+    lines += [("last use", last), ("keys", str(found["keys"]))]
     lines += [("attention", step["what"]) for step in cast(list[dict[str, str]], found["attention"])]  # fmt: skip
-    shown = table(("", ""), [["  " + name, text] for name, text in lines])
-    shown.show_header = False
-    out.print(shown)
+    for name, text in lines:
+        out.print(f"  {name:<10} {text}", markup=False)
 
 
 def _last_uses(path: Path) -> Mapping[tuple[str, str], str]:

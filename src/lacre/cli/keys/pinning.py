@@ -15,7 +15,7 @@ import typer
 
 from lacre.audit.events import KeyChanged, who
 from lacre.cli.operator import Config, PassphraseFile, as_operator
-from lacre.cli.terminal import data, out, say, table
+from lacre.cli.terminal import data, out, say
 from lacre.context import current
 from lacre.errors import MisuseError
 from lacre.keys.kms_keys import expanded, is_alias
@@ -97,9 +97,13 @@ def _show(pins: Mapping[str, str], found: Mapping[str, str], *, as_json: bool) -
         told.append((alias, before, now, change))
     if as_json:
         data([dict(zip(("alias", "pinned", "key", "change"), each, strict=True)) for each in told])
-    elif told:
-        rows = [[alias, change, now or "-", before or "-"] for alias, before, now, change in told]
-        out.print(table(("alias", "change", "stands for", "pinned to"), rows))
+        return
+    # Lines and not a table: URIs of AWS are long, and what is cut off may be what differs.
+    for alias, before, now, change in told:
+        out.print(f"{change:<15} {alias}", markup=False)
+        for what, key in (("stands for", now), ("pinned to", before)):
+            if key is not None:
+                out.print(f"{'':<15} {what:<10} {key}", markup=False)
 
 
 def _write(path: Path, text: str) -> None:

@@ -15,13 +15,13 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
-from lacre.cli.terminal import DUE, data, out, say, table, talk
+from lacre.cli.terminal import DUE, data, out, say, talk
 from lacre.keys.hierarchy import KeyKind, Scope
 from lacre.keys.moving import Left, MovingService, Rewrap, Rewrapped, RewrapPlan, Why
 
 __all__ = ["rewrap", "rewrap_of"]
 
-_UNAVAILABLE, _SEALED = 5, 6  # exit codes, as of the errors that say the same
+_UNNAMED, _UNAVAILABLE, _SEALED = 3, 5, 6  # exit codes, as of the errors that say the same
 
 
 def rewrap(
@@ -114,9 +114,8 @@ def _show_plan(plan: RewrapPlan, *, as_json: bool) -> None:
             }
         )
         return
-    if plan.todo:
-        rows = [[before, to, str(number)] for before, to, number in plan.counted()]
-        out.print(table(("from", "to", "#keys"), rows))
+    for before, to, number in plan.counted():
+        out.print(f"{number:>7,}  {before} -> {to}", markup=False)
     say(f"would wrap {len(plan.todo):,} keys anew; {plan.current:,} are as they should be")
     if plan.untold:
         say(f"of {plan.untold:,} nobody tells whether a newer version of the KMS key is there; --anew wraps them too")  # fmt: skip
@@ -150,16 +149,11 @@ def _show_left(left: Sequence[Left]) -> None:
     if not left:
         return
     counts = Counter((each.row.parent, str(each.why), each.detail) for each in left)
-    out.print(
-        table(
-            ("left under", "#keys", "why"),
-            [
-                [parent, str(number), why if why in detail or not detail else f"{why}: {detail}"]
-                for (parent, why, detail), number in sorted(counts.items())
-            ],
-        )
-    )
+    for (parent, why, detail), number in sorted(counts.items()):
+        told = f"{why}: {detail}" if detail and detail != parent else why
+        out.print(f"{number:>7,}  left under {parent}: {told}", markup=False)
     hints = {
+        Why.UNNAMED: "run `lacre keys pin` for an alias; bring the class back into lacre.toml, or destroy its keys",
         Why.STRANGE: "name what they are under: [move] from in lacre.toml, or --from where nothing runs",
         Why.SEALED: "these rows open for nobody: compare the key store with the audit log and a backup",
         Why.DENIED: "moving takes the right to unwrap under the old KMS key and to wrap under the new one: the credential that migrates",
@@ -194,6 +188,8 @@ def _exit_code(left: Sequence[Left]) -> int:
     why = {each.why for each in left}
     if Why.SEALED in why:
         return _SEALED
+    if Why.UNNAMED in why:
+        return _UNNAMED
     if why & {Why.DENIED, Why.UNREACHABLE, Why.MISSING, Why.DISABLED}:
         return _UNAVAILABLE
     return DUE if why else 0
