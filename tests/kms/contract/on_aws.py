@@ -20,7 +20,7 @@ from tests.components.faults import Alter, Answer, FaultProxy, aws_error, fault_
 from tests.kms.contract.rig import OPERATIONS, PATIENT, Credential, Service, policy
 from tests.kms.local.keystore import KEYSTORE, Memory
 
-__all__ = ["MinistackRig", "MotoRig"]
+__all__ = ["MinistackRig", "MotoRig", "arn_of"]
 
 # The least that each credential needs; what `may` says of it.
 _ACTIONS: Mapping[Credential, tuple[str, ...]] = {

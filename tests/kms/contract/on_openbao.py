@@ -49,7 +49,7 @@ class OpenBaoRig:
     def __init__(self, server: OpenBao, directory: Path) -> None:
         self.server = server
         self.mount = server.transit()
-        self._directory = directory
+        self.directory = directory
         self._secrets: list[str] = []
         self._roles: dict[Credential, tuple[str, str]] = {}
 
@@ -69,7 +69,7 @@ class OpenBaoRig:
         **settings: Any,
     ) -> Service:
         role_id, secret_id = self.role(who)
-        secret_file = self._directory / f"secret-id-{who}"
+        secret_file = self.directory / f"secret-id-{who}"
         secret_file.write_text(secret_id + "\n")
         secret_file.chmod(0o600)
         table = {
@@ -88,7 +88,7 @@ class OpenBaoRig:
             classes={"pii": {"fields": f"openbao://{self.mount}/fields-pii"}},
         )
         services = open_key_services(
-            file, base=self._directory, identity=None, signers=(), memory=Memory(),
+            file, base=self.directory, identity=None, signers=(), memory=Memory(),
             keystore_id=KEYSTORE, environ={},
         )  # fmt: skip
         service: Any = services["openbao"]
