@@ -25,6 +25,7 @@ from lacre.keys.hierarchy import KeyKind, KeyRow, Scope
 from lacre.keys.ports import KeyService
 from lacre.keys.provisioning import KeyTable, Provisioner
 from lacre.keys.resolver import CacheLimits, Resolver, since_boot
+from lacre.keys.usage import CountedKeyService, Usage, UsageCounters
 from lacre.policy.decisions import Policy
 from lacre.policy.loading import load_pins, load_policy
 from lacre.readiness import Probe, Readiness
@@ -90,15 +91,23 @@ class Lacre:
         settings = policy.file
         self.policy = policy
         self.store = store
-        self.services = services
+        self._counters = UsageCounters(clock=clock or time.time)
+        self.services: Mapping[str, KeyService] = {
+            scheme: self._counted(service) for scheme, service in services.items()
+        }
         self.signers = tuple(signers)
         self.recorder = Recorder(sink, buffer=settings.audit.buffer)
         self.resolver = Resolver(
             store=store,
-            services=services,
+            services=self.services,
             kms_keys=policy.kms_keys,
-            limits=CacheLimits(age=settings.cache.age, entries=settings.cache.entries),
+            limits=CacheLimits(
+                age=settings.cache.age,
+                entries=settings.cache.entries,
+                stale_for=settings.cache.stale_for,
+            ),
             clock=clock or since_boot,
+            unwrapped=self._counters.unwrapped,
         )
         self.guard = Guard(
             policy=policy,
@@ -115,6 +124,11 @@ class Lacre:
             column_state=self.column_state,
             check_identity=check_identity,
         )
+
+    def _counted(self, service: KeyService) -> KeyService:
+        # Of another application's, which counts for itself, the service inside.
+        inner = service.service if isinstance(service, CountedKeyService) else service
+        return CountedKeyService(inner, self._counters)
 
     def __repr__(self) -> str:
         return f"<Lacre {self.policy.file.app} {self.policy.file.env} {self.policy.file.service}>"
@@ -374,8 +388,9 @@ class Lacre:
         """
         Resolve the active keys, and the index roots, before the first request does.
 
-        One call of the key service for each branch key and index root. A fork starts cold: warm
-        up in the worker, not in the process that it is forked from.
+        One call of the key service for each branch key and index root, `[calls] concurrent` at
+        once at most; rows of the key store are read in few queries. A fork starts cold: warm up in
+        the worker, not in the process that it is forked from.
 
         Args:
             tenants: whose keys; the default tenant's by default.
@@ -396,6 +411,25 @@ class Lacre:
 
         await asyncio.to_thread(partial(self.warm_up, tenants=tenants, classes=classes))
 
+    @property
+    def revocation_latency(self) -> float:
+        """
+        Return for how many seconds a process goes on reading, at the longest, once the key service denies it.
+
+        `[cache] age` and `stale_for` together. How long the key service itself takes to deny,
+        after it was told to, comes on top of it.
+        """
+        return self.policy.file.cache.age + self.policy.file.cache.stale_for
+
+    def usage(self) -> Usage:
+        """
+        Return what this process asked of key services, and which keys of the key store it unwrapped.
+
+        By KMS key and operation: calls, failures by error code, seconds, last time. Counted in
+        memory, since this object was made or the process forked; uses of a cached key are none.
+        """
+        return self._counters.usage()
+
     def flush(self) -> None:
         """
         Write the looks recorded so far, before this process is frozen or killed.
@@ -415,7 +449,7 @@ class Lacre:
         try:
             self.recorder.close()
         finally:
-            self.resolver.forget()
+            self.resolver.close()
             self.store.close()
 
     def __enter__(self) -> Self:

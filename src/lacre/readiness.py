@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any
 
 from lacre.audit.recorder import Recorder
-from lacre.errors import ConfigurationError, KeyStoreUnreachable, LacreError
+from lacre.errors import ConfigurationError, KeyServiceUnreachable, KeyStoreUnreachable, LacreError
 from lacre.fields.column_state import ColumnState
 from lacre.fields.scheme import Scheme
 from lacre.keys.hierarchy import KeyKind
@@ -203,12 +203,7 @@ class Probe:
                 f"the cache holds {self.policy.file.cache.entries} keys, and these are {len(scopes) * 3}",
                 hint="raise [cache] entries, or warm up the busiest tenants only",
             )
-        for handle in scopes:
-            if handle.scope.kind is KeyKind.INDEX:
-                self.resolver.searchable(handle)
-            else:
-                active = self.resolver.to_encrypt(handle)
-                self.resolver.to_decrypt(handle, active.key_id)
+        self.resolver.warm(scopes, concurrent=self.policy.file.calls.concurrent)
 
     def report(
         self,
@@ -239,6 +234,8 @@ class Probe:
                 for handle in handles:
                     trouble = gone or self._key(handle)
                     left = self.resolver.held_for(handle)
+                    if not left and isinstance(trouble, KeyServiceUnreachable):
+                        left = self._stale(handle)
                     held.append(left)
                     if trouble is not None:
                         found.append((left, trouble, tenant))
@@ -252,6 +249,13 @@ class Probe:
         if self.resolver.held_for(handle) <= ahead:
             return _raised(lambda: self.resolver.renew(handle, spare=ahead))
         return _raised(lambda: self.resolver.check(handle))
+
+    def _stale(self, handle: ScopeHandle) -> float:
+        # With [cache] stale_for values are read on, so a process that is asked to read can serve.
+        # Roots of indexes never are: what says for how long is the class's data key.
+        if not self.policy.file.cache.stale_for:
+            return 0.0
+        return self.resolver.reads_for(ScopeHandle(handle.scope.of_kind(KeyKind.DATA)))
 
     def _column(self, scheme: Scheme, store: LacreError | None, held: float) -> Check:
         subject = f"{scheme.table}.{scheme.column}"

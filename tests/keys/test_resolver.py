@@ -4,7 +4,6 @@ import os
 import threading
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +14,6 @@ from lacre.errors import (
     KeyDestroyed,
     KeyDisabled,
     KeyNotFound,
-    KeyServiceDenied,
-    KeyServiceUnreachable,
     KeyUnavailable,
     LacreError,
     Tampered,
@@ -432,182 +429,6 @@ def test_a_search_is_refused_rather_than_answered_in_part(keys: Parts) -> None:
 
     with pytest.raises(KeyDisabled):
         keys.resolver().searchable(handle("index"))
-
-
-# The cache
-
-
-def test_a_key_is_used_up_to_its_age_and_no_longer(keys: Parts) -> None:
-    """Within the age no call; at the age the key service is asked again."""
-    resolver = keys.resolver(age=100)
-    key_id = resolver.to_encrypt(handle()).key_id
-    for _ in range(20):
-        assert 90 <= resolver.to_encrypt(handle()).expires - keys.clock() <= 100
-    keys.clock.advance(89)
-    resolver.to_encrypt(handle())
-    assert len(keys.service.unwrapped) == 1
-    keys.clock.advance(11)
-    resolver.to_encrypt(handle())
-
-    assert len(keys.service.unwrapped) == 2
-    assert resolver.to_decrypt(handle(), key_id).key_id == key_id
-
-
-def test_a_key_expires_with_its_parent(keys: Parts) -> None:
-    """A data key unwrapped at the end of its branch key's life does not outlive it."""
-    resolver = keys.resolver(age=100)
-    branch = resolver.to_encrypt(handle("branch"))
-    branch = resolver.to_decrypt(handle("branch"), branch.key_id)
-    keys.clock.advance(85)
-    data = resolver.to_encrypt(handle())
-
-    assert data.expires <= branch.expires
-    keys.service.denied.add("local://pii-fields")
-    keys.clock.now = branch.expires
-    with pytest.raises(KeyServiceDenied):
-        resolver.to_encrypt(handle())
-
-
-def test_revocation_takes_effect_within_one_age_at_every_level(keys: Parts) -> None:
-    """With the credential revoked at t = 0 the last success is at t < age, whatever is cached when."""
-    for first_use in (0, 50, 99):
-        keys.service.denied.clear()
-        resolver = keys.resolver(age=100)
-        resolver.to_encrypt(handle("branch"))
-        resolver.to_decrypt(handle("branch"), keys.row("branch").key_id)
-        revoked = keys.clock()
-        keys.service.denied.add("local://pii-fields")
-        keys.clock.now = revoked + first_use
-        try:
-            resolver.to_encrypt(handle())
-            resolver.to_decrypt(handle(), keys.row().key_id)
-        except KeyServiceDenied:
-            assert first_use > 0
-        keys.clock.now = revoked + 100
-
-        with pytest.raises(KeyServiceDenied):
-            resolver.to_encrypt(handle())
-        with pytest.raises(KeyServiceDenied):
-            resolver.to_decrypt(handle(), keys.row().key_id)
-
-
-def test_the_age_counts_from_before_the_key_store_was_asked(keys: Parts) -> None:
-    """A slow key store does not make a key live longer than what was true when it was read."""
-    asked = keys.clock()
-
-    class Slow:
-        keystore_id = keys.store.keystore_id
-        find = staticmethod(keys.store.find)
-        holds = staticmethod(keys.store.holds)
-
-        @staticmethod
-        def versions(wanted: Any) -> Any:
-            rows = keys.store.versions(wanted)
-            keys.clock.advance(50)
-            return rows
-
-    resolver = keys.resolver(age=100)
-    resolver._store = Slow()
-
-    assert resolver.to_encrypt(handle("index")).expires <= asked + 100
-
-
-def test_an_unreachable_key_service_is_never_answered_from_the_past(keys: Parts) -> None:
-    """Past its expiry a key is not used, even if nobody can be asked."""
-    resolver = keys.resolver(age=100)
-    resolver.to_encrypt(handle())
-    keys.service.everything = KeyServiceUnreachable
-    keys.clock.advance(100)
-
-    with pytest.raises(KeyServiceUnreachable) as caught:
-        resolver.to_encrypt(handle())
-    assert caught.value.retryable
-
-
-def test_a_failure_is_not_cached(keys: Parts) -> None:
-    """The next call after a failure asks again."""
-    resolver = keys.resolver()
-    keys.service.everything = KeyServiceUnreachable
-    with pytest.raises(KeyServiceUnreachable):
-        resolver.to_encrypt(handle())
-    keys.service.everything = None
-
-    assert resolver.to_encrypt(handle()).key_id == keys.row().key_id
-
-
-def test_the_cache_is_bounded(keys: Parts) -> None:
-    """However many scopes are used, no more than `entries` keys are held."""
-    for number in range(5):
-        keys.create(tenant=f"t{number}")
-    resolver = keys.resolver(entries=3)
-    for number in range(5):
-        resolver.to_encrypt(handle(tenant=f"t{number}"))
-        resolver.searchable(handle("index", tenant=f"t{number}"))
-
-        assert len(resolver._entries) <= 3
-        assert len(resolver._listed) <= 3
-
-
-def test_two_hundred_threads_make_one_call(keys: Parts) -> None:
-    """Single flight: one asks, all wait, all get the key."""
-    keys.service.delay = 0.1
-    resolver = keys.resolver()
-    start = threading.Barrier(200)
-
-    def use(_: int) -> bytes:
-        start.wait()
-        return resolver.to_encrypt(handle()).key_id
-
-    with ThreadPoolExecutor(200) as pool:
-        found = set(pool.map(use, range(200)))
-
-    assert found == {keys.row().key_id}
-    assert len(keys.service.unwrapped) == 1
-
-
-def test_a_failure_in_flight_reaches_everyone_who_waits(keys: Parts) -> None:
-    """Twenty threads wait for one denied call: each is told, and the next call asks anew."""
-    keys.service.delay = 0.2
-    keys.service.everything = KeyServiceDenied
-    resolver = keys.resolver()
-    start = threading.Barrier(20)
-
-    def use(_: int) -> type[BaseException]:
-        start.wait()
-        with pytest.raises(KeyServiceDenied) as caught:
-            resolver.to_encrypt(handle())
-        return caught.type
-
-    with ThreadPoolExecutor(20) as pool:
-        assert len(list(pool.map(use, range(20)))) == 20
-    assert len(keys.service.unwrapped) == 1
-    keys.service.everything = None
-    assert resolver.to_encrypt(handle()).key_id == keys.row().key_id
-
-
-def test_a_child_of_fork_starts_cold_and_works(keys: Parts) -> None:
-    """In a child the cache is empty, no lock is held by a thread that is not there, and keys resolve."""
-    resolver = keys.resolver()
-    resolver.to_encrypt(handle())
-    keys.service.delay = 0.5
-    busy = threading.Thread(target=lambda: resolver.to_encrypt(handle("index")))
-    busy.start()
-    time.sleep(0.1)
-    calls = len(keys.service.unwrapped)
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            keys.service.delay = 0
-            assert not resolver._entries
-            resolver.to_encrypt(handle("index"))
-            resolver.to_encrypt(handle())
-            code = 0 if len(keys.service.unwrapped) == calls + 2 else 2
-        finally:
-            os._exit(code)
-    busy.join()
-
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_neither_cache_nor_keys_print_or_pickle(keys: Parts) -> None:

@@ -54,7 +54,7 @@ def ageing(lacre: Lacre) -> Iterator[Ageing]:
         sink=CapturedEvents(),
         clock=clock,
     ) as application:
-        application.resolver._jitter = _Steady()
+        application.resolver._cache.jitter = _Steady()
         with application.acting_as("operator", purpose="test", across_yield=True):
             application.create_keys("acme", "pii")
         yield Ageing(application, service, clock)

@@ -168,6 +168,10 @@ class KeyReader(Protocol):
         """Return every version of the scope, highest first."""
         ...
 
+    def versions_of(self, scopes: Collection[Scope]) -> Mapping[Scope, Sequence[KeyRow]]:
+        """Return `versions` of each of *scopes*, in few queries."""
+        ...
+
     def holds(self, key_id: bytes) -> bool:
         """Whether any row has this id."""
         ...

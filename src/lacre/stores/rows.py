@@ -5,6 +5,7 @@ Rows of the key store's tables, to and from what the rest of lacre knows.
 Checks types and lengths of what comes out of a database; authenticates nothing.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from lacre.stores.schema import KEY
 
 __all__ = [
     "PLACE",
+    "around_scopes",
     "column_state_columns",
     "column_state_row",
     "in_scope",
@@ -31,6 +33,30 @@ def in_scope(scope: Scope) -> list[sa.ColumnElement[bool]]:
     """Return the conditions that a row is of *scope*."""
     columns: dict[str, str] = scope.pairs() | {"subject": scope.subject or ""}
     return [KEY.c[name] == value for name, value in columns.items()]
+
+
+def around_scopes(scopes: Iterable[Scope]) -> Iterator[list[sa.ColumnElement[bool]]]:
+    """
+    Return conditions, for one query each, that rows of *scopes* meet, and rows of others may.
+
+    Scopes are many because tenants are: each query names 500 of them, and every kind and class.
+    """
+    applications: dict[tuple[str, str, str, str], list[Scope]] = {}
+    for scope in scopes:
+        of = (scope.app, scope.env, scope.service, scope.subject or "")
+        applications.setdefault(of, []).append(scope)
+    for (app, env, service, subject), held in applications.items():
+        tenants = sorted({scope.tenant for scope in held})
+        for start in range(0, len(tenants), 500):
+            yield [
+                KEY.c.kind.in_(sorted({str(scope.kind) for scope in held})),
+                KEY.c.app == app,
+                KEY.c.env == env,
+                KEY.c.service == service,
+                KEY.c.tenant.in_(tenants[start : start + 500]),
+                KEY.c["class"].in_(sorted({scope.class_ for scope in held})),
+                KEY.c.subject == subject,
+            ]
 
 
 def key_columns(row: KeyRow) -> dict[str, Any]:

@@ -10,7 +10,7 @@ and whoever asked checks it. Give it a database (or file) of its own, apart from
 
 import os
 import weakref
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import sqlalchemy as sa
@@ -26,6 +26,7 @@ from lacre.stores.postgresql import PostgreSQLDatabase
 from lacre.stores.roles import Roles
 from lacre.stores.rows import (
     PLACE,
+    around_scopes,
     column_state_columns,
     column_state_row,
     in_scope,
@@ -142,6 +143,17 @@ class SQLKeyStore:
         with self._reading() as connection:
             query = sa.select(KEY).where(*in_scope(scope)).order_by(KEY.c.version.desc())
             return [key_row(found) for found in connection.execute(query).mappings()]
+
+    def versions_of(self, scopes: Collection[Scope]) -> Mapping[Scope, Sequence[KeyRow]]:
+        """Return `versions` of each of *scopes*, in few queries."""
+        found: dict[Scope, list[KeyRow]] = {scope: [] for scope in scopes}
+        with self._reading() as connection:
+            for conditions in around_scopes(found):
+                query = sa.select(KEY).where(*conditions).order_by(KEY.c.version.desc())
+                for row in map(key_row, connection.execute(query).mappings()):
+                    if row.scope in found:
+                        found[row.scope].append(row)
+        return found
 
     def holds(self, key_id: bytes) -> bool:
         """Whether any row has this id."""

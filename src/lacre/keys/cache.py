@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Keys in memory: bounded, each until its expiry, asked for once by however many need it.
+
+Single flight: of all threads that miss a key, one asks, the others wait for its answer, and its
+failure is theirs. Ahead: a key that is used in the last part of its age is asked for anew by one
+background flight, while everybody goes on with the one that is held.
+
+A refusal (denied, disabled, destroyed, not found, tampered) takes the key out of the cache at
+once, and what it wraps. No answer at all leaves it there until its expiry.
+
+Asks nobody itself: what loads a key is given (`lacre.keys.loading`).
+"""
+
+import os
+import random
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import final
+
+from lacre._core.canonical import canonical
+from lacre._core.derive import PreparedKey
+from lacre.errors import (
+    KeyDestroyed,
+    KeyDisabled,
+    KeyNotFound,
+    KeyServiceDenied,
+    LacreError,
+    Tampered,
+)
+from lacre.keys.ahead import Background
+from lacre.keys.hierarchy import Scope
+from lacre.sensitive import KeyMaterial
+
+__all__ = ["ACTIVE", "CacheLimits", "KeyCache", "Load", "ScopeHandle", "Slot", "UsableKey", "anew"]
+
+ACTIVE = b"active"  # in the place of a key id: the key that encrypts now
+
+_AHEAD = 0.2  # of a key's age: what is left of it, at most, when it is asked for anew
+_AHEAD_ABOVE = (
+    0.35  # the same of the key above it: all of a fifth, jitter and what passed between the two
+)
+_PAUSE = 0.02  # of a key's age: how long nobody is asked again, doubled at most, and
+_PAUSE_AT_LEAST = 1.0  # seconds
+
+_REFUSALS = (KeyServiceDenied, KeyDisabled, KeyDestroyed, KeyNotFound, Tampered)
+
+Slot = tuple[bytes, bytes]  # a scope's token, and a key id or `ACTIVE`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheLimits:
+    """
+    How long and how many keys are held.
+
+    *age* and *stale_for* in seconds: their sum is the longest a revoked process keeps reading.
+    *stale_for* is for reading values only, while the key service does not answer at all.
+    """
+
+    age: float = 300.0
+    entries: int = 1000
+    stale_for: float = 0.0
+
+    @property
+    def ahead(self) -> float:
+        """Return how many seconds before its expiry a key that is used is asked for anew, at most."""
+        return self.age * _AHEAD
+
+
+@final
+class UsableKey:
+    """
+    An authenticated, unwrapped key, until *expires* on the resolver's clock.
+
+    Until *fresh* it is used without a thought; then it is asked for anew while it is used. *above*
+    is where the key that wraps it is cached; *last* is the end of every stale use.
+    """
+
+    __slots__ = ("above", "expires", "fresh", "key_id", "last", "material", "prepared", "version")
+
+    def __init__(
+        self,
+        key_id: bytes,
+        material: KeyMaterial,
+        expires: float,
+        version: int,
+        *,
+        fresh: float | None = None,
+        last: float | None = None,
+        above: Slot | None = None,
+    ) -> None:
+        self.key_id = key_id
+        self.material = material
+        self.prepared = PreparedKey(material.reveal())  # what values are encrypted with
+        self.expires = expires
+        self.version = version
+        self.fresh = expires if fresh is None else fresh
+        self.last = expires if last is None else last
+        self.above = above
+
+    def __repr__(self) -> str:
+        return f"<UsableKey {self.key_id.hex()}>"
+
+
+@final
+class ScopeHandle:
+    """A scope, with its identity as bytes: what the hot path hashes instead of seven strings."""
+
+    __slots__ = ("scope", "token")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        subject = {} if scope.subject is None else {"subject": scope.subject}
+        self.token = canonical(scope.pairs() | subject)
+
+
+# Given how many seconds the key that wraps it has to be good for: otherwise that is asked for too.
+Load = Callable[[float], UsableKey]
+
+
+class KeyCache:
+    """
+    The keys of one resolver.
+
+    *entries* may be read by anyone, without the lock: what is in it is never changed but for
+    `UsableKey.fresh`, and expired keys are in it until their place is needed.
+    """
+
+    def __init__(self, *, limits: CacheLimits, clock: Callable[[], float]) -> None:
+        self.limits = limits
+        self.clock = clock
+        self.jitter = random.Random()  # noqa: S311 - spreads refreshes; nothing rests on it being unguessable
+        self.entries: dict[Slot, UsableKey] = {}
+        self.background = Background()
+        self._below: dict[Slot, set[Slot]] = {}
+        self._reset()
+        weak = weakref.WeakMethod(self._reset)
+        # A child of fork starts cold: locks may be held by threads that do not exist there.
+        os.register_at_fork(after_in_child=lambda: (method := weak()) and method())
+
+    def _reset(self) -> None:
+        self.lock = threading.Lock()
+        self._flights: dict[Slot, Future[UsableKey]] = {}
+        self.entries.clear()
+        self._below.clear()
+
+    def forget(self) -> None:
+        """Drop every key."""
+        with self.lock:
+            self.entries.clear()
+            self._below.clear()
+
+    def held(self, slot: Slot, *, spare: float = 0.0) -> UsableKey | None:
+        """Return the key in *slot*, if it is good for *spare* seconds more."""
+        entry = self.entries.get(slot)
+        return entry if entry is not None and entry.expires > self.clock() + spare else None
+
+    def once(
+        self,
+        slot: Slot,
+        load: Load,
+        *,
+        spare: float = 0.0,
+        instead_of: UsableKey | None = None,
+    ) -> UsableKey:
+        """
+        Return the key in *slot*, loaded unless it is good for *spare* seconds more.
+
+        Args:
+            instead_of: this one is not what is wanted, however long it is good for.
+        """
+        while True:
+            with self.lock:
+                entry = self.held(slot, spare=spare)
+                if entry is not None and entry is not instead_of:
+                    return entry
+                flight = self._flights.get(slot)
+                if flight is None:
+                    mine = self._flights[slot] = Future()
+                    break
+            error = flight.exception()
+            if error is None:
+                return flight.result()
+            # Whoever asked was interrupted: that was meant for them, so somebody else asks.
+            if isinstance(error, Exception):
+                raise anew(error) from None
+        try:
+            entry = load(spare)
+        except BaseException as error:
+            with self.lock:
+                if isinstance(error, _REFUSALS):
+                    self._drop(slot)
+                self._flights.pop(slot, None)
+            mine.set_exception(error)
+            raise
+        with self.lock:
+            self._keep(slot, entry)
+            self._flights.pop(slot, None)
+        mine.set_result(entry)
+        return entry
+
+    def ahead(self, slot: Slot, entry: UsableKey, load: Load) -> None:
+        """Have *entry*, which is good still, asked for anew. Returns at once."""
+        self._rest(entry)
+        self.background.do(slot, partial(self._renew, slot, entry, load))
+
+    def _renew(self, slot: Slot, entry: UsableKey, load: Load) -> None:
+        try:
+            self.once(slot, partial(_ahead, load, self.limits.age * _AHEAD_ABOVE), instead_of=entry)
+        except Exception:  # noqa: BLE001 - whatever it was, the key is good until it expires
+            self._rest(entry)
+
+    def _rest(self, entry: UsableKey) -> None:
+        # Jitter only lengthens, so that keys that failed together do not come back together.
+        entry.fresh = min(entry.expires, self.clock() + self.pause())
+
+    def pause(self) -> float:
+        """Return for how many seconds a key that could not be had anew is not asked for again."""
+        return max(_PAUSE_AT_LEAST, self.limits.age * _PAUSE) * (1 + self.jitter.random())
+
+    def keep(self, slot: Slot, entry: UsableKey) -> None:
+        """Hold *entry* in *slot*."""
+        with self.lock:
+            self._keep(slot, entry)
+
+    def _keep(self, slot: Slot, entry: UsableKey) -> None:
+        token, key_id = slot
+        if key_id == ACTIVE and (token, entry.key_id) in self.entries:
+            self._keep((token, entry.key_id), entry)
+        self._take(slot)
+        while len(self.entries) >= self.limits.entries:
+            self._take(next(iter(self.entries)))
+        self.entries[slot] = entry
+        if entry.above is not None:
+            self._below.setdefault(entry.above, set()).add(slot)
+
+    def _take(self, slot: Slot) -> None:
+        entry = self.entries.pop(slot, None)
+        if entry is not None and entry.above is not None:
+            below = self._below.get(entry.above)
+            if below is not None:
+                below.discard(slot)
+                if not below:
+                    del self._below[entry.above]
+
+    def _drop(self, slot: Slot) -> None:
+        # By whichever name it is held, and what it wraps.
+        token, key_id = slot
+        entry = self.entries.get(slot)
+        named = (token, key_id if entry is None else entry.key_id)
+        active = self.entries.get((token, ACTIVE))
+        if active is not None and active.key_id == named[1]:
+            self._take((token, ACTIVE))
+        self._take(slot)
+        self._take(named)
+        for below in tuple(self._below.get(named, ())):
+            self._take(below)
+
+
+def _ahead(load: Load, above: float, spare: float) -> UsableKey:
+    # The key above is asked for too unless that was done lately: nothing would be won otherwise.
+    return load(max(above, spare))
+
+
+def anew(error: Exception) -> Exception:
+    """
+    Return the error as if it were raised for the first time.
+
+    Raised in every thread that waits, one and the same would gather the frames of all of them.
+    """
+    if isinstance(error, Tampered):
+        return Tampered()
+    if isinstance(error, LacreError):
+        try:
+            return type(error)(str(error), hint=error.hint)
+        except TypeError:  # one of somebody's own
+            return error
+    return error

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What was asked of key services, and which keys were unwrapped: counted in memory, for one process.
+
+Counts calls of a key service, which are few, and never uses of a key that is held. Starts anew
+with every process and every fork. Holds names, numbers and times, and nothing of a key. No
+evidence: that is the audit log's and the key service's own.
+"""
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from lacre.errors import LacreError
+from lacre.keys.ports import KeyService
+from lacre.sensitive import KeyMaterial
+
+__all__ = ["CountedKeyService", "KeyUsage", "KmsKeyUsage", "Usage", "UsageCounters"]
+
+T = TypeVar("T")
+
+_KEYS = 100_000  # counted at most: those that were used longest ago are left out first
+_MOVES = ("wrap", "rewrap")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KmsKeyUsage:
+    """
+    One operation under one KMS key.
+
+    Args:
+        operation: ``mint``, ``unwrap``, ``wrap`` or ``rewrap``, which counts where the key comes from.
+        calls: all of them.
+        failures: those that failed, by the error's code; ``other`` for what is no error of lacre's.
+        seconds: all of them together, with every attempt and pause.
+        last: when the last one ended, as RFC 3339 text.
+    """
+
+    kms_key: str
+    operation: str
+    calls: int
+    failures: Mapping[str, int]
+    seconds: float
+    last: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUsage:
+    """How often a key of the key store was unwrapped in this process, and when last, as RFC 3339 text."""
+
+    key: str
+    unwrapped: int
+    last: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """
+    What one process used since it began to count.
+
+    Args:
+        since: when it began, as RFC 3339 text.
+        kms_keys: by KMS key and operation.
+        keys: of the key store, by id.
+    """
+
+    since: str
+    kms_keys: tuple[KmsKeyUsage, ...]
+    keys: tuple[KeyUsage, ...]
+
+    @property
+    def calls(self) -> int:
+        """Return how many calls key services were asked for, all together."""
+        return sum(each.calls for each in self.kms_keys)
+
+
+class _Calls:
+    __slots__ = ("calls", "failures", "last", "seconds")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.failures: dict[str, int] = {}
+        self.seconds = 0.0
+        self.last = 0.0
+
+
+class UsageCounters:
+    """
+    The counters of one application.
+
+    Args:
+        clock: the time of day, in seconds.
+        timer: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._clock = clock
+        self._timer = timer
+        self._start()
+        weak = weakref.WeakMethod(self._start)
+        os.register_at_fork(after_in_child=lambda: (method := weak()) and method())
+
+    def _start(self) -> None:
+        self._lock = threading.Lock()
+        self._since = self._clock()
+        self._calls: dict[tuple[str, str], _Calls] = {}
+        self._keys: dict[bytes, tuple[int, float]] = {}
+
+    def counted(self, kms_key: str, operation: str, call: Callable[[], T]) -> T:
+        """Return what *call* returns, or raise what it raises, and count it."""
+        started, failure = self._timer(), ""
+        try:
+            return call()
+        except BaseException as error:
+            failure = error.code if isinstance(error, LacreError) else "other"
+            raise
+        finally:
+            self._count(kms_key, operation, self._timer() - started, failure)
+
+    def _count(self, kms_key: str, operation: str, seconds: float, failure: str) -> None:
+        with self._lock:
+            one = self._calls.setdefault((kms_key, operation), _Calls())
+            one.calls += 1
+            one.seconds += seconds
+            one.last = self._clock()
+            if failure:
+                one.failures[failure] = one.failures.get(failure, 0) + 1
+
+    def unwrapped(self, key_id: bytes) -> None:
+        """Count that a key of the key store was unwrapped."""
+        with self._lock:
+            count, _ = self._keys.pop(key_id, (0, 0.0))
+            while len(self._keys) >= _KEYS:
+                del self._keys[next(iter(self._keys))]
+            self._keys[key_id] = (count + 1, self._clock())
+
+    def usage(self) -> Usage:
+        """Return the counts as they are now."""
+        with self._lock:
+            return Usage(
+                since=_moment(self._since),
+                kms_keys=tuple(
+                    KmsKeyUsage(
+                        kms_key=kms_key,
+                        operation=operation,
+                        calls=one.calls,
+                        failures=MappingProxyType(dict(one.failures)),
+                        seconds=one.seconds,
+                        last=_moment(one.last),
+                    )
+                    for (kms_key, operation), one in sorted(self._calls.items())
+                ),
+                keys=tuple(
+                    KeyUsage(key=key_id.hex(), unwrapped=count, last=_moment(last))
+                    for key_id, (count, last) in sorted(self._keys.items())
+                ),
+            )
+
+
+class CountedKeyService:
+    """
+    *service*, whose calls are counted. Whatever else it does, it does as before.
+
+    It has `wrap` and `rewrap` only where *service* has.
+    """
+
+    def __init__(self, service: KeyService, counters: UsageCounters) -> None:
+        self.service = service
+        self._counters = counters
+
+    def __repr__(self) -> str:
+        return repr(self.service)
+
+    def mint(self, kms_key: str, context: Mapping[str, str]) -> bytes:
+        """See `KeyService.mint`."""
+        return self._counters.counted(kms_key, "mint", lambda: self.service.mint(kms_key, context))
+
+    def unwrap(self, kms_key: str, wrapped: bytes, context: Mapping[str, str]) -> KeyMaterial:
+        """See `KeyService.unwrap`."""
+        return self._counters.counted(
+            kms_key, "unwrap", lambda: self.service.unwrap(kms_key, wrapped, context)
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "service":  # not made yet, as copies begin
+            raise AttributeError(name)
+        found = getattr(self.service, name)
+        return partial(self._moved, name, found) if name in _MOVES else found
+
+    def _moved(self, operation: str, move: Callable[..., T], kms_key: str, *given: Any, **more: Any) -> T:  # fmt: skip
+        return self._counters.counted(kms_key, operation, lambda: move(kms_key, *given, **more))
+
+
+def _moment(seconds: float) -> str:
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    return text.replace("+00:00", "Z")
