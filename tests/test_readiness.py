@@ -544,3 +544,148 @@ def test_eight_processes_that_start_at_once_ask_once_each(home: Path, tmp_path: 
     assert len(calls) == len(set(calls))
     assert len({call.split()[1] for call in calls}) == 7
     assert len(calls) == 8 * len({call.split()[1] for call in calls})
+
+
+@pytest.fixture
+def many(counted: Counted) -> Counted:
+    """With 30 tenants of two classes, one of which has three older index roots."""
+    application = counted.application
+    for number in range(30):
+        for class_ in CLASSES:
+            application.create_keys(f"t{number}", class_)
+    for _ in range(3):
+        replace(application.provisioner, settle=0.0).rotate(
+            application.scope("t7", "pii", KeyKind.INDEX)
+        )
+    application.resolver.forget()
+    counted.service.unwrapped.clear()
+    return counted
+
+
+TENANTS = [f"t{number}" for number in range(30)]
+
+
+def test_a_warm_up_of_many_tenants_asks_once_for_each_key(
+    many: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One call for each branch key and index root, a bounded number at once, rows in one query; then nobody is asked."""
+    store, queries = many.application.store, [0]
+    at_once, most, lock = [0], [0], threading.Lock()
+    unwrap = many.service.unwrap
+
+    def counting(*given: Any) -> Any:
+        with lock:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+        try:
+            return unwrap(*given)
+        finally:
+            with lock:
+                at_once[0] -= 1
+
+    def asked(name: str) -> Any:
+        method = getattr(store, name)
+
+        def ask(*given: Any) -> Any:
+            queries[0] += 1
+            return method(*given)
+
+        return ask
+
+    many.service.delay = 0.002
+    monkeypatch.setattr(many.service, "unwrap", counting)
+    for name in ("find", "versions", "versions_of"):
+        monkeypatch.setattr(store, name, asked(name))
+    many.application.warm_up(tenants=TENANTS, classes=CLASSES)
+    calls = len(many.service.unwrapped)
+
+    assert calls == 30 * 2 * 2 + 3
+    assert queries == [1]
+    assert 1 < most[0] <= many.application.policy.file.calls.concurrent
+    box = many.application.field("pii", table="t", column="c", index=BlindIndex("exact"))
+    for tenant in TENANTS:
+        with many.application.acting_as("svc:x", roles={"app"}, purpose="test", tenant=tenant):
+            assert box.decrypt(box.encrypt("ana", row=1), row=1) == "ana"
+            assert len(box.search_tokens("ana")) == (4 if tenant == "t7" else 1)
+    assert len(many.service.unwrapped) == calls
+    many.application.warm_up(tenants=TENANTS, classes=CLASSES)
+    assert len(many.service.unwrapped) == calls
+
+
+def test_a_warm_up_that_fails_stops_and_says_the_first_error(many: Counted) -> None:
+    """Nothing runs any more when it is raised; the async twin does the same."""
+    many.service.denied.add("local://pii-fields")
+    many.service.delay = 0.01
+    for warm_up in (
+        many.application.warm_up,
+        lambda **named: asyncio.run(many.application.awarm_up(**named)),
+    ):
+        many.application.resolver.forget()
+        many.service.unwrapped.clear()
+        with pytest.raises(KeyServiceDenied):
+            warm_up(tenants=TENANTS, classes=CLASSES)
+        calls = len(many.service.unwrapped)
+
+        assert calls <= 2 * many.application.policy.file.calls.concurrent
+        assert not [t for t in threading.enumerate() if t.name.startswith("lacre-warm-up")]
+
+
+def test_keys_of_a_warm_up_age_from_when_their_rows_were_read(many: Counted) -> None:
+    """A warm-up that takes half an age leaves keys with half of it."""
+    unwrap = many.service.unwrap
+
+    def slow(*given: Any) -> Any:
+        many.clock.advance(AGE / 240)
+        return unwrap(*given)
+
+    begun = many.clock()
+    many.service.unwrap = slow  # type: ignore[method-assign]
+    many.application.warm_up(tenants=TENANTS, classes=CLASSES)
+
+    assert many.clock() - begun > AGE / 2
+    for entry in many.application.resolver._entries.values():
+        assert entry.expires <= begun + AGE
+
+
+@pytest.fixture
+def reading_on(counted: Counted) -> Iterator[Counted]:
+    """The same application, which lets values be read for a minute past their key's expiry."""
+    made = counted.application
+    environ = {"LACRE_DEFAULT_TENANT": "acme"}
+    config = counted.home / "lacre.toml"
+    config.write_text(config.read_text("utf-8") + "\n[cache]\nstale_for = 60\n", "utf-8")
+    with Lacre(
+        Policy(load_policy(config, environ)),
+        store=made.store,
+        services={"local": counted.service},
+        sink=counted.sink,
+        clock=counted.clock,
+    ) as application:
+        yield replace(counted, application=application)
+
+
+def test_reading_on_without_the_key_service_is_a_warning(reading_on: Counted) -> None:
+    """With `stale_for` a process can serve reads past the expiry; the report says for how long, then fails."""
+    application = reading_on.application
+    assert application.revocation_latency == AGE + 60
+    reading_on.ready()
+    reading_on.service.everything = KeyServiceUnreachable
+    reading_on.clock.advance(AGE)
+    report = reading_on.ready()
+
+    assert report.status is Status.WARN
+    assert found(report, Part.KEYS, "pii").code == "key-service-unreachable"
+    assert 0 < (report.serves_for or 0) <= 60
+    application.resolver.close()
+    reading_on.clock.advance(60)
+    assert not reading_on.ready()
+
+
+def test_without_the_setting_a_process_fails_at_the_expiry(counted: Counted) -> None:
+    """The longest that a revoked process reads is then the age alone."""
+    assert counted.application.revocation_latency == AGE
+    counted.ready()
+    counted.service.everything = KeyServiceUnreachable
+    counted.clock.advance(AGE)
+
+    assert not counted.ready()
