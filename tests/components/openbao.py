@@ -261,6 +261,47 @@ class OpenBao:
         finally:
             client.adapter.delete(quota)
 
+    @contextmanager
+    def standby(self) -> Iterator[str]:
+        """
+        Run a second node of the cluster, which stands by; yield its address.
+
+        For a server of a test's own: afterwards the first waits for the second for ever.
+        """
+        import requests
+
+        directory, port = Path(tempfile.mkdtemp(prefix="lacre-bao-")), free_port()
+        _configure(directory, self.authority, port)
+        settings = directory / "server.hcl"
+        settings.write_text(settings.read_text("utf-8").replace('"tests"', '"standby"'), "utf-8")
+        process, address = _started(directory), f"https://127.0.0.1:{port}"
+
+        def wait_for(state: int) -> None:
+            wait_until(
+                lambda: _health(address, self.ca_file) == state,
+                process,
+                "OpenBao",
+                directory / "log",
+            )
+
+        def tell(path: str, **said: str) -> None:
+            requests.post(
+                f"{address}/v1/sys/{path}", json=said, verify=str(self.ca_file), timeout=30
+            ).raise_for_status()
+
+        try:
+            wait_for(501)
+            tell(
+                "storage/raft/join", leader_api_addr=self.address,
+                leader_ca_cert=self.ca_file.read_text("ascii"),
+            )  # fmt: skip
+            tell("unseal", key=self.unseal_key)
+            wait_for(429)
+            yield address
+        finally:
+            ended(process)
+            shutil.rmtree(directory, ignore_errors=True)
+
     def log(self) -> str:
         """Return what the server wrote to its log."""
         return (self.directory / "log").read_text(encoding="utf-8", errors="replace")

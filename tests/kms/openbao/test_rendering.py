@@ -400,6 +400,27 @@ def test_no_parameter_is_open() -> None:
                 assert not {"*", "batch_input"} & set(rule.parameters or ())
 
 
+def test_one_kms_key_for_both_uses() -> None:
+    """Where one KMS key wraps both kinds of keys of a class, the search credential opens one kind only."""
+    text = _TOML.format(mount="transit", address="https://bao:8200", more="", move="")
+    text = text.replace("classes.pii = {", 'classes.pii = { fields = "openbao://transit/a/both", index = "openbao://transit/a/both",')  # fmt: skip
+    rendering = render_openbao(Policy(parse_policy(text, {})))
+
+    def contexts(who: Credential) -> set[str]:
+        return {
+            prefix
+            for rule in rendering.policies[who]
+            if rule.path == "transit/a/decrypt/both"
+            for prefix in (rule.parameters or {})["context"]
+        }
+
+    assert len(contexts(Credential.RUNTIME)) == 2
+    assert len(contexts(Credential.SEARCH)) == 1
+    (prefix,) = contexts(Credential.SEARCH)
+    assert transit_context(bound(kind="index")).startswith(prefix.rstrip("*"))
+    assert not transit_context(bound(kind="branch")).startswith(prefix.rstrip("*"))
+
+
 def test_names_of_policies() -> None:
     """No two applications, environments, services or tenants have a policy of the same name."""
 
