@@ -209,6 +209,23 @@ def test_another_certificate(engine: Engine, tmp_path: Path) -> None:
         engine.service(ca_file=str(tmp_path / "absent"))
 
 
+def test_no_other_authority_beside_the_named_one(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a file of certificates is named, those that come with requests are not trusted beside it."""
+    stranger = Authority(tmp_path / "stranger")
+    service = engine.service(ca_file=str(stranger.file))
+    right = engine.service()
+    right.status(engine.pii)
+    # As though the server's own authority were a public one.
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(engine.server.ca_file))
+    trusted = right._transit._connection._context.get_ca_certs()
+
+    with pytest.raises(KeyServiceUnreachable, match="certificate"):
+        service.status(engine.pii)
+    assert len(trusted) == 1
+
+
 @contextmanager
 def old_tls(authority: Authority) -> Iterator[str]:
     """Serve TLS 1.1 at most; yield the address."""

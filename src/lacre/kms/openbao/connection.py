@@ -6,7 +6,8 @@ Follows no redirect: a client would hand its token to wherever the redirect poin
 and no certificates from the environment. Does not log in, try again, or know what Transit is.
 
 An attempt is bounded as a whole, however slowly bytes come: `allowed` sets when it ends, and the
-socket waits no longer than what is left. A name server is asked outside of that bound.
+socket waits no longer than what is left; without TLS, to this machine itself, for each piece anew.
+A name server is asked outside of that bound.
 
 What failed is told in fixed words, outside of the except block: the exceptions of requests hold the
 request, which holds the token.
@@ -90,6 +91,11 @@ class _Transport(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        # requests would put every public authority beside those of `ca_file`, so that any of them
+        # could vouch for a server. The context has what is trusted.
+        conn.cert_reqs = "CERT_REQUIRED"
 
 
 @final
