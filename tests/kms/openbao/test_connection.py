@@ -209,6 +209,15 @@ def test_another_certificate(engine: Engine, tmp_path: Path) -> None:
         engine.service(ca_file=str(tmp_path / "absent"))
 
 
+def test_another_name(engine: Engine) -> None:
+    """A certificate of the right authority for another name is not the server's."""
+    service = engine.service(address=engine.server.address.replace("127.0.0.1", "127.1"))
+
+    with pytest.raises(KeyServiceUnreachable, match="certificate"):
+        service.status(engine.pii)
+    assert engine.service(address=engine.server.address.replace("127.0.0.1", "localhost")).status(engine.pii)  # fmt: skip
+
+
 def test_no_other_authority_beside_the_named_one(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
