@@ -6,7 +6,7 @@ Nothing of this was run against AWS itself. `matrix` says what is left to which.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -77,12 +77,27 @@ class _AwsRig:
         through: FaultProxy | None = None,
         **settings: Any,
     ) -> Service:
+        return self._as(self.principal(who), limits, through, **settings)
+
+    def withdrawable(self, who: Credential) -> tuple[Service, Callable[[], None]]:
         principal = self.principal(who)
-        return self.opened(
-            {"profile": self.profile(principal), "allow_static_keys": True, **settings},
-            limits,
-            through,
-        )
+
+        def withdraw() -> None:
+            self.server.client("iam").delete_access_key(
+                UserName=principal.arn.rpartition("/")[2], AccessKeyId=principal.access_key
+            )
+
+        return self._as(principal), withdraw
+
+    def _as(
+        self,
+        principal: Credentials,
+        limits: CallLimits = PATIENT,
+        through: FaultProxy | None = None,
+        **settings: Any,
+    ) -> Service:
+        table = {"profile": self.profile(principal), "allow_static_keys": True, **settings}
+        return self.opened(table, limits, through)
 
     def principal(self, who: Credential) -> Credentials:
         """Make a principal that may do its part with every KMS key made until now."""

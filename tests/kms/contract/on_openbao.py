@@ -7,7 +7,7 @@ tested where that is tested.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -154,6 +154,19 @@ class OpenBaoRig:
         """Return the newest version of a KMS key."""
         read = self.server.client().secrets.transit.read_key(_name(kms_key), mount_point=self.mount)
         return int(read["data"]["latest_version"])
+
+    def withdrawable(self, who: Credential) -> tuple[Service, Callable[[], None]]:
+        # A secret id for one log-in: where its token ends, there is no other.
+        role_id, secret_id = self.role(who, secret_id_num_uses=1)
+        secret_file = self.directory / "secret-id-once"
+        secret_file.write_text(secret_id)
+        secret_file.chmod(0o600)
+        table = {"role_id": role_id, "secret_id_file": str(secret_file)}
+        return self.open(who, **table), self.end_tokens
+
+    def end_tokens(self) -> None:
+        """Revoke every token that a role logged in for."""
+        self.server.client().sys.revoke_prefix("auth/approle/login/")
 
     def proxy(self) -> AbstractContextManager[FaultProxy]:
         return fault_proxy(self.server.address, self.server.authority)

@@ -116,6 +116,10 @@ class RemoteRig(Rig, Protocol):
         """Open the service anew as *who*; its requests go *through* a proxy, where one is given."""
         ...
 
+    def withdrawable(self, who: Credential) -> tuple[Service, Callable[[], None]]:
+        """Open the service as *who*; return it, and what withdraws that credential and no other of *who*'s."""
+        ...
+
     def proxy(self) -> AbstractContextManager[FaultProxy]:
         """Start a proxy before the service."""
         ...

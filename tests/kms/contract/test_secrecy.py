@@ -201,3 +201,20 @@ def test_an_error_of_tampering_shows_nothing(rig: Rig) -> None:
     text = _rendered(failed) + "".join(logged)
 
     assert [spelling for spelling in _spellings(right) if spelling in text] == []
+
+
+def test_what_other_packages_log(remote: RemoteRig) -> None:
+    """At DEBUG the SDK of AWS logs requests and answers, keys included; nothing else that is used does."""
+    kms_key = remote.kms_key()
+    pairs = context(kms_key)
+    blob = remote.open(Credential.MINTS).mint(kms_key, pairs)
+    with _listening() as logged:
+        key = remote.open(Credential.RUNS).unwrap(kms_key, blob, pairs)
+        remote.open(Credential.MOVES).wrap(kms_key, KeyMaterial(KEY), pairs)
+    secrets = [*remote.secrets(), *_spellings(key.reveal()), *_spellings(KEY)]
+    telling = {line.partition(":")[0] for line in logged if any(each in line for each in secrets)}
+
+    assert logged
+    # docs/threat-model.md tells of these two.
+    aws = {"botocore.endpoint", "botocore.parsers"}
+    assert telling == (aws if remote.family == "aws" else set())
