@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from lacre.errors import ConfigurationError, KeyServiceDenied
+from lacre.errors import ConfigurationError, KeyServiceDenied, KeyServiceUnreachable
 from lacre.kms.aws import AwsKeyService
 from lacre.kms.aws.clients import AwsClients
 from lacre.kms.calling import CallLimits
 from lacre.policy.model import AwsSettings
 from tests.components.aws import AWS, Credentials
-from tests.components.faults import FaultProxy
-from tests.kms.aws.conftest import Serve
+from tests.components.faults import Answer, FaultProxy, Silence
+from tests.kms.aws.conftest import Chain, Serve
 from tests.kms.aws.rows import context_of, uri_of
 
 CONTEXT = context_of()
@@ -150,6 +150,91 @@ def test_a_log_in_that_is_over(moto: AWS, tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(KeyServiceDenied, match="log-in to AWS is over") as raised:
         _open(moto, profile="it").mint(uri_of(moto.key()), CONTEXT)
     assert "aws sso login" in raised.value.hint
+
+
+@pytest.fixture
+def web_identity(
+    chain: Chain,
+    moto: AWS,
+    before_moto: FaultProxy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Answer:
+    """The chain of a pod: a token in a file that STS, played by the proxy, takes for a role's credentials."""
+    del chain
+    role = moto.principal(moto.allowed(["kms:*"], "*"), kind="role")
+    given = (
+        "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>"
+        f"<AccessKeyId>{role.access_key}</AccessKeyId><SecretAccessKey>{role.secret_key}</SecretAccessKey>"
+        f"<SessionToken>{role.token}</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>"
+        "</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
+    )
+    (tmp_path / "token").write_text("a-token-of-the-cluster")
+    monkeypatch.setenv("AWS_ROLE_ARN", f"arn:aws:iam::{moto.account}:role/{role.arn.split('/')[1]}")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_SESSION_NAME", "pod")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", before_moto.address)
+    monkeypatch.setenv("AWS_REGION", moto.region)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", moto.region)
+    return Answer(status=200, body=given.encode())
+
+
+def test_a_pod_takes_its_role(web_identity: Answer, moto: AWS, before_moto: FaultProxy) -> None:
+    """The credentials of a web identity are taken, and STS is asked for them once."""
+    before_moto.put(web_identity, times=None)
+    service, uri = _open(moto), uri_of(moto.key())
+    blob = service.mint(uri, CONTEXT)
+
+    assert service.unwrap(uri, blob, CONTEXT)
+    assert before_moto.count() == 1
+
+
+def test_a_silent_provider_holds_nobody_up(
+    web_identity: Answer, moto: AWS, before_moto: FaultProxy
+) -> None:
+    """Where STS does not answer, the call ends by its deadline as one that KMS did not answer; later it works."""
+    settings = AwsSettings.model_validate({"regions": (moto.region,), "endpoint_url": moto.endpoint})  # fmt: skip
+    service = AwsKeyService.open(settings, limits=CallLimits(deadline=1.0, attempt=0.4))
+    uri = uri_of(moto.key())
+    with before_moto.faulty(Silence()), pytest.raises(KeyServiceUnreachable) as raised:
+        service.mint(uri, CONTEXT)
+    asked = before_moto.seen()
+
+    assert asked[-1].at - asked[0].at < 1.0
+    assert raised.value.retryable
+    before_moto.clear()
+    before_moto.put(web_identity)
+    assert service.mint(uri, CONTEXT)
+
+
+@pytest.mark.usefixtures("web_identity")
+def test_a_role_that_is_denied(moto: AWS, before_moto: FaultProxy) -> None:
+    """Where STS denies the role, that is a denial, at once and without its text."""
+    refusal = (
+        b"<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>"
+        b"<Message>canary-of-sts</Message></Error></ErrorResponse>"
+    )
+    before_moto.put(Answer(status=403, body=refusal), times=None)
+
+    with pytest.raises(KeyServiceDenied) as raised:
+        _open(moto).mint(uri_of(moto.key()), CONTEXT)
+    assert before_moto.count() == 1
+    assert "canary" not in str(raised.value) + raised.value.hint
+
+
+@pytest.mark.usefixtures("chain")
+def test_fips_of_the_environment_and_an_endpoint(
+    moto: AWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the environment asks for FIPS and the policy for another endpoint, neither wins: nobody is called."""
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
+    for variable, value in moto.admin.environ().items():
+        monkeypatch.setenv(variable, value)
+    uri, since = uri_of(moto.key()), moto.mark()
+
+    with pytest.raises(ConfigurationError, match="the environment asks for FIPS"):
+        _open(moto, allow_static_keys=True).mint(uri, CONTEXT)
+    assert not moto.requests(since=since)
 
 
 def test_one_client_serves_all_threads(serve: Serve, moto: AWS, before_moto: FaultProxy) -> None:

@@ -224,6 +224,14 @@ def test_rotation_is_asked_for_once(
     assert before_moto.count("RotateKeyOnDemand") == 1
 
 
+def test_rotations_are_used_up(service: AwsKeyService, before_moto: FaultProxy, uri: str) -> None:
+    """The limit of rotations on demand is of the key, and does not pass: no outage is told."""
+    before_moto.put(_refusal("LimitExceededException"), times=None)
+
+    with pytest.raises(ConfigurationError, match="as often as AWS KMS lets it"):
+        service.rotate(uri)
+
+
 def _shown(error: BaseException) -> str:
     """Everything of an error that a log, a crash reporter or a pickle would have."""
     seen: list[str] = []
@@ -263,13 +271,18 @@ def test_nothing_of_aws_is_repeated(
     who = moto.principal(moto.allowed(["kms:*"], "*"), kind="role")
     service = serve(moto, who, endpoint_url=before_moto.address, limits=SHORT)
     key = b"planted-canary-key-of-32-bytes.."
-    blob = service.wrap(uri, KeyMaterial(key), CONTEXT)
+    material = KeyMaterial(key)
+    blob = service.wrap(uri, material, CONTEXT)
     before_moto.put(answer, times=None)
     caplog.set_level(logging.INFO)
 
     with pytest.raises(LacreError) as raised:
         service.unwrap(uri, blob, CONTEXT)
     shown = _shown(raised.value) + caplog.text + repr(service)
+    if not isinstance(answer, Alter):
+        with pytest.raises(LacreError) as raised:
+            service.wrap(uri, material, CONTEXT)
+        shown += _shown(raised.value) + caplog.text
     for secret in (
         CANARY, who.secret_key, who.token or "-", who.access_key, "planted-canary", "short-canary",
         "c2hvcnQtY2FuYXJ5", "cGxhbnRlZC1jYW5hcnk",

@@ -14,6 +14,7 @@ from lacre.errors import LacreError
 from lacre.kms.aws.clients import AwsClients
 from lacre.kms.aws.failures import FAILURES, failure
 from lacre.kms.calling import CallLimits, Calls, TryAgain
+from lacre.sensitive import KeyMaterial
 
 __all__ = ["Asking"]
 
@@ -58,6 +59,7 @@ class Asking:
 
         Args:
             kms_key: the key it is about, for messages.
+            request: a member may be `KeyMaterial`.
 
         Raises:
             Tampered, KeyServiceDenied, KeyServiceUnreachable, KeyNotFound, KeyDisabled,
@@ -102,7 +104,11 @@ class Asking:
     ) -> dict[str, Any]:
         try:
             client = self._clients.client(service, region, attempt=limits.attempt)
-            answer: dict[str, Any] = getattr(client, xform_name(operation))(**request)
+            call = getattr(client, xform_name(operation))
+            # Revealed for the call alone: a crash reporter reads the variables of our frames.
+            answer: dict[str, Any] = call(
+                **{name: _revealed(given) for name, given in request.items()}
+            )
         except FAILURES as error:
             failed = failure(error, _PERMISSIONS.get(operation, f"{service}:{operation}"), kms_key)
         except _UNREADABLE:
@@ -113,3 +119,7 @@ class Asking:
             failed = TryAgain("answers what AWS would not")
         # Outside the handler: the text of AWS is in no `__context__` either.
         raise failed
+
+
+def _revealed(given: Any) -> Any:
+    return given.reveal() if isinstance(given, KeyMaterial) else given

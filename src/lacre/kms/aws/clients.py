@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, Never, final
 
 import boto3
+import botocore.session
 from botocore.config import Config
 
 from lacre.errors import ConfigurationError, MisuseError
@@ -34,13 +35,20 @@ class AwsClients:
     The clients of one process.
 
     Args:
+        attempt: seconds that a request for credentials, to STS for one, may take to connect, and to
+            be answered.
         endpoints: of a region, where it has an endpoint of its own.
     """
 
     def __init__(
-        self, settings: AwsSettings, *, endpoints: Mapping[str, str] | None = None
+        self,
+        settings: AwsSettings,
+        *,
+        attempt: float = 1.0,
+        endpoints: Mapping[str, str] | None = None,
     ) -> None:
         self._settings = settings
+        self._attempt = attempt
         self._endpoints = dict(endpoints or {})
         self._partitions: dict[str, str] = {}
         self._reset()
@@ -51,6 +59,7 @@ class AwsClients:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
+        self._core: Any = None  # botocore's session, in boto3's
         self._session: Any = None
         self._clients: dict[tuple[str, str, float], Any] = {}
 
@@ -90,7 +99,17 @@ class AwsClients:
 
     def _opened(self) -> Any:
         if self._session is None:
-            self._session = boto3.Session(profile_name=self._settings.profile)
+            core = self._core = botocore.session.Session(profile=self._settings.profile)
+            # Of the clients that providers of credentials make: theirs would wait for minutes, and
+            # a call that needs new credentials with them.
+            core.set_default_client_config(
+                Config(
+                    retries={"mode": "standard", "total_max_attempts": 1},
+                    connect_timeout=self._attempt,
+                    read_timeout=self._attempt,
+                )
+            )
+            self._session = boto3.Session(botocore_session=core)
         return self._session
 
     def _made(self, service: str, region: str, attempt: float) -> Any:
@@ -103,8 +122,13 @@ class AwsClients:
             )
         endpoint = self._endpoints.get(region, self._settings.endpoint_url)
         if endpoint is not None and service != "kms" and aws_region_of(endpoint) is not None:
-            endpoint = (
-                None  # AWS has a host for each service; an emulator or gateway has one for all
+            # AWS has a host for each service; an emulator or a gateway has one for all.
+            endpoint = None
+        if endpoint is not None and self._core.get_config_variable("use_fips_endpoint"):
+            # botocore would drop the wish without a word.
+            raise ConfigurationError(
+                "the environment asks for FIPS endpoints, and [aws] has an endpoint_url",
+                hint="leave endpoint_url out, or AWS_USE_FIPS_ENDPOINT",
             )
         config = Config(
             retries={"mode": "standard", "total_max_attempts": 1},

@@ -63,6 +63,7 @@ _THROTTLES = {
     "TooManyRequestsException",
 }
 _FAILS = {
+    "ConflictException",
     "DependencyTimeoutException",
     "InternalError",
     "InternalFailure",
@@ -147,6 +148,12 @@ def _refusal(response: dict[str, Any], permission: str, kms_key: str) -> Excepti
     if code in _CREDENTIALS:
         return KeyServiceDenied(
             "AWS refuses the credentials", hint=_CREDENTIAL_HINTS.get(code, _UNKNOWN_HINT)
+        )
+    if code == "LimitExceededException" and permission == "kms:RotateKeyOnDemand":
+        # A quota for the life of the key, no rate.
+        return ConfigurationError(
+            f"{kms_key} was rotated on demand as often as AWS KMS lets it",
+            hint="let it rotate by itself: aws kms enable-key-rotation",
         )
     if code in _THROTTLES or status == 429:
         return TryAgain("throttles")

@@ -52,7 +52,8 @@ class AwsKeyService:
     @classmethod
     def open(cls, settings: AwsSettings, *, limits: CallLimits) -> Self:
         """Return the service that `[aws]` describes. Calls nothing yet, and looks for no credentials."""
-        return cls(settings, clients=AwsClients(settings), limits=limits)
+        clients = AwsClients(settings, attempt=limits.attempt)
+        return cls(settings, clients=clients, limits=limits)
 
     def mint(self, kms_key: str, context: Mapping[str, str]) -> bytes:
         """Return 32 new random bytes, wrapped. Never fails over: the primary region mints."""
@@ -90,15 +91,14 @@ class AwsKeyService:
                 continue
         raise KeyServiceUnreachable(
             f"AWS KMS gives no answer about {key}: not in {', '.join((key.region, *others))}",
-            hint="cached keys serve until they expire; `lacre keys status` asks each region",
+            hint="cached keys serve until they expire; bring one of the regions back",
         )
 
     def wrap(self, kms_key: str, key: KeyMaterial, context: Mapping[str, str]) -> bytes:
         """Wrap a key that comes from another key service. Needs kms:Encrypt, which only a migration has."""
         named = AwsKey.of(kms_key)
         arn = self._arn(named)
-        plaintext = _Unshown(key.reveal())
-        request = {"KeyId": arn, "Plaintext": plaintext, "EncryptionContext": dict(context)}
+        request = {"KeyId": arn, "Plaintext": key, "EncryptionContext": dict(context)}
         return _blob(self._ask(named.region, "Encrypt", str(named), request), KeyId=arn)
 
     def rewrap(
@@ -206,12 +206,6 @@ class AwsKeyService:
         region = region_of(kms_key)
         name = kms_key.removeprefix(f"aws-kms://{region}/")
         return region, name if name.startswith("alias/") else self._arn(AwsKey.of(kms_key))
-
-
-class _Unshown(bytes):
-    # A request is a variable of several frames, and a crash reporter reads those.
-    def __repr__(self) -> str:
-        return "<key>"
 
 
 def _share(limits: CallLimits, regions: int) -> CallLimits:
