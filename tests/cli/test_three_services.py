@@ -233,6 +233,47 @@ def test_four_credentials_of_a_real_server(cli: Run, shop: Shop, openbao: OpenBa
     assert no_moving.returncode == 5
 
 
+def test_three_credentials_of_an_aws_account(
+    cli: Run, shop: Shop, aws: AWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one action each: who mints reads nothing, who reads mints nothing, neither moves keys; AccessDenied says which right."""
+    shop.names(aws_line(shop, aws))
+    assert cli("keys", "pin").returncode == 0
+    keys = [uri.rpartition("/")[2] for uri in load_pins(shop.config).values()]
+    arns = [f"arn:aws:kms:{aws.region}:{aws.account}:key/{key}" for key in keys]
+    actions = {
+        "mint": ["kms:GenerateDataKeyWithoutPlaintext"],
+        "unwrap": ["kms:Decrypt"],
+        "move": ["kms:Encrypt", "kms:Decrypt"],
+    }
+    who = {name: aws.principal(aws.allowed(held, *arns)) for name, held in actions.items()}
+
+    def act_as(name: str) -> None:
+        for variable, value in aws.environ(who[name]).items():
+            monkeypatch.setenv(variable, value)
+
+    here = ("--tenant", "acme", "--class", "pii")
+    act_as("mint")
+    cannot_move = cli("keys", "rewrap", "--from", LOCAL)
+    created, refused = cli("keys", "create", *here), cli("keys", "activate", *here)
+    act_as("unwrap")
+    cannot_mint = cli("keys", "create", "--tenant", "other", "--class", "pii")
+    cannot_wrap = cli("keys", "rewrap", "--from", LOCAL)
+    activated = cli("keys", "activate", *here)
+    act_as("move")
+    moved = cli("keys", "rewrap", "--from", LOCAL, "--json")
+    act_as("unwrap")
+
+    assert shop.works().startswith("Ana Souza")
+    assert [cannot_move.returncode, refused.returncode, cannot_mint.returncode, cannot_wrap.returncode] == [5] * 4  # fmt: skip
+    assert created.stderr.count("pending:") == 2
+    assert "right to unwrap" in refused.stderr
+    assert "right to mint" in cannot_mint.stderr
+    assert "the credential that migrates" in cannot_move.stderr
+    assert activated.stderr.count("activated:") == 3, activated.stderr
+    assert json.loads(moved.stdout)["moved"] == 7
+
+
 def test_a_rotated_kms_key_of_openbao_renews_its_keys(
     cli: Run, shop: Shop, openbao: OpenBao
 ) -> None:

@@ -1,5 +1,6 @@
 """Minting and activating are two steps, which two credentials can do apart from each other."""
 
+import datetime as dt
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import pytest
 from lacre.context import acting_as
 from lacre.errors import KeyNotFound, KeyServiceDenied, KeyServiceUnreachable, MisuseError
 from lacre.keys.hierarchy import KeyRow, KeyState
+from lacre.keys.rotation import due
 from tests.keys.parts import Parts, handle, scope
 
 MINTER, ACTIVATOR = {"unwrap", "wrap", "rewrap", "rotate"}, {"mint", "wrap", "rewrap", "rotate"}
@@ -227,3 +229,14 @@ def test_the_run_time_needs_one_right(keys: Parts) -> None:
         resolver = keys.resolver()
         for kind in ("branch", "data", "index"):
             resolver.to_encrypt(handle(kind))
+
+
+def test_what_is_due_names_the_step_of_the_other_credential(keys: Parts) -> None:
+    """A minted branch key that waits is due, by the command that activates it."""
+    with lacking(keys, MINTER):
+        minted = keys.rotate("branch")
+    found = due(keys.store.rows(), period=lambda _: None, now=dt.datetime.now(dt.UTC))
+
+    assert [(item.row.key_id, item.do) for item in found] == [
+        (minted.key_id, "lacre keys activate --tenant default --class pii")
+    ]

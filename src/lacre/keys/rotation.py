@@ -93,6 +93,8 @@ def _of_scope(
             if current is None or row.version > current.version:
                 waits = "announced" if row.scope.kind is KeyKind.INDEX and current else "unfinished"
                 do = rotate if current else f"lacre keys create {where}"
+                if current and row.scope.kind is KeyKind.BRANCH:
+                    do = f"lacre keys activate {where}"
                 yield Due(row=row, urgency=Urgency.WAITING, why=f"{waits}, waits for activation", do=do)  # fmt: skip
         elif row.state is KeyState.COMPROMISED:
             do = rotate if row is current else f"re-encrypt what it protects, then lacre keys destroy {digits}"  # fmt: skip
