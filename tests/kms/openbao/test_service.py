@@ -344,8 +344,13 @@ def test_status(engine: Engine) -> None:
     assert before.policy is not None
     assert before.policy != after.policy
     assert service.status(engine.other).policy == elsewhere
-    engine.allowed({"+/other": UPDATE})
-    assert service.status(engine.other).policy != elsewhere
+    for rule in ("+/other", "decrypt/*", "keys/other/config", "decrypt/{{identity.entity.name}}"):
+        engine.policy({rule: UPDATE})
+        assert service.status(engine.other).policy != elsewhere
+        elsewhere = service.status(engine.other).policy
+    for rule in ("decrypt/othe", "decrypt/other2", "+/+/other2", "keys/another/*"):
+        engine.policy({rule: UPDATE})
+    assert service.status(engine.other).policy == elsewhere
 
 
 def test_a_credential_that_reads_no_policies(engine: Engine) -> None:

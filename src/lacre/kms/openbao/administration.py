@@ -25,8 +25,11 @@ _DAY: Final = 86_400
 _POLICIES: Final = "sys/policies/acl"
 # Where a policy may speak of a key: what stands in quotes in HCL and in JSON alike.
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_OPERATIONS: Final = (
-    "datakey/wrapped", "datakey/plaintext", "decrypt", "encrypt", "rewrap", "keys", "export/encryption-key", "backup",
+# What may be done with a key; where its name goes.
+_PATHS: Final = (
+    "datakey/wrapped/{}", "datakey/plaintext/{}", "decrypt/{}", "encrypt/{}", "rewrap/{}",
+    "export/encryption-key/{}", "byok-export/{}/{}", "backup/{}", "keys/{}", "keys/{}/config",
+    "keys/{}/rotate", "keys/{}/trim", "keys/{}/soft-delete",
 )  # fmt: skip
 
 
@@ -92,7 +95,7 @@ def _policies(transit: Transit, kms_key: str) -> str | None:
     # Of every policy that speaks of the key, also by a pattern. Root's is not among them: it has no
     # text, and whoever holds a root token may do anything.
     mount, name = place_of(kms_key)
-    paths = [f"{mount}/{operation}/{name}" for operation in _OPERATIONS]
+    paths = [f"{mount}/" + path.replace("{}", name) for path in _PATHS]
     found: dict[str, str] = {}
     try:
         listed = transit.call("list", _POLICIES, kms_key).data.get("keys")
@@ -111,6 +114,7 @@ def _speaks_of(policy: str, paths: Iterable[str]) -> bool:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    # `*` at the end stands for anything, `+` for one segment.
-    parts = [("[^/]+" if part == "+" else re.escape(part)) for part in text.rstrip("*").split("/")]
-    return re.compile("/".join(parts) + ("" if text.endswith("*") else r"(?:/.*)?\Z"))
+    # `*` at the end stands for anything, `+` for one segment, a template for who knows what.
+    parts = ["[^/]+" if part == "+" else re.escape(part) for part in text.rstrip("*").split("/")]
+    path = re.sub(r"\\\{\\\{.*?\\\}\\\}", ".*", "/".join(parts))
+    return re.compile(path + ("" if text.endswith("*") else r"\Z"))

@@ -36,7 +36,7 @@ from lacre.kms.calling import TryAgain
 __all__ = ["Answer", "Connection", "Secret", "time_left"]
 
 _LIMIT = 1024 * 1024  # bytes of an answer: a key with thousands of versions has fewer
-_POOLED = 16  # connections kept open
+_POOLED = 64  # connections kept open at most, as many as a warm-up may make
 _LONGEST_PAUSE = 3600.0  # that a server may ask for
 # Of 4xx, those that say "later": 412 a replica that is behind, 429 a rate limit, 472 and 473 a standby.
 _LATER = frozenset({408, 412, 425, 429, 472, 473})
