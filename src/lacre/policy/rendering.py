@@ -16,7 +16,7 @@ import hashlib
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
@@ -110,7 +110,8 @@ class OpenBaoRendering:
     keys: tuple[TransitKey, ...]
     names: Mapping[Credential, str]
     policies: Mapping[Credential, tuple[Rule, ...]]
-    about: str = field(default="")
+    about: str = ""
+    until: dt.date | None = None  # the last day of a move, whose rights are among these
 
     def policy(self, credential: Credential) -> str:
         """Return the text of one policy."""
@@ -122,6 +123,7 @@ class OpenBaoRendering:
             "target": "openbao",
             "address": self.address,
             "namespace": self.namespace,
+            "until": None if self.until is None else self.until.isoformat(),
             "mounts": list(self.mounts),
             "keys": [
                 {"path": key.path, "auto_rotate_period": _period(key.rotation), "deletion_allowed": "false"} | _MADE
@@ -138,6 +140,14 @@ class OpenBaoRendering:
         """The paths of the Transit engines."""
         return tuple(sorted({key.mount for key in self.keys}))
 
+    def _reminder(self) -> list[str]:
+        if self.until is None:
+            return []
+        return [
+            f"# It has the rights of a move, until {self.until}: a policy has no end of its own, so render and",
+            "# run it again when [move] is gone from lacre.toml.",
+        ]
+
     def script(self) -> str:
         """Return a POSIX shell script that makes all of it with `bao`, and may be run again."""
         lines = [
@@ -145,6 +155,7 @@ class OpenBaoRendering:
             f"# {self.about}",
             "# Rendered by `lacre policy render --target openbao`. Read it, then run it with a token that",
             "# may enable engines and write policies. It gives nobody a credential, and may be run again.",
+            *self._reminder(),
             "set -eu",
             f'[ -n "${{BAO_ADDR:-}}" ] || BAO_ADDR={shlex.quote(self.address)}',
             "export BAO_ADDR",
@@ -241,6 +252,7 @@ def render_openbao(policy: Policy, *, tenant: str | None = None) -> OpenBaoRende
         policies={each: (*rules, *_SELF) for each, rules in policies.items()},
         about=f"OpenBao for {file.service} of {file.app}, {file.env}"
         + ("" if tenant is None else ", for one tenant"),
+        until=file.move.until if file.move and any(use.moves for use in uses) else None,
     )
 
 

@@ -338,7 +338,8 @@ def test_a_move(openbao: OpenBao, tmp_path: Path) -> None:
     for name in ("pii-fields", "pii-index", "banking-fields"):
         openbao.key(before, name)
     move = f'move = {{ from = "openbao://{before}/{{class}}-{{use}}", until = 2999-01-01 }}'
-    one = made(openbao, rendered(openbao.address, after, move=move), after)
+    rendering = rendered(openbao.address, after, move=move)
+    one = made(openbao, rendering, after)
     engine = Engine(server=openbao, directory=tmp_path, mount=after)
     by = {who: engine.service(token) for who, token in one.tokens.items()}
     old, new = f"openbao://{before}/pii-fields", f"openbao://{after}/pii-fields"
@@ -351,6 +352,7 @@ def test_a_move(openbao: OpenBao, tmp_path: Path) -> None:
         by[Credential.RUNTIME].unwrap(old, wrapped, bound(**FIELDS)).reveal()
         == by[Credential.RUNTIME].unwrap(new, moved, bound(row="moved", **FIELDS)).reveal()
     )
+    assert "rights of a move, until 2999-01-01" in rendering.script()
     with pytest.raises(KeyServiceDenied):
         by[Credential.PROVISIONING].mint(old, bound(**FIELDS))
     with pytest.raises(KeyServiceDenied):
@@ -368,6 +370,16 @@ def test_a_namespace(pinned: Made) -> None:
         "banking-fields", "pii-fields", "pii-index",
     ]  # fmt: skip
     assert "transit/" not in mounts
+
+
+def test_a_move_that_is_over() -> None:
+    """After its last day a move gives nobody a right: neither on the old keys, nor to wrap under the new."""
+    move = 'move = { from = "openbao://before/{class}-{use}", until = 2020-01-01 }'
+    rendering = rendered("https://bao:8200", "after", move=move)
+    paths = {rule.path for rules in rendering.policies.values() for rule in rules}
+
+    assert rendering.until is None
+    assert not [path for path in paths if path.startswith("before/") or "/encrypt/" in path]
 
 
 def test_nothing_of_the_policy_file_is_run(tmp_path: Path) -> None:
