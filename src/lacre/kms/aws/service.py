@@ -123,7 +123,7 @@ class AwsKeyService:
         answer = self._ask(
             source.region,
             "ReEncrypt",
-            f"{source} and {destination}",
+            str(source) if source == destination else f"{source} and {destination}",
             {
                 "CiphertextBlob": _sized(wrapped),
                 "SourceKeyId": arns["SourceKeyId"],
