@@ -33,8 +33,7 @@ def parts(place: KeyStorePlace) -> Iterator[Parts]:
     """An empty key store and what works on it."""
     made = Parts.at(place)
     yield made
-    made.recorder.close()
-    made.store.close()
+    made.close()
 
 
 @pytest.fixture
@@ -47,8 +46,7 @@ def keys(
         place.sql("DELETE FROM lacre_key")
     made = _provisioned_once.copied(place)
     yield made
-    made.recorder.close()
-    made.store.close()
+    made.close()
 
 
 @pytest.fixture

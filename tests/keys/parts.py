@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any
 
 import psycopg
@@ -47,6 +48,7 @@ class Parts:
     sink: CapturedEvents
     recorder: Recorder
     clock: FrozenClock
+    resolvers: list[Resolver] = dataclass_field(default_factory=list)
 
     @classmethod
     def at(cls, place: KeyStorePlace) -> "Parts":
@@ -74,13 +76,22 @@ class Parts:
 
     def resolver(self, **limits: Any) -> Resolver:
         """A cold resolver."""
-        return Resolver(
+        made = Resolver(
             store=self.store,
             services={"local": self.service},
             kms_keys=kms_keys,
             limits=CacheLimits(**limits),
             clock=self.clock,
         )
+        self.resolvers.append(made)
+        return made
+
+    def close(self) -> None:
+        """Close everything, what resolvers do in the background first."""
+        for resolver in self.resolvers:
+            resolver.close()
+        self.recorder.close()
+        self.store.close()
 
     def create(self, *, tenant: str = "default", class_: str = "pii") -> list[KeyRow]:
         """Provision a tenant's class: branch, data, index."""
