@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs, administrators and neighbours that a job on PostgreSQL must stand: found by attacking it."""
 
+import statistics
 import threading
 import time
 import traceback
@@ -279,6 +280,25 @@ def test_a_switch_over_is_durable_before_the_key_store_hears_of_it(database):
         connection.execute(f"ALTER DATABASE {database.name} SET synchronous_commit = off")
     with connected(database.dsn()) as connection:
         assert connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
+
+
+def test_the_job_flushes_its_own_batches(database, tmp_path):
+    """What a batch wrote to the log is flushed when it is committed, and waits for nobody else's commit."""
+    waiting = []
+    pending = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn())"
+    with database.connect() as connection:
+        connection.execute("CREATE TABLE t (id int PRIMARY KEY, v text)")
+        connection.execute("INSERT INTO t SELECT i, 'v ' || i FROM generate_series(1, 5000) i")
+
+        def progress(position):
+            if position.phase == "fill":
+                waiting.extend(connection.execute(pending).fetchone())
+
+        protect(database, tmp_path, "t", "v:pii", pace=Pace(batch=200, progress=progress))
+
+    assert len(waiting) > 10
+    # The server's own processes write a little now and then.
+    assert statistics.median(waiting) == 0
 
 
 def test_a_prepared_transaction_that_holds_the_table_is_named(database, tmp_path):

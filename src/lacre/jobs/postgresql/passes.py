@@ -210,8 +210,10 @@ class Worker:
         import psycopg
 
         try:
-            # What a crash of the server takes back was filled for nothing, and that is all.
-            with transaction(connection, synchronous_commit="off"):
+            # Flushed by the job itself, batch by batch: what it left unflushed, the next commit of
+            # somebody else would write and wait for. Replicas are not waited for: what a failover
+            # takes back was filled for nothing, and that is all.
+            with transaction(connection, synchronous_commit="local"):
                 rows = self._page(connection, leaf, condition, parameters, lock=True)
                 if not rows:
                     return 0
