@@ -9,6 +9,8 @@ from lacre.errors import ConfigurationError
 from lacre.jobs.columns import ColumnRequest
 from lacre.jobs.sqlite.plan import plan
 from lacre.jobs.sqlite.protect import protect
+from lacre.jobs.sqlite.values import forms_for
+from lacre.jobs.survey import Survey
 from tests.jobs.double import authority, fields, requests, schema
 
 TABLE = "CREATE TABLE t (id TEXT PRIMARY KEY NOT NULL, email TEXT, n INTEGER, other TEXT)"
@@ -202,3 +204,19 @@ def test_a_normaliser_may_name_its_region():
     assert ColumnRequest.parse("mobile:pii:phone:BR") == ColumnRequest(
         name="mobile", class_="pii", normaliser="phone:BR"
     )
+
+
+def test_a_survey_that_is_interrupted_keeps_no_files():
+    """What was noted of values that have to be unique goes with the survey, however it ends."""
+    survey = Survey("email", forms_for(str), "email", unique=True)
+
+    def interrupted() -> None:
+        with survey:
+            survey.add("ana@example.org", "1")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+
+    assert survey._seen is not None
+    assert all(file.closed for file in survey._seen._files)

@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from tempfile import SpooledTemporaryFile
+from typing import Self
 
 from lacre.errors import InvalidValue
 from lacre.fields.codecs import codec_for
@@ -21,7 +22,7 @@ _SHOWN = 5
 
 
 class Survey:
-    """What reading every value of one column showed."""
+    """What reading every value of one column showed. A context: what it keeps in files ends with it."""
 
     def __init__(self, name: str, forms: Sequence[Form], rule: str | None, *, unique: bool) -> None:
         self.name = name
@@ -32,6 +33,13 @@ class Survey:
         self._unencodable = Rows()
         self._abnormal = Rows()
         self._seen = _Seen() if unique else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._seen is not None:
+            self._seen.close()
 
     @property
     def form(self) -> Form:
@@ -107,7 +115,6 @@ class _Seen:
 
     def __init__(self) -> None:
         self._key = os.urandom(16)
-        # Closed, and with that deleted, by `twice`.
         self._files = [SpooledTemporaryFile(self._IN_MEMORY) for _ in range(self._FILES)]  # noqa: SIM115
 
     def add(self, normalised: bytes, row: str) -> None:
@@ -116,18 +123,22 @@ class _Seen:
         self._files[digest[0] % self._FILES].write(digest + bytes([len(name)]) + name)
 
     def twice(self) -> "Rows":
-        """Return the rows whose value an earlier one has, and forget all."""
+        """Return the rows whose value an earlier one has."""
         found = Rows()
         for file in self._files:
-            with file:
-                file.seek(0)
-                seen: set[bytes] = set()
-                while digest := file.read(16):
-                    name = file.read(file.read(1)[0])
-                    if digest in seen:
-                        found.add(name.decode("utf-8", "replace"))
-                    seen.add(digest)
+            file.seek(0)
+            seen: set[bytes] = set()
+            while digest := file.read(16):
+                name = file.read(file.read(1)[0])
+                if digest in seen:
+                    found.add(name.decode("utf-8", "replace"))
+                seen.add(digest)
         return found
+
+    def close(self) -> None:
+        """Close, and with that delete, the files."""
+        for file in self._files:
+            file.close()
 
 
 class Rows:

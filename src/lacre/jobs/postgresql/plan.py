@@ -9,6 +9,7 @@ them. A `Plan` holds names, counts and row ids, never a value.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,10 +137,14 @@ def _planned(
             f"the rows of {catalogue.shown} have no lasting name: {key.why}",
             "give the partitioned table a primary key of text, whole numbers or UUIDs",
         )
-    rows, surveys = _surveyed(catalogue, key, requests, types, structure) if readable else (0, {})
-    for survey in surveys.values():
-        for refusal in survey.refusals():
-            refuse(refusal.reason, refusal.hint)
+    rows: int = 0
+    surveys: dict[str, Survey] = {}
+    with ExitStack() as closing:
+        if readable:
+            rows, surveys = _surveyed(catalogue, key, requests, types, structure, closing)
+        for survey in surveys.values():
+            for refusal in survey.refusals():
+                refuse(refusal.reason, refusal.hint)
     found = tuple(
         PlannedColumn(
             table=catalogue.table,
@@ -256,14 +261,17 @@ def _surveyed(
     requests: Sequence[ColumnRequest],
     types: dict[str, type],
     structure: Structure,
+    closing: ExitStack,
 ) -> tuple[int, dict[str, Survey]]:
     surveys = {
-        request.name: Survey(
-            request.name,
-            forms_for(catalogue.column(request.name)),
-            request.normaliser,
-            # Of values that are taken as they are, the table's own index is proof enough.
-            unique=request.name in structure.unique and request.normaliser != "exact",
+        request.name: closing.enter_context(
+            Survey(
+                request.name,
+                forms_for(catalogue.column(request.name)),
+                request.normaliser,
+                # Of values that are taken as they are, the table's own index is proof enough.
+                unique=request.name in structure.unique and request.normaliser != "exact",
+            )
         )
         for request in requests
         if request.name in types

@@ -10,6 +10,7 @@ nothing. A `Plan` holds names, counts and row ids, never a value.
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -252,19 +253,22 @@ def _survey(
         for request in requests
         if request.name in types
     }
-    chosen = [surveys[name] for name in surveys]
+    chosen = list(surveys.values())
     # Rows are shown by the key their owner knows them by.
     where = [quoted(name) for name in (catalogue.cursor if key.added else key.columns)]
     wanted = ", ".join([*where, *(quoted(name) for name in surveys)])
     rows, unreadable = 0, False
-    for row in catalogue.connection.execute(f"SELECT {wanted} FROM {quoted(catalogue.table)}"):
-        rows += 1
-        shown = ",".join(str(part) for part in row[: len(where)])
-        unreadable = unreadable or not is_unicode(shown)
-        for survey, stored in zip(chosen, row[len(where) :], strict=True):
-            survey.add(stored, shown)
-    for survey in chosen:
-        refusals += survey.refusals()
+    with ExitStack() as closing:
+        for survey in chosen:
+            closing.enter_context(survey)
+        for row in catalogue.connection.execute(f"SELECT {wanted} FROM {quoted(catalogue.table)}"):
+            rows += 1
+            shown = ",".join(str(part) for part in row[: len(where)])
+            unreadable = unreadable or not is_unicode(shown)
+            for survey, stored in zip(chosen, row[len(where) :], strict=True):
+                survey.add(stored, shown)
+        for survey in chosen:
+            refusals += survey.refusals()
     if unreadable:
         refusals.append(
             Refusal(reason="some primary keys are not valid UTF-8", hint="correct them first")
