@@ -49,34 +49,33 @@ def data(**found: object) -> Alter:
     return Alter(change=lambda body: body | {"data": found})
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        openbao_error(429, "rate limit quota exceeded", retry_after=1),
-        openbao_error(500, "internal error"),
-        openbao_error(502),
-        openbao_error(503, "Vault is sealed"),
-        openbao_error(412, "required index state not present"),
-        openbao_error(473),
-        Silence(),
-        Drip(seconds=0.2),
-        Reset(),
-        Truncate(keep=20),
-        Answer(status=200, body=b"<html>log in to the network</html>"),
-        Answer(status=200, body=b"[]"),
-        Answer(status=200, body=b'{"data": 7}'),
-        Answer(status=200, body=b"[" * 100_000),
-        Answer(status=200, body=b'{"data": "' + b"x" * 2_000_000 + b'"}'),
-        Answer(status=204),
-        Answer(status=403, body=b'{"errors": 7}'),
-        data(plaintext="AAAA"),
-        data(plaintext=KEY[:-1]),
-        data(plaintext=KEY + "\n"),
-        data(plaintext=[KEY]),
-        data(ciphertext="vault:v1:AAAA"),
-    ],
-    ids=str,
-)
+FAULTS: dict[str, Fault] = {
+    "429": openbao_error(429, "rate limit quota exceeded", retry_after=1),
+    "500": openbao_error(500, "internal error"),
+    "502": openbao_error(502),
+    "sealed": openbao_error(503, "Vault is sealed"),
+    "412": openbao_error(412, "required index state not present"),
+    "473": openbao_error(473),
+    "silence": Silence(),
+    "drip": Drip(seconds=0.2),
+    "reset": Reset(),
+    "truncated": Truncate(keep=20),
+    "html": Answer(status=200, body=b"<html>log in to the network</html>"),
+    "a list": Answer(status=200, body=b"[]"),
+    "a number for data": Answer(status=200, body=b'{"data": 7}'),
+    "deep": Answer(status=200, body=b"[" * 100_000),
+    "long": Answer(status=200, body=b'{"data": "' + b"x" * 2_000_000 + b'"}'),
+    "empty": Answer(status=204),
+    "a number for errors": Answer(status=403, body=b'{"errors": 7}'),
+    "a short key": data(plaintext="AAAA"),
+    "a key cut off": data(plaintext=KEY[:-1]),
+    "a key with a line break": data(plaintext=KEY + "\n"),
+    "a list of keys": data(plaintext=[KEY]),
+    "no key": data(ciphertext="vault:v1:AAAA"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_no_answer_and_no_right_answer(engine: Engine, proxy: FaultProxy, fault: Fault) -> None:
     """An answer that says "later", comes too slowly, or is none of OpenBao's, is no answer."""
     wrapped = engine.service().mint(engine.pii, bound())

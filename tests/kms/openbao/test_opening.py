@@ -10,7 +10,6 @@ import pytest
 from lacre import Lacre
 from lacre.cli.initialise import initialise
 from lacre.errors import ConfigurationError
-from lacre.kms.openbao import OpenBaoKeyService
 from tests.kms.openbao.conftest import Engine
 
 _TABLE = """
@@ -38,7 +37,7 @@ def test_one_line_opens_it(engine: Engine, config: Path) -> None:
         services = dict(lacre.services)
 
     assert set(services) == {"openbao"}
-    assert isinstance(services["openbao"], OpenBaoKeyService)
+    assert repr(services["openbao"]) == f"<OpenBaoKeyService {engine.server.address}>"
     assert not engine.server.requests(since=since)
 
 
