@@ -20,6 +20,7 @@ from lacre.audit.recorder import Recorder
 from lacre.context import acting_as
 from lacre.errors import (
     ConfigurationError,
+    KeyDisabled,
     KeyNotFound,
     KeyServiceDenied,
     KeyServiceUnreachable,
@@ -208,6 +209,21 @@ def test_a_key_planted_by_a_wrapper_of_other_keys_is_refused(composed: Composed,
         composed.resolver(service).to_encrypt(ScopeHandle(row.scope))
     assert composed.rig.asked() == before
     assert attacker.unwrap(own, planted, renamed.wrap_context()).reveal() == KNOWN.reveal()
+
+
+def test_another_key_in_an_answer_is_not_used(composed: Composed) -> None:
+    """A key service that answers with 32 other bytes gets nothing encrypted, indexed or wrapped under them."""
+    rig = composed.rig
+    with rig.proxy() as proxy:
+        service = rig.open(Credential.RUNS, through=proxy)
+        with proxy.faulty(rig.opened_as(KNOWN.reveal()), path=rig.unwrapping):
+            for kind in ("branch", "index"):
+                with pytest.raises(KeyDisabled, match="not authentic"):
+                    composed.resolver(service).to_encrypt(ScopeHandle(scope(kind, "acme", "pii")))
+            with pytest.raises((KeyDisabled, Tampered)):
+                composed.resolver(service).to_encrypt(ScopeHandle(scope("data", "acme", "pii")))
+
+        assert composed.resolver(service).to_encrypt(ScopeHandle(scope("data", "acme", "pii")))
 
 
 def test_a_key_of_another_services_name_is_refused(composed: Composed) -> None:
