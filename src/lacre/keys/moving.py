@@ -50,6 +50,7 @@ __all__ = ["KeyMove", "Left", "MovingService", "Rewrap", "RewrapPlan", "Rewrappe
 
 _ROUNDS = 5  # over rows that somebody changed meanwhile
 _BATCH = 32  # rows stored in one transaction
+_AHEAD = 16  # times `concurrent`: how many wait for an answer, so that storing holds nobody up
 
 
 class MovingService(KeyService, KeyMover, Protocol):
@@ -295,22 +296,34 @@ class Rewrap:
     def _wrapped(self, todo: Sequence[KeyMove], left: list[Left]) -> Iterator[_Done]:
         # In the pool the key service is asked; what it answered is stored by this thread alone.
         stopped: dict[tuple[str, str], Left] = {}
-        waiting: dict[Future[_Done], KeyMove] = {}
+        waiting: set[Future[_Done | Left]] = set()
         with ThreadPoolExecutor(self.concurrent, thread_name_prefix="lacre-rewrap") as pool:
             try:
                 for move in todo:
-                    known = stopped.get((move.row.parent, move.to))
-                    if known is not None:
-                        left.append(replace(known, row=move.row))
-                        continue
-                    waiting[pool.submit(self._one, move)] = move
-                    if len(waiting) >= 4 * self.concurrent:
-                        yield from _answered(waiting, left, stopped)
+                    waiting.add(pool.submit(self._tried, move, stopped))
+                    if len(waiting) >= _AHEAD * self.concurrent:
+                        yield from _answered(waiting, left)
                 while waiting:
-                    yield from _answered(waiting, left, stopped)
+                    yield from _answered(waiting, left)
             finally:
                 for future in waiting:
                     future.cancel()
+
+    def _tried(self, move: KeyMove, stopped: dict[tuple[str, str], Left]) -> _Done | Left:
+        pair = (move.row.parent, move.to)
+        known = stopped.get(pair)
+        if known is not None:
+            return replace(known, row=move.row)
+        try:
+            return self._one(move)
+        except LacreError as error:
+            why = next((why for kind, why in _REASONS if isinstance(error, kind)), None)
+            if why is None:
+                raise
+            found = Left(row=move.row, to=move.to, why=why, detail=str(error))
+        if why in _OF_THE_PAIR:
+            stopped[pair] = found
+        return found
 
     def _one(self, move: KeyMove) -> _Done:
         row, to = move.row, move.to
@@ -410,24 +423,15 @@ class Rewrap:
         return self.services[scheme_of(kms_key)]
 
 
-def _answered(
-    waiting: dict[Future[_Done], KeyMove],
-    left: list[Left],
-    stopped: dict[tuple[str, str], Left],
-) -> Iterator[_Done]:
+def _answered(waiting: set[Future[_Done | Left]], left: list[Left]) -> Iterator[_Done]:
     finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+    waiting -= finished
     for future in finished:
-        move = waiting.pop(future)
-        try:
-            yield future.result()
-        except LacreError as error:
-            why = next((why for kind, why in _REASONS if isinstance(error, kind)), None)
-            if why is None:
-                raise
-            found = Left(row=move.row, to=move.to, why=why, detail=str(error))
+        found = future.result()
+        if isinstance(found, Left):
             left.append(found)
-            if why in _OF_THE_PAIR:
-                stopped[move.row.parent, move.to] = found
+        else:
+            yield found
 
 
 def _batches(done: Iterator[_Done]) -> Iterator[list[_Done]]:

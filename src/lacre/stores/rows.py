@@ -17,6 +17,7 @@ from lacre.keys.seen import SeenSerial
 from lacre.stores.schema import KEY
 
 __all__ = [
+    "MUTABLE",
     "PLACE",
     "around_scopes",
     "column_state_columns",
@@ -70,6 +71,9 @@ def key_columns(row: KeyRow) -> dict[str, Any]:
         "keystore": row.keystore,
         **mutable_columns(row),
     }
+
+
+MUTABLE = ("parent", "wrapped", "state", "revision", "changed", "mac")
 
 
 def mutable_columns(row: KeyRow) -> dict[str, Any]:

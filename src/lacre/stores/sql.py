@@ -25,6 +25,7 @@ from lacre.stores.database import KeyDatabase
 from lacre.stores.postgresql import PostgreSQLDatabase
 from lacre.stores.roles import Roles
 from lacre.stores.rows import (
+    MUTABLE,
     PLACE,
     around_scopes,
     column_state_columns,
@@ -40,6 +41,19 @@ from lacre.stores.sqlite import SQLiteDatabase
 from lacre.stores.upgrading import Upgrade
 
 __all__ = ["SQLKeyStore"]
+
+# Made once: SQLAlchemy takes longer to make it than a database to do it, and a move of keys does it
+# ten thousand times.
+_REPLACE = (
+    KEY.update()
+    .where(
+        KEY.c.key_id == sa.bindparam("old_key_id"),
+        KEY.c.state == sa.bindparam("old_state"),
+        KEY.c.revision == sa.bindparam("old_revision"),
+        KEY.c.wrapped.is_not_distinct_from(sa.bindparam("old_wrapped")),
+    )
+    .values({name: sa.bindparam(f"new_{name}") for name in MUTABLE})
+)
 
 
 class SQLKeyStore:
@@ -202,18 +216,14 @@ class SQLKeyStore:
             with self._writing() as connection:
                 # Replacements first: the row that stops being active makes room for the next.
                 for old, new in replace:
-                    same = [
-                        KEY.c.key_id == old.key_id,
-                        KEY.c.state == str(old.state),
-                        KEY.c.revision == old.revision,
-                        KEY.c.wrapped.is_not_distinct_from(old.wrapped),
-                    ]
-                    if (
-                        connection.execute(
-                            KEY.update().where(*same).values(mutable_columns(new))
-                        ).rowcount
-                        != 1
-                    ):
+                    expected = {
+                        "old_key_id": old.key_id,
+                        "old_state": str(old.state),
+                        "old_revision": old.revision,
+                        "old_wrapped": old.wrapped,
+                    }
+                    values = {f"new_{name}": value for name, value in mutable_columns(new).items()}
+                    if connection.execute(_REPLACE, expected | values).rowcount != 1:
                         raise conflict
                 if add:
                     connection.execute(KEY.insert(), [key_columns(row) for row in add])
