@@ -4,9 +4,12 @@
 import gc
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from tests.components.faults import FaultProxy
 from tests.kms.contract.doubles import LocalRig, MemoryRig
@@ -20,6 +23,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for fixture in {"rig", "remote"} & set(metafunc.fixturenames):
         rigs = rigs_for(metafunc.function.__name__, remote=fixture == "remote")
         metafunc.parametrize(fixture, rigs, indirect=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _descriptions_are_read_once() -> Iterator[None]:
+    """Keep the files in which botocore describes services: each opening of one would read them anew."""
+    read = JSONFileLoader.load_file
+
+    @cache
+    def kept(path: str) -> Any:
+        return read(JSONFileLoader(), path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda loader, path: kept(path))
+        yield
 
 
 @pytest.fixture
