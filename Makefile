@@ -54,6 +54,7 @@ bench: .venv-demo/.stamp .venv-test/.stamp .venv-peers/.stamp  ## figures, besid
 	PYTHONPATH=. $(TEST) benchmarks/tables.py --peers .venv-peers/bin/python
 	PYTHONPATH=. $(TEST) benchmarks/service.py
 	PYTHONPATH=. $(TEST) benchmarks/protect_postgresql.py
+	PYTHONPATH=. $(TEST) benchmarks/key_service.py
 
 clean:  ## remove the environments and everything that was made
 	rm -rf .venv-* .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -367,7 +367,7 @@ def not_usable(row: KeyRow, wanted: str) -> KeyDisabled | KeyDestroyed:
         )
     hint = {
         KeyState.DECRYPT_ONLY: "make a new version: lacre keys rotate",
-        KeyState.PENDING: "activate it: lacre keys create finishes what it began",
+        KeyState.PENDING: "activate it: lacre keys activate, with a credential that may unwrap",
         KeyState.COMPROMISED: "rotate, then re-encrypt what it protected",
     }.get(row.state, "lacre keys enable brings it back")
     return KeyDisabled(
