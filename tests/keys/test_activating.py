@@ -9,7 +9,13 @@ from dataclasses import replace
 import pytest
 
 from lacre.context import acting_as
-from lacre.errors import KeyNotFound, KeyServiceDenied, KeyServiceUnreachable, MisuseError
+from lacre.errors import (
+    KeyDisabled,
+    KeyNotFound,
+    KeyServiceDenied,
+    KeyServiceUnreachable,
+    MisuseError,
+)
 from lacre.keys.hierarchy import KeyRow, KeyState
 from lacre.keys.rotation import due
 from tests.keys.parts import Parts, handle, scope
@@ -203,6 +209,36 @@ def test_a_pending_row_of_before_is_never_activated(keys: Parts) -> None:
 
     assert keys.store.row(old.key_id).state is KeyState.PENDING
     assert keys.rotate("branch").version == 4
+
+
+@pytest.mark.parametrize("kind", ["branch", "index"])
+def test_a_compromised_key_written_back_to_pending_is_not_activated(keys: Parts, kind: str) -> None:
+    """No step leads to pending, so a row that was changed since its mint is followed, not activated."""
+    stolen = keys.step(keys.row(kind), KeyState.COMPROMISED)
+    flip = "UPDATE lacre_key SET state = 'pending', revision = revision + 1 WHERE key_id = ? RETURNING 1"
+    keys.sql(flip, stolen.key_id)
+    with pytest.raises(KeyNotFound, match="no pending"):
+        activate(keys)
+    with acting_as("operator", purpose="test"), pytest.raises(KeyNotFound, match="no "):
+        keys.provisioner.rotate(scope(kind))
+    with acting_as("operator", purpose="test"), pytest.raises(KeyDisabled, match="not authentic"):
+        keys.provisioner.step(stolen.key_id, KeyState.ACTIVE)
+    made = keys.create()
+
+    assert [row.version for row in made if str(row.scope.kind) == kind] == [2]
+    assert states(keys, kind) == [(2, "active"), (1, "pending")]
+
+
+def test_a_disabled_index_root_written_back_to_pending_is_not_searched_under(keys: Parts) -> None:
+    """It would take no MAC; a root that opens and was changed since its mint refuses the search."""
+    old = keys.row("index")
+    keys.rotate("index")
+    keys.step(old, KeyState.DISABLED)
+    flip = "UPDATE lacre_key SET state = 'pending', revision = revision + 1 WHERE key_id = ? RETURNING 1"
+    keys.sql(flip, old.key_id)
+
+    with pytest.raises(KeyDisabled, match="not authentic"):
+        keys.resolver().searchable(handle("index"))
 
 
 def test_an_outage_is_no_denial(parts: Parts) -> None:

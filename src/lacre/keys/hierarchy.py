@@ -181,7 +181,14 @@ class KeyRow:
         return replace(self, mac=state_mac(material, self))
 
     def trusted_state(self, material: KeyMaterial) -> KeyState:
-        """Return the state, or `disabled` where a usable state lacks its right MAC."""
+        """
+        Return the state, or `disabled` where a usable state lacks its right MAC.
+
+        No step leads to `pending`: a row that was changed since it was minted is disabled, not
+        pending, so that nobody who may unwrap brings a compromised key back unasked.
+        """
+        if self.state is KeyState.PENDING and self.revision != 1:
+            return KeyState.DISABLED
         if self.state not in USABLE:
             return self.state
         if self.mac is None or not hmac.compare_digest(self.mac, state_mac(material, self)):

@@ -285,9 +285,11 @@ class Provisioner:
         # nothing: anyone who may insert can add one.
         for row in waiting:
             try:
-                return row, self._unwrap(row)
+                material = self._unwrap(row)
             except (Tampered, ConfigurationError, KeyNotFound, KeyDisabled, KeyDestroyed):
                 continue
+            if row.trusted_state(material) is KeyState.PENDING:
+                return row, material
         return None
 
     def _plausible(self, waiting: Sequence[KeyRow]) -> list[KeyRow]:
