@@ -421,6 +421,25 @@ def test_a_search_includes_a_root_that_became_active_since(keys: Parts) -> None:
     assert {key.key_id for key in resolver.searchable(handle("index"))} == {old.key_id, new.key_id}
 
 
+@pytest.mark.parametrize("number", [1, 6])
+def test_planted_roots_are_tried_once_and_not_at_every_search(keys: Parts, number: int) -> None:
+    """Pending rows that open for nobody cost calls when versions are listed, and nothing while all is held."""
+    root = keys.row("index")
+    for version in range(2, 2 + number):
+        forged = replace(root, key_id=os.urandom(16), version=version, state=KeyState.PENDING, revision=1, mac=None)  # fmt: skip
+        keys.insert(forged)
+    resolver = keys.resolver(age=300)
+    resolver.searchable(handle("index"))
+    asked = keys.service.calls
+    keys.service.unreachable.add(root.parent)
+
+    assert [key.key_id for key in resolver.searchable(handle("index"))] == [root.key_id]
+    held = resolver.cached_searchable(handle("index"))
+    assert held is not None
+    assert [key.key_id for key in held] == [root.key_id]
+    assert keys.service.calls == asked
+
+
 def test_a_search_is_refused_rather_than_answered_in_part(keys: Parts) -> None:
     """A disabled older root would silently leave out rows, so nothing is answered."""
     old = keys.row("index")

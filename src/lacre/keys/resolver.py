@@ -273,15 +273,27 @@ class Resolver:
             ):
                 load = partial(loader.by_id, scope, row.key_id)
                 roots.append(self._cache.once((token, row.key_id), load))
-        for row in [row for row in versions if row.state is KeyState.PENDING][:_PENDING]:
+        pending = [row for row in versions if row.state is KeyState.PENDING]
+        silent = {row.key_id for row in pending[_PENDING:]}
+        for row in pending[:_PENDING]:
             if row.key_id == active.key_id:
                 continue  # activated since the versions were listed
             try:
                 load = partial(loader.open, scope, row, listed, announced=True)
                 roots.append(self._cache.once((token, row.key_id), load))
             except (Tampered, ConfigurationError):
-                continue  # planted by someone who may insert but not mint: it says nothing
+                silent.add(row.key_id)  # planted by someone who may insert but not mint
+        self._pass_over(handle, listed, silent)
         return roots
+
+    def _pass_over(self, handle: ScopeHandle, listed: float, silent: Collection[bytes]) -> None:
+        # Until the versions are listed anew: otherwise every search would ask for planted rows
+        # again, and nothing that is not held would ever be all that is needed.
+        with self._lock:
+            held = self._listed.get(handle.token)
+            if silent and held is not None and held[0] == listed:
+                rows = [row for row in held[1] if row.key_id not in silent]
+                self._listed[handle.token] = (listed, rows)
 
     def cached_searchable(self, handle: ScopeHandle) -> list[UsableKey] | None:
         """Return what `searchable` would, if all of it is held. Without I/O."""
