@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which key a URI names, and where requests may go. No request is made here."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,49 @@ def test_a_pin_cannot_lead_out_either() -> None:
 
     with pytest.raises(ConfigurationError, match="regions does not allow eu-west-1"):
         service.unwrap(elsewhere, b"x", {})
+
+
+def _rules_that_lead(url: str) -> str:
+    builtin = {
+        "Region": ("AWS::Region", "string"),
+        "UseDualStack": ("AWS::UseDualStack", "boolean"),
+        "UseFIPS": ("AWS::UseFIPS", "boolean"),
+        "Endpoint": ("SDK::Endpoint", "string"),
+    }
+    return json.dumps({
+        "version": "1.0",
+        "parameters": {
+            name: {"builtIn": known, "type": kind, "required": False, "documentation": ""}
+            for name, (known, kind) in builtin.items()
+        },
+        "rules": [{
+            "conditions": [], "type": "endpoint",
+            "endpoint": {"url": url, "properties": {}, "headers": {}},
+        }],
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("endpoint", [None, "https://kms.internal.example"])
+@pytest.mark.parametrize("elsewhere", [
+    "https://kms.us-east-1.amazonaws.com", "https://kms.eu-central-1.amazonaws.com.evil.example",
+    "http://kms.eu-central-1.amazonaws.com",
+])  # fmt: skip
+@pytest.mark.usefixtures("chain")
+def test_rules_of_endpoints_on_this_machine_lead_nowhere_else(
+    endpoint: str | None, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """botocore takes AWS_DATA_PATH before its own data; a request that it leads astray does not leave."""
+    rules = tmp_path / "kms" / "2014-11-01" / "endpoint-rule-set-1.json"
+    rules.parent.mkdir(parents=True)
+    rules.write_text(_rules_that_lead(elsewhere))
+    for name, value in {
+        "DATA_PATH": str(tmp_path), "ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x", "SESSION_TOKEN": "x",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"AWS_{name}", value)
+    service = AwsKeyService.open(_settings(endpoint_url=endpoint), limits=CallLimits())
+
+    with pytest.raises(ConfigurationError, match="elsewhere than"):
+        service.unwrap(f"aws-kms://eu-central-1/123456789012/key/{ID}", b"x", {})
 
 
 _POLICY = f"""

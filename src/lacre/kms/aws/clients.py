@@ -4,8 +4,9 @@ Clients of boto3: one for each region, with credentials of the default chain, fo
 
 Long-lived credentials are refused where a request is about to leave, so that the check holds for
 whatever the chain refreshed in between. Endpoints come from the settings alone: `AWS_ENDPOINT_URL`,
-`AWS_ENDPOINT_URL_KMS` and the shared configuration file cannot send requests elsewhere. Proxies and
-`AWS_CA_BUNDLE` of the environment are honoured. Retries nothing: `lacre.kms.calling` does.
+`AWS_ENDPOINT_URL_KMS` and the shared configuration file cannot send requests elsewhere, and neither
+can rules of endpoints that botocore finds on this machine: each request is looked at as it leaves.
+Proxies and `AWS_CA_BUNDLE` of the environment are honoured. Retries nothing: `lacre.kms.calling` does.
 
 Safe between threads, and after fork: a child makes clients of its own.
 """
@@ -14,7 +15,9 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Never, final
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
@@ -144,9 +147,30 @@ class AwsClients:
             **({"proxies": {}} if endpoint and endpoint.startswith("http://") else {}),
         )
         client = session.client(service, region_name=region, endpoint_url=endpoint, config=config)
+        stays = partial(_refuse_elsewhere, region=region, endpoint=endpoint)
+        client.meta.events.register(f"before-send.{service}", stays)
         if not self._settings.allow_static_keys:
             client.meta.events.register(f"before-send.{service}", _refuse_long_lived)
         return client
+
+
+def _refuse_elsewhere(request: Any, *, region: str, endpoint: str | None, **_: object) -> None:
+    # botocore reads its rules of endpoints from AWS_DATA_PATH and ~/.aws/models first, and could be
+    # told any host there. What is about to leave is looked at, whoever chose where it goes.
+    if endpoint is None:
+        stays = request.url.startswith("https://") and aws_region_of(request.url) == region
+    else:
+        stays = _origin(request.url) == _origin(endpoint)
+    if not stays:
+        raise ConfigurationError(
+            f"boto3 would send a request for {region} elsewhere than [aws] allows",
+            hint="look at AWS_DATA_PATH and ~/.aws/models: they change the endpoints that boto3 knows",
+        )
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
 def _refuse_long_lived(request: Any, **_: object) -> None:
