@@ -13,6 +13,7 @@ from botocore import xform_name
 from lacre.errors import LacreError
 from lacre.kms.aws.clients import AwsClients
 from lacre.kms.aws.failures import FAILURES, failure
+from lacre.kms.aws.unlogged import unlogged
 from lacre.kms.calling import CallLimits, Calls, TryAgain
 from lacre.sensitive import KeyMaterial
 
@@ -106,9 +107,10 @@ class Asking:
             client = self._clients.client(service, region, attempt=limits.attempt)
             call = getattr(client, xform_name(operation))
             # Revealed for the call alone: a crash reporter reads the variables of our frames.
-            answer: dict[str, Any] = call(
-                **{name: _revealed(given) for name, given in request.items()}
-            )
+            with unlogged():
+                answer: dict[str, Any] = call(
+                    **{name: _revealed(given) for name, given in request.items()}
+                )
         except FAILURES as error:
             failed = failure(error, _PERMISSIONS.get(operation, f"{service}:{operation}"), kms_key)
         except _UNREADABLE:
