@@ -440,6 +440,16 @@ def test_planted_roots_are_tried_once_and_not_at_every_search(keys: Parts, numbe
     assert keys.service.calls == asked
 
 
+def test_a_planted_root_without_a_key_stops_no_search(keys: Parts) -> None:
+    """A pending row that holds nothing looks destroyed; searches go on under the roots there are."""
+    root = keys.row("index")
+    keys.insert(
+        replace(root, key_id=os.urandom(16), version=2, state=KeyState.PENDING, revision=1, wrapped=None, mac=None)
+    )  # fmt: skip
+
+    assert [key.key_id for key in keys.resolver().searchable(handle("index"))] == [root.key_id]
+
+
 def test_a_search_is_refused_rather_than_answered_in_part(keys: Parts) -> None:
     """A disabled older root would silently leave out rows, so nothing is answered."""
     old = keys.row("index")

@@ -20,7 +20,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 
-from lacre.errors import ConfigurationError, KeyDestroyed, KeyDisabled, KeyUnavailable, Tampered
+from lacre.errors import (
+    ConfigurationError,
+    KeyDestroyed,
+    KeyDisabled,
+    KeyNotFound,
+    KeyUnavailable,
+    Tampered,
+)
 from lacre.keys.cache import ACTIVE, CacheLimits, KeyCache, ScopeHandle, UsableKey
 from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.loading import Loader, ReadRows, not_usable, service_of, unwrap_row
@@ -281,8 +288,10 @@ class Resolver:
             try:
                 load = partial(loader.open, scope, row, listed, announced=True)
                 roots.append(self._cache.once((token, row.key_id), load))
-            except (Tampered, ConfigurationError):
-                silent.add(row.key_id)  # planted by someone who may insert but not mint
+            except (Tampered, ConfigurationError, KeyNotFound, KeyDisabled, KeyDestroyed):
+                # Planted by someone who may insert but not mint: it names a KMS key or version
+                # that is not there, or holds nothing.
+                silent.add(row.key_id)
         self._pass_over(handle, listed, silent)
         return roots
 
