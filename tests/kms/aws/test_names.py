@@ -78,6 +78,8 @@ def test_only_its_own_keys_are_taken(uri: str) -> None:
     ("https://kms.eu-central-1.api.aws", "eu-central-1"),
     ("https://kms.cn-north-1.amazonaws.com.cn", "cn-north-1"),
     ("https://kms.eusc-de-east-1.amazonaws.eu", "eusc-de-east-1"),
+    ("https://kms.us-iso-east-1.api.aws.ic.gov", "us-iso-east-1"),
+    ("https://kms.us-isob-east-1.api.aws.scloud", "us-isob-east-1"),
     ("https://KMS.EU-WEST-1.AMAZONAWS.COM.", "eu-west-1"),
     ("https://s3.amazonaws.com", ""),
     ("https://kms.internal.example", None),

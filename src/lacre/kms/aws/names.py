@@ -20,7 +20,7 @@ _REGION = r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}"
 _ARN = re.compile(rf"arn:[a-z-]+:kms:({_REGION}):([0-9]{{12}}):key/([0-9a-z-]+)")
 # Every partition's own domains (botocore's endpoints.json, and the dual-stack ones).
 _AWS_HOST = re.compile(
-    r".*\.(?:amazonaws\.com(?:\.cn)?|amazonaws\.eu|api\.aws|api\.amazonwebservices\.(?:com\.cn|eu)"
+    r".*\.(?:amazonaws\.com(?:\.cn)?|amazonaws\.eu|api\.aws(?:\.ic\.gov|\.scloud)?|api\.amazonwebservices\.(?:com\.cn|eu)"
     r"|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov|(?:aws\.)?hci\.ic\.gov)"
 )
 
