@@ -1,16 +1,22 @@
 """A key is held for its age, fetched once by however many need it, and not at all after a fork."""
 
+import inspect
 import os
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from lacre.errors import KeyServiceDenied, KeyServiceUnreachable, LacreError
-from lacre.keys.cache import ACTIVE
+from lacre.keys.cache import ACTIVE, KeyCache, Load, Slot
 from lacre.keys.resolver import CacheLimits, Resolver, UsableKey
+from lacre.sensitive import KeyMaterial
+from lacre.testing import FrozenClock
 from tests.keys.parts import Parts, handle, kms_keys
 
 
@@ -235,3 +241,52 @@ def test_a_child_of_fork_starts_cold_and_works(keys: Parts) -> None:
     busy.join()
 
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def _interrupted(cache: KeyCache, slot: Slot, load: Load, line: int) -> bool:
+    # In a thread of its own, whose tracing is nobody else's. Whether the line was come by.
+    came_by: list[int] = []
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code is not KeyCache.once.__code__:
+            return None
+        if event == "line" and frame.f_lineno == line and not came_by:
+            came_by.append(line)
+            raise SystemExit
+        return trace
+
+    def work() -> None:
+        sys.settrace(trace)
+        with suppress(SystemExit):
+            cache.once(slot, load)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return bool(came_by)
+
+
+def test_whoever_is_interrupted_anywhere_leaves_nobody_waiting() -> None:
+    """A signal may raise between any two lines of a flight; the next who needs the key gets it."""
+    lines, first = inspect.getsourcelines(KeyCache.once)
+    slot = (b"scope", b"k" * 16)
+
+    def load(_: float) -> UsableKey:
+        return UsableKey(slot[1], KeyMaterial(b"x" * 32), float("inf"), 1)
+
+    interrupted = 0
+    for line in range(first, first + len(lines)):
+        cache = KeyCache(limits=CacheLimits(), clock=FrozenClock())
+        if not _interrupted(cache, slot, load, line):
+            continue
+        interrupted += 1
+        found: list[UsableKey] = []
+        other = threading.Thread(
+            target=lambda cache=cache, found=found: found.append(cache.once(slot, load)),
+            daemon=True,
+        )
+        other.start()
+        other.join(10)
+        assert found, lines[line - first]
+
+    assert interrupted > 8

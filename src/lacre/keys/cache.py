@@ -173,34 +173,38 @@ class KeyCache:
         Args:
             instead_of: this one is not what is wanted, however long it is good for.
         """
-        while True:
-            with self.lock:
-                entry = self.held(slot, spare=spare)
-                if entry is not None and entry is not instead_of:
-                    return entry
-                flight = self._flights.get(slot)
-                if flight is None:
-                    mine = self._flights[slot] = Future()
-                    break
-            error = flight.exception()
-            if error is None:
-                return flight.result()
-            # Whoever asked was interrupted: that was meant for them, so somebody else asks.
-            if isinstance(error, Exception):
-                raise anew(error) from None
+        mine: Future[UsableKey] = Future()
+        # All of it is inside: a signal (a time limit, the end of a worker) raises between any two
+        # lines, and a flight that nobody ends would be waited for by everybody, for ever.
         try:
+            while True:
+                with self.lock:
+                    entry = self.held(slot, spare=spare)
+                    if entry is not None and entry is not instead_of:
+                        return entry
+                    flight = self._flights.setdefault(slot, mine)
+                if flight is mine:
+                    break
+                error = flight.exception()
+                if error is None:
+                    return flight.result()
+                # Whoever asked was interrupted: that was meant for them, so somebody else asks.
+                if isinstance(error, Exception):
+                    raise anew(error) from None
             entry = load(spare)
+            with self.lock:
+                self._keep(slot, entry)
+                self._flights.pop(slot, None)
+            mine.set_result(entry)
         except BaseException as error:
             with self.lock:
-                if isinstance(error, _REFUSALS):
-                    self._drop(slot)
-                self._flights.pop(slot, None)
-            mine.set_exception(error)
+                if self._flights.get(slot) is mine:
+                    if isinstance(error, _REFUSALS):
+                        self._drop(slot)
+                    del self._flights[slot]
+            if not mine.done():
+                mine.set_exception(error)
             raise
-        with self.lock:
-            self._keep(slot, entry)
-            self._flights.pop(slot, None)
-        mine.set_result(entry)
         return entry
 
     def ahead(self, slot: Slot, entry: UsableKey, load: Load) -> None:
