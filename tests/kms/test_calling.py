@@ -157,6 +157,32 @@ def test_one_thread_probes_and_the_others_fail_at_once() -> None:
     assert calls(endpoint) == "answer"
 
 
+def test_a_probe_that_never_ends_is_followed_by_another() -> None:
+    """A probe that hangs past the deadline keeps nobody out for ever: the next one closes the breaker."""
+    clock = FrozenClock()
+    endpoint = _Endpoint(clock)
+    endpoint.failing = _later
+    calls = _calls(clock)
+    for _ in range(3):
+        with pytest.raises(KeyServiceUnreachable):
+            calls(endpoint)
+    endpoint.failing = None
+    clock.advance(20)
+    told: list[str] = []
+
+    def hangs() -> str:
+        clock.advance(1.9)
+        with pytest.raises(KeyServiceUnreachable, match="did not answer lately"):
+            calls(endpoint)
+        clock.advance(0.1)
+        told.append(calls(endpoint))
+        told.append(calls(endpoint))
+        return "late"
+
+    assert calls(hangs) == "late"
+    assert told == ["answer", "answer"]
+
+
 def test_the_pauses_are_drawn() -> None:
     """Full jitter: a draw of zero waits not at all, and the bound doubles."""
     clock = FrozenClock(0.0)

@@ -87,7 +87,7 @@ class Calls:
         self._failures = 0
         self._rest = _FIRST_REST
         self._opens_at = 0.0  # while the breaker is open: when a probe may go
-        self._probing = False
+        self._probe_ends = 0.0  # while one is under way: when it counts as lost
 
     def __call__(self, attempt: Callable[[], T]) -> T:
         """
@@ -133,9 +133,11 @@ class Calls:
         with self._lock:
             if self._failures < _FAILURES:
                 return False
-            left = self._opens_at - self._clock()
-            if left <= 0 and not self._probing:
-                self._probing = True
+            now = self._clock()
+            if now >= max(self._opens_at, self._probe_ends):
+                # One that hangs, or whose thread was interrupted before it began, never reports
+                # back: it must not keep the breaker open for ever.
+                self._probe_ends = now + self._limits.deadline
                 return True
         raise KeyServiceUnreachable(
             f"{self._where} did not answer lately and is not asked for a moment",
@@ -147,13 +149,13 @@ class Calls:
             self._failures = 0
             self._rest = _FIRST_REST
             if probe:
-                self._probing = False
+                self._probe_ends = 0.0
 
     def _failed(self, probe: bool) -> None:
         with self._lock:
             self._failures += 1
             if probe:
-                self._probing = False
+                self._probe_ends = 0.0
                 self._rest = min(2 * self._rest, _LONGEST_REST)
             if self._failures >= _FAILURES:
                 # Jitter only lengthens: probes of many processes spread out.
