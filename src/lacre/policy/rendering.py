@@ -211,8 +211,11 @@ def render_openbao(policy: Policy, *, tenant: str | None = None) -> OpenBaoRende
         tenant: pin the policies to this one; otherwise to none.
 
     Raises:
-        ConfigurationError: no KMS key is held there.
+        ConfigurationError: no KMS key is held there, or there can be no such tenant.
     """
+    if tenant is not None and not 1 <= len(tenant) <= 255:
+        # An empty variable of a shell: the policies would be pinned to nobody.
+        raise ConfigurationError("a tenant is a name of 1 to 255 characters")
     file = policy.file
     uses = [
         _Use(class_=name, kind=kind, policy=policy, tenant=tenant)

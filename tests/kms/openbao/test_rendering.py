@@ -433,6 +433,13 @@ def test_one_kms_key_for_both_uses() -> None:
     assert not transit_context(bound(kind="branch")).startswith(prefix.rstrip("*"))
 
 
+@pytest.mark.parametrize("tenant", ["", "x" * 256])
+def test_nobody_can_be_such_a_tenant(tenant: str) -> None:
+    """An empty variable of a shell is no tenant: policies pinned to nobody are not printed."""
+    with pytest.raises(ConfigurationError, match="a tenant is a name"):
+        rendered("https://bao:8200", "transit", tenant=tenant)
+
+
 def test_names_of_policies() -> None:
     """No two applications, environments, services or tenants have a policy of the same name."""
 
