@@ -14,7 +14,7 @@ from lacre.errors import ConfigurationError, NoTenant
 from lacre.keys.hierarchy import KeyKind
 from lacre.policy.decisions import Policy
 from lacre.policy.loading import OVERLAY, load_pins, load_policy, lock_text, parse_policy
-from lacre.policy.model import Right
+from lacre.policy.model import OpenBaoSettings, Right
 
 POLICY = """
 app = "shop"
@@ -301,6 +301,20 @@ def test_one_line_names_the_keys_of_every_class() -> None:
     assert (classes["pii"].fields, classes["pii"].index) == ("local://pii-fields", "local://pii-index")  # fmt: skip
     assert (classes["credentials"].fields, classes["credentials"].index) == ("local://credentials-fields", None)  # fmt: skip
     assert (classes["banking"].fields, classes["banking"].index) == ("local://vault", None)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://:secret@bao:8200", "https://bao#:8200", "https://bao:8200/#", "https://bao:8200?",
+        "https://bao\n:8200", "https://bao:8200/\r\n", "https://b ao", "https://bao\\@other",
+    ],
+)  # fmt: skip
+def test_an_address_is_host_and_port_and_nothing_more(address: str) -> None:
+    """A password would be shown in errors, behind a fragment no path is asked for, and line breaks are dropped unseen."""
+    with pytest.raises(ValueError, match="an address is") as refused:
+        OpenBaoSettings(address=address, auth="token")
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

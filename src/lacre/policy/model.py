@@ -86,7 +86,9 @@ def _an_address(text: str) -> str:
     except ValueError:
         port_is_right = False
     else:
-        if port_is_right and parts.hostname and not (parts.username or parts.query or parts.path.strip("/")):  # fmt: skip
+        # What is shown in errors has no password, and what paths are put behind has no fragment.
+        plain = text.isprintable() and not any(mark in text for mark in " @?#\\")
+        if port_is_right and parts.hostname and plain and not parts.path.strip("/"):
             # Without TLS the credential and every key would cross the network in the clear.
             if parts.scheme == "https":
                 return text
