@@ -3,9 +3,13 @@
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from lacre import Lacre
+from lacre.keys.hierarchy import KeyKind, KeyState
+from lacre.stores.sql import SQLKeyStore
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -81,3 +85,21 @@ def test_rewrap_has_nothing_to_do_after_init(cli: Run) -> None:
     assert "0 keys moved, 2 renewed" in done.stdout
     assert (planned.returncode, done.returncode, wrong.returncode) == (0, 0, 3)
     assert "{class}" in wrong.stderr
+
+
+def test_what_somebody_wrote_into_a_row_does_not_command_the_terminal(cli: Run, home: Path) -> None:
+    """Escapes and line breaks of a planted row are shown as such: it hides no other from whoever looks."""
+    trap = "openbao://x/\x1b[2K\x1b[1A\nlocal://pii-index\u202e"
+    with Lacre.load(home / "lacre.toml", environ={}) as lacre:
+        store = cast(SQLKeyStore, lacre.store)
+        root = next(row for row in store.rows() if row.scope.kind is KeyKind.INDEX)
+        planted = replace(root, key_id=b"p" * 16, version=9, parent=trap, state=KeyState.PENDING, revision=1, mac=None)  # fmt: skip
+        store.change(add=[planted])
+    listed, left = cli("keys", "list"), cli("keys", "rewrap", "--dry-run")
+
+    assert left.returncode == 10
+    assert "\\x1b[2K\\x1b[1A\\nlocal://pii-index\\u202e: wrapped by" in left.stdout
+    assert "if you do not know it, somebody wrote these rows" in left.stderr
+    for output in (listed.stdout, listed.stderr, left.stdout, left.stderr):
+        assert not {"\x1b", "\u202e"} & set(output)
+    assert sum(line.startswith("local://") for line in listed.stdout.splitlines()) == 0

@@ -2,11 +2,13 @@
 """
 How the command line speaks, and what it exits with.
 
-Talk goes to stderr, in lower case and without a final period; data to stdout. Does not decide
-anything and runs no command.
+Talk goes to stderr, in lower case and without a final period; data to stdout. What a key store or a
+policy holds is shown without its control characters: whoever may write a row could otherwise hide
+others from whoever looks. Does not decide anything and runs no command.
 """
 
 import json
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,13 +18,42 @@ from rich.text import Text
 
 from lacre import errors
 
-__all__ = ["DUE", "data", "exit_code", "out", "say", "table", "talk", "warn"]
+__all__ = ["DUE", "data", "exit_code", "out", "say", "shown", "table", "talk", "warn"]
 
 DUE = 10  # no failure: something is to be done, for cron to notice
 _WIDTH = 118  # where output is no terminal, a table is not cut at 80
 
-out = Console(highlight=False, soft_wrap=True)
-talk = Console(stderr=True, highlight=False, soft_wrap=True)
+# Controls, formats (text that runs the other way), halves of characters, separators of lines.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def shown(text: str, *, lines: bool = False) -> str:
+    """Return *text* with escapes in the place of what a terminal would obey; *lines* may break."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in _UNSEEN and not (lines and character in "\n\t")
+        else character
+        for character in text
+    )
+
+
+class _Console(Console):
+    def print(self, *objects: Any, **how: Any) -> None:
+        super().print(*(_safe(each) for each in objects), **how)
+
+
+def _safe(shape: Any) -> Any:
+    if isinstance(shape, str):
+        return shown(shape, lines=True)
+    if isinstance(shape, Text):
+        shape.plain = shown(shape.plain, lines=True)
+    return shape
+
+
+out = _Console(highlight=False, soft_wrap=True)
+talk = _Console(stderr=True, highlight=False, soft_wrap=True)
 for _console in (out, talk):
     if not _console.is_terminal:
         _console.width = _WIDTH
@@ -72,5 +103,5 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str =
         made.add_column(column, justify="right" if column.startswith("#") else "left", no_wrap=True)
         made.columns[-1].header = column.removeprefix("#")
     for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
+        made.add_row(*(Text(shown(cell)) for cell in row))
     return made

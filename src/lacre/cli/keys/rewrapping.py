@@ -15,7 +15,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
-from lacre.cli.terminal import DUE, data, out, say, talk
+from lacre.cli.terminal import DUE, data, out, say, shown, talk
 from lacre.keys.hierarchy import KeyKind, Scope
 from lacre.keys.moving import Left, MovingService, Rewrap, Rewrapped, RewrapPlan, Why
 
@@ -151,10 +151,10 @@ def _show_left(left: Sequence[Left]) -> None:
     counts = Counter((each.row.parent, str(each.why), each.detail) for each in left)
     for (parent, why, detail), number in sorted(counts.items()):
         told = f"{why}: {detail}" if detail and detail != parent else why
-        out.print(f"{number:>7,}  left under {parent}: {told}", markup=False)
+        out.print(f"{number:>7,}  left under {shown(parent)}: {shown(told)}", markup=False)
     hints = {
         Why.UNNAMED: "run `lacre keys pin` for an alias; bring the class back into lacre.toml, or destroy its keys",
-        Why.STRANGE: "name what they are under: [move] from in lacre.toml, or --from where nothing runs",
+        Why.STRANGE: "if that KMS key was yours, name it: [move] from in lacre.toml, or --from where nothing runs; if you do not know it, somebody wrote these rows: look at the audit log",
         Why.SEALED: "these rows open for nobody: compare the key store with the audit log and a backup",
         Why.DENIED: "moving takes the right to unwrap under the old KMS key and to wrap under the new one: the credential that migrates",
         Why.DISABLED: "enable the KMS key while its keys are moved",
