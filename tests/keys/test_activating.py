@@ -241,6 +241,20 @@ def test_a_disabled_index_root_written_back_to_pending_is_not_searched_under(key
         keys.resolver().searchable(handle("index"))
 
 
+def test_a_root_put_back_to_what_it_was_when_minted_is_not_left_out(keys: Parts) -> None:
+    """A process that saw it active refuses to search, and does not pass it over as planted."""
+    resolver = keys.resolver(age=100)
+    old = keys.row("index")
+    resolver.to_encrypt(handle("index"))
+    keys.rotate("index")
+    back = "UPDATE lacre_key SET state = 'pending', revision = 1, mac = NULL WHERE key_id = ? RETURNING 1"  # fmt: skip
+    keys.sql(back, old.key_id)
+    keys.clock.advance(100)
+
+    with pytest.raises(KeyDisabled, match="went back in time"):
+        resolver.searchable(handle("index"))
+
+
 def test_an_outage_is_no_denial(parts: Parts) -> None:
     """A key service that does not answer stops the call, which then finishes what is pending."""
     parts.service.forbidden = set()

@@ -285,10 +285,13 @@ class Resolver:
         for row in pending[:_PENDING]:
             if row.key_id == active.key_id:
                 continue  # activated since the versions were listed
+            loader.check_revision(row)
             try:
                 load = partial(loader.open, scope, row, listed, announced=True)
                 roots.append(self._cache.once((token, row.key_id), load))
-            except (Tampered, ConfigurationError, KeyNotFound, KeyDisabled, KeyDestroyed):
+            except (Tampered, ConfigurationError, KeyNotFound, KeyDisabled, KeyDestroyed) as error:
+                if isinstance(error, KeyDisabled) and row.revision != 1:
+                    raise  # not as it was minted: tokens may have been made under it
                 # Planted by someone who may insert but not mint: it names a KMS key or version
                 # that is not there, or holds nothing.
                 silent.add(row.key_id)
