@@ -133,7 +133,10 @@ def test_a_drill_without_the_keys_fails(cli: Run, home: Path, made: Path) -> Non
     config = home / "lacre.toml"
     text = config.read_text()
     config.write_text(
-        text.replace('fields = "local://pii-fields"', 'fields = "local://banking-fields"')
+        text.replace(
+            "[classes.pii]\n",
+            '[classes.pii]\nfields = "local://banking-fields"\nindex = "local://pii-index"\n',
+        )
     )
     done = cli("keys", "drill", "keys.dump", "--json")
     config.write_text(text)

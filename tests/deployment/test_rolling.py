@@ -199,7 +199,10 @@ def test_a_class_is_not_renamed(service: Service, old: Peer) -> None:
 def test_another_kms_key_in_the_file_is_refused_until_keys_are_under_it(service: Service) -> None:
     """The new process does not follow what the key store says, nor the other way round."""
     with service.peer(
-        lambda policy: policy.replace('"local://pii-fields"', '"local://banking-fields"')
+        lambda policy: policy.replace(
+            "[classes.pii]\n",
+            '[classes.pii]\nfields = "local://banking-fields"\nindex = "local://pii-index"\n',
+        )
     ) as new:
         answer = new("encrypt", "pii")
 

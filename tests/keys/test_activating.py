@@ -255,6 +255,19 @@ def test_a_root_put_back_to_what_it_was_when_minted_is_not_left_out(keys: Parts)
         resolver.searchable(handle("index"))
 
 
+def test_nothing_new_comes_from_the_kms_key_of_before(keys: Parts) -> None:
+    """While keys are moved, a pending row under the old KMS key opens and is not activated."""
+    with lacking(keys, MINTER):
+        old = keys.rotate("branch")
+    names = keys.provisioner.kms_keys
+    moving = replace(keys.provisioner, kms_keys=lambda of: ("local://new", *names(of)))
+
+    with acting_as("activator", purpose="test"):
+        assert moving.activate(scope(), indexed=False) == []
+    assert keys.store.row(old.key_id).state is KeyState.PENDING
+    assert told(activate(keys))[0] == ("branch", old.version, "active")
+
+
 def test_an_outage_is_no_denial(parts: Parts) -> None:
     """A key service that does not answer stops the call, which then finishes what is pending."""
     parts.service.forbidden = set()

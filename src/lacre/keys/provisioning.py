@@ -282,8 +282,11 @@ class Provisioner:
 
     def _opened(self, waiting: Sequence[KeyRow]) -> tuple[KeyRow, KeyMaterial] | None:
         # The highest pending row that somebody who may mint made. One that does not open says
-        # nothing: anyone who may insert can add one.
+        # nothing: anyone who may insert can add one. Nor does one under the KMS key that keys are
+        # moved from: during a move that key opens what there was, and makes nothing new.
         for row in waiting:
+            if row.scope.kind.under_kms and row.parent != self.kms_keys(row.scope)[0]:
+                continue
             try:
                 material = self._unwrap(row)
             except (Tampered, ConfigurationError, KeyNotFound, KeyDisabled, KeyDestroyed):
