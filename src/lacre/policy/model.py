@@ -121,6 +121,10 @@ def _none_if_false(value: object) -> object:
 
 
 _TABLES = {"openbao": "openbao", "aws-kms": "aws"}
+_NEEDED = {
+    "openbao": 'address, and role_id with secret_id_file, or auth = "token"',
+    "aws-kms": "regions",
+}
 
 Name = Annotated[str, AfterValidator(_a_name)]
 Identifier = Annotated[str, AfterValidator(_an_identifier)]
@@ -323,7 +327,9 @@ class PolicyFile(_Table):
             raise ValueError("[local] needs directory and identity, because a KMS key is local://")
         for scheme, table in (("openbao", self.openbao), ("aws-kms", self.aws)):
             if scheme in schemes and table is None:
-                raise ValueError(f"a KMS key is {scheme}://, and there is no [{_TABLES[scheme]}]")
+                raise ValueError(
+                    f"a KMS key is {scheme}://, and there is no [{_TABLES[scheme]}], which needs {_NEEDED[scheme]}"
+                )
         return self
 
     def schemes(self) -> frozenset[str]:

@@ -78,7 +78,10 @@ def _show(load: Load, prices: Prices, found: Cost, policy: PolicyFile) -> None:
     ]  # fmt: skip
     out.print(table(("calls", "#an hour", "#a month", "#dollars a month"), rows))
     if found.total.month:
-        say(f"one call per value would be {found.per_value.month / found.total.month:,.0f} times as many calls")  # fmt: skip
+        times = found.per_value.month / found.total.month
+        say(f"one call per value would be {times:,.{0 if times >= 10 else 1}f} times as many calls")
+        if times < 1:
+            say("every process is counted as using every tenant in each cache period: --tenants is how many it uses, a longer --age asks less often")  # fmt: skip
     say(f"{prices.source}: ${prices.per_10000:g} for 10,000 calls, ${prices.per_key:g} a month for a KMS key")  # fmt: skip
     if "aws-kms" not in policy.schemes():
         say("no KMS key of lacre.toml is in AWS: the calls are the same in OpenBao, the dollars are not")  # fmt: skip
