@@ -179,29 +179,17 @@ class KeyChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyRewrapped(Event):
+class KeyRewrapped(KeyChanged):
     """A key was wrapped anew: under another KMS key, or a newer version of the same."""
 
     action: ClassVar[str] = "rewrap"
 
-    class_: str
-    kind: str
-    key: str
-    version: int
-    state: str
     parent: str
     to: str
 
     def details(self) -> Mapping[str, object]:
-        return {
-            "class": self.class_,
-            "kind": self.kind,
-            "key": self.key,
-            "version": self.version,
-            "state": self.state,
-            "from": self.parent,
-            "to": self.to,
-        }
+        # Not `super()`: a slotted dataclass is another class than the one this was written in.
+        return {**KeyChanged.details(self), "from": self.parent, "to": self.to}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

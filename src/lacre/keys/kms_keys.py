@@ -18,19 +18,19 @@ from typing import Final
 
 from lacre.errors import ConfigurationError
 
-__all__ = ["SCHEMES", "check_kms_key", "expanded", "is_alias", "pinned", "scheme_of"]
+__all__ = ["REGION", "SCHEMES", "check_kms_key", "expanded", "is_alias", "pinned", "scheme_of"]
 
 SCHEMES: Final = ("aws-kms", "local", "openbao")
 
 _NAME = r"[a-z0-9][a-z0-9_.-]{0,62}"
 _PART = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
-_REGION = r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}"
-_ALIAS = re.compile(rf"aws-kms://{_REGION}/alias/[A-Za-z0-9/_-]{{1,250}}")
+REGION: Final = r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}"
+_ALIAS = re.compile(rf"aws-kms://{REGION}/alias/[A-Za-z0-9/_-]{{1,250}}")
 _FORMS = (
     re.compile(rf"local://{_NAME}"),
     re.compile(rf"openbao://(?:{_PART}/)+{_PART}"),
     # A multi-Region key has the same id, "mrk-" and 32 hex digits, in each of its regions.
-    re.compile(rf"aws-kms://{_REGION}/[0-9]{{12}}/key/(?:mrk-[0-9a-f]{{32}}|[0-9a-f-]{{36}})"),
+    re.compile(rf"aws-kms://{REGION}/[0-9]{{12}}/key/(?:mrk-[0-9a-f]{{32}}|[0-9a-f-]{{36}})"),
     _ALIAS,
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lacre.errors import ConfigurationError
-from lacre.keys.kms_keys import expanded, scheme_of
+from lacre.keys.kms_keys import scheme_of
 from lacre.keys.ports import KeyService
 from lacre.kms.calling import CallLimits
 from lacre.policy.model import PolicyFile
@@ -68,17 +68,9 @@ def open_key_services(
             from lacre.kms.aws import AwsKeyService, check_regions
         except ModuleNotFoundError:
             raise _not_installed("aws-kms", extra="aws") from None
-        check_regions(file.aws, (uri for uri in _keys(file) if scheme_of(uri) == "aws-kms"))
+        check_regions(file.aws, (uri for uri in file.named_keys() if scheme_of(uri) == "aws-kms"))
         services["aws-kms"] = AwsKeyService.open(file.aws, limits=limits)
     return services
-
-
-def _keys(file: PolicyFile) -> list[str]:
-    keys = [uri for each in file.classes.values() for uri in (each.fields, each.index) if uri]
-    if file.move is not None:
-        # One of the keys it names: they differ in their names, not in their region.
-        keys.append(expanded(file.move.from_, class_="pii", use="fields"))
-    return keys
 
 
 def _not_installed(scheme: str, *, extra: str | None = None) -> ConfigurationError:

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from lacre.errors import ConfigurationError
 from lacre.fields.masks import mask as mask_named
-from lacre.keys.kms_keys import check_kms_key, expanded, scheme_of
+from lacre.keys.kms_keys import REGION, check_kms_key, expanded, scheme_of
 
 __all__ = [
     "AuditSettings",
@@ -35,7 +35,6 @@ __all__ = [
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
 
 
 class Right(StrEnum):
@@ -74,7 +73,7 @@ def _a_template(text: str) -> str:
 
 
 def _a_region(text: str) -> str:
-    if not _REGION.fullmatch(text):
+    if not re.fullmatch(REGION, text):
         raise ValueError('a region is named as AWS names it, for example "eu-central-1"')
     return text
 
@@ -260,6 +259,10 @@ class ClassPolicy(_Table):
     rotate_index_after: Period = None
     rights: dict[Name, frozenset[Right]] = Field(default_factory=dict)
 
+    def named_keys(self) -> tuple[str, ...]:
+        """Return the class's KMS keys: one, or two where it may be searched."""
+        return (self.fields,) if self.index is None else (self.fields, self.index)
+
 
 class CacheSettings(_Table):
     """
@@ -334,7 +337,15 @@ class PolicyFile(_Table):
 
     def schemes(self) -> frozenset[str]:
         """Return which key services hold keys of this application, those that are moved from too."""
-        keys = [uri for each in self.classes.values() for uri in (each.fields, each.index) if uri]
+        return frozenset(scheme_of(uri) for uri in self.named_keys())
+
+    def named_keys(self) -> tuple[str, ...]:
+        """Return every KMS key that is named, aliases as they stand; during a move the old ones too."""
+        named = [uri for each in self.classes.values() for uri in each.named_keys()]
         if self.move is not None:
-            keys.append(self.move.from_)
-        return frozenset(scheme_of(uri) for uri in keys)
+            named += [
+                expanded(self.move.from_, class_=name, use=use)
+                for name, each in self.classes.items()
+                for use in (("fields", "index") if each.index else ("fields",))
+            ]
+        return tuple(dict.fromkeys(named))

@@ -18,7 +18,7 @@ from lacre.cli.operator import Config, PassphraseFile, as_operator
 from lacre.cli.terminal import data, out, say
 from lacre.context import current
 from lacre.errors import MisuseError
-from lacre.keys.kms_keys import expanded, is_alias
+from lacre.keys.kms_keys import is_alias
 from lacre.keys.resolver import service_of
 from lacre.policy.loading import LOCK, load_pins, lock_text
 from lacre.policy.model import PolicyFile
@@ -74,14 +74,7 @@ def pin(
 
 def aliases_of(file: PolicyFile) -> Sequence[str]:
     """Return the aliases that the policy names, those that keys come from too."""
-    named = [uri for each in file.classes.values() for uri in (each.fields, each.index) if uri]
-    if file.move is not None:
-        named += [
-            expanded(file.move.from_, class_=name, use=use)
-            for name, each in file.classes.items()
-            for use in (("fields", "index") if each.index else ("fields",))
-        ]
-    return sorted({uri for uri in named if is_alias(uri)})
+    return sorted(uri for uri in file.named_keys() if is_alias(uri))
 
 
 def _show(pins: Mapping[str, str], found: Mapping[str, str], *, as_json: bool) -> None:

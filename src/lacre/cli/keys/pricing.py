@@ -55,7 +55,7 @@ def cost(
         processes=processes,
         age=policy.cache.age if age is None else age,
         values=values,
-        kms_keys=len({uri for each in declared for uri in (each.fields, each.index) if uri}),
+        kms_keys=len({uri for each in declared for uri in each.named_keys()}),
         rotations=_yearly([each.rotate_after for each in declared]),
         index_rotations=_yearly([each.rotate_index_after for each in declared if each.index]),
     )

@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from lacre.errors import ConfigurationError
-from lacre.keys.kms_keys import check_kms_key, is_alias, scheme_of
+from lacre.keys.kms_keys import REGION, check_kms_key, is_alias, scheme_of
 from lacre.policy.model import AwsSettings
 
 __all__ = ["AwsKey", "aws_region_of", "check_regions", "region_of"]
 
-_REGION = r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}"
-_ARN = re.compile(rf"arn:[a-z-]+:kms:({_REGION}):([0-9]{{12}}):key/([0-9a-z-]+)")
+_ARN = re.compile(rf"arn:[a-z-]+:kms:({REGION}):([0-9]{{12}}):key/([0-9a-z-]+)")
 # Every partition's own domains (botocore's endpoints.json, and the dual-stack ones).
 _AWS_HOST = re.compile(
     r".*\.(?:amazonaws\.com(?:\.cn)?|amazonaws\.eu|api\.aws(?:\.ic\.gov|\.scloud)?|api\.amazonwebservices\.(?:com\.cn|eu)"
@@ -78,7 +77,7 @@ def aws_region_of(endpoint_url: str) -> str | None:
     host = (urlsplit(endpoint_url).hostname or "").rstrip(".")
     if not _AWS_HOST.fullmatch(host):
         return None
-    return next((label for label in host.split(".") if re.fullmatch(_REGION, label)), "")
+    return next((label for label in host.split(".") if re.fullmatch(REGION, label)), "")
 
 
 def check_regions(settings: AwsSettings, kms_keys: Iterable[str] = ()) -> None:
