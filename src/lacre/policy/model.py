@@ -7,16 +7,23 @@ What `lacre.toml` may say: its tables, their types and defaults.
 """
 
 import datetime as dt
-import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from lacre.errors import ConfigurationError
-from lacre.fields.masks import mask as mask_named
-from lacre.keys.kms_keys import REGION, check_kms_key, expanded, scheme_of
+from lacre.keys.kms_keys import expanded, scheme_of
+from lacre.policy.values import (
+    Address,
+    Identifier,
+    KmsKey,
+    KmsKeyTemplate,
+    MaskName,
+    Name,
+    Period,
+    Region,
+    Table,
+)
 
 __all__ = [
     "AuditSettings",
@@ -33,9 +40,6 @@ __all__ = [
     "StoreSettings",
 ]
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
-_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
-
 
 class Right(StrEnum):
     """What a role may do with a class."""
@@ -49,72 +53,6 @@ class Right(StrEnum):
     __hash__ = str.__hash__
 
 
-def _a_name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        raise ValueError(
-            "a name is 1 to 63 of a-z, 0-9, dot, dash and underscore, and begins with a letter or digit"
-        )
-    return text
-
-
-def _an_identifier(text: str) -> str:
-    if not _IDENTIFIER.fullmatch(text) or text == "public" or text.startswith("pg_"):
-        raise ValueError(
-            "a schema is 1 to 63 of a-z, 0-9 and underscore, begins with a letter, and is neither public nor pg_..."
-        )
-    return text
-
-
-def _a_template(text: str) -> str:
-    if "{class}" not in text or "{use}" not in text:
-        raise ValueError('it names every key, so it holds both "{class}" and "{use}"')
-    check_kms_key(expanded(text, class_="pii", use="fields"))
-    return text
-
-
-def _a_region(text: str) -> str:
-    if not re.fullmatch(REGION, text):
-        raise ValueError('a region is named as AWS names it, for example "eu-central-1"')
-    return text
-
-
-def _an_address(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        port_is_right = parts.port is None or parts.port > 0
-    except ValueError:
-        port_is_right = False
-    else:
-        # What is shown in errors has no password, and what paths are put behind has no fragment.
-        plain = text.isprintable() and not any(mark in text for mark in " @?#\\")
-        if port_is_right and parts.hostname and plain and not parts.path.strip("/"):
-            # Without TLS the credential and every key would cross the network in the clear.
-            if parts.scheme == "https":
-                return text
-            if parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}:
-                return text
-    raise ValueError(
-        "an address is https://HOST:PORT and nothing more; http:// only on this machine itself"
-    )
-
-
-def _a_mask(text: str) -> str:
-    try:
-        mask_named(text)
-    except ConfigurationError as error:
-        raise ValueError(f"there is no such mask; {error.hint}") from None
-    return text
-
-
-def _a_period(value: object) -> object:
-    if value == "never":
-        return None
-    found = re.fullmatch(r"([1-9][0-9]{0,4}) days?", value) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError('a period is a number of days, "365 days", or "never"')
-    return dt.timedelta(days=int(found[1]))
-
-
 def _none_if_false(value: object) -> object:
     return None if value is False else value
 
@@ -125,29 +63,15 @@ _NEEDED = {
     "aws-kms": "regions",
 }
 
-Name = Annotated[str, AfterValidator(_a_name)]
-Identifier = Annotated[str, AfterValidator(_an_identifier)]
-KmsKey = Annotated[str, AfterValidator(check_kms_key)]
-KmsKeyTemplate = Annotated[str, AfterValidator(_a_template)]
-Region = Annotated[str, AfterValidator(_a_region)]
-Address = Annotated[str, AfterValidator(_an_address)]
-Period = Annotated[dt.timedelta | None, BeforeValidator(_a_period)]
-MaskName = Annotated[str, AfterValidator(_a_mask)]
 
-
-class _Table(BaseModel):
-    # A key nobody knows is a typing error, and a typing error in a policy must not be silent.
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class KeyStoreSettings(_Table):
+class KeyStoreSettings(Table):
     """`[key_store]`: where wrapped keys are kept. Apart from the data. *schema* is of PostgreSQL."""
 
     url: str
     schema_: Identifier = Field(default="lacre", alias="schema")
 
 
-class LocalSettings(_Table):
+class LocalSettings(Table):
     """
     `[local]`: identities, and the local keystore.
 
@@ -164,7 +88,7 @@ class LocalSettings(_Table):
     recipients: tuple[str, ...] = ()
 
 
-class OpenBaoSettings(_Table):
+class OpenBaoSettings(Table):
     """
     `[openbao]`: an OpenBao or Vault server and who logs in there.
 
@@ -188,7 +112,7 @@ class OpenBaoSettings(_Table):
         return self
 
 
-class AwsSettings(_Table):
+class AwsSettings(Table):
     """
     `[aws]`: which regions may be called, and how.
 
@@ -213,7 +137,7 @@ class AwsSettings(_Table):
         return self
 
 
-class CallSettings(_Table):
+class CallSettings(Table):
     """
     `[calls]` of a remote key service: the total *deadline* of one operation with all its attempts,
     and the longest single *attempt*, in seconds. *concurrent* bounds the calls of a warm-up.
@@ -224,7 +148,7 @@ class CallSettings(_Table):
     concurrent: int = Field(default=8, ge=1, le=64)
 
 
-class MoveSettings(_Table):
+class MoveSettings(Table):
     """
     `[move]`: the window in which keys go from other KMS keys to those named now.
 
@@ -236,11 +160,11 @@ class MoveSettings(_Table):
     until: dt.date
 
 
-class StoreSettings(_Table):
+class StoreSettings(Table):
     """`[stores.NAME]`: a logical database. Its name is bound in every value it holds."""
 
 
-class ClassPolicy(_Table):
+class ClassPolicy(Table):
     """
     `[classes.NAME]`: the KMS keys of a class, its mask, and which role has which rights.
 
@@ -264,7 +188,7 @@ class ClassPolicy(_Table):
         return (self.fields,) if self.index is None else (self.fields, self.index)
 
 
-class CacheSettings(_Table):
+class CacheSettings(Table):
     """
     `[cache]`: of unwrapped keys. *age* in seconds is the longest a revoked process keeps reading.
 
@@ -277,7 +201,7 @@ class CacheSettings(_Table):
     stale_for: float = Field(default=0.0, ge=0, le=900)
 
 
-class AuditSettings(_Table):
+class AuditSettings(Table):
     """`[audit]`: the evidence. *path* is a file of JSON lines; *buffer* bounds what SIGKILL can lose."""
 
     path: str
@@ -285,7 +209,7 @@ class AuditSettings(_Table):
     buffer: int = Field(default=10_000, ge=1, le=1_000_000)
 
 
-class PolicyFile(_Table):
+class PolicyFile(Table):
     """The whole file."""
 
     app: Name
