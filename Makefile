@@ -108,7 +108,7 @@ PINS = .venv-lock/bin/uv pip compile --quiet --no-config --universal --python-ve
 	--custom-compile-command "make constraints" $(UPGRADE)
 
 constraints: .venv-lock/.stamp  ## resolve the hashed pins anew from pyproject.toml
-	$(PINS) -o constraints/test.txt --extra cli --extra postgresql --extra openbao --extra aws --group dev --group key-services pyproject.toml
+	$(PINS) -o constraints/test.txt --extra cli --extra postgresql --extra openbao --extra aws --extra fastapi --extra arrow --group dev --group key-services --group example --group others pyproject.toml
 	$(PINS) -o constraints/sqlalchemy20.txt --extra cli --extra postgresql --group dev --group sqlalchemy20 pyproject.toml
 	$(PINS) -o constraints/ministack.txt --group ministack
 	$(PINS) -o constraints/samples.txt --no-deps --group samples
