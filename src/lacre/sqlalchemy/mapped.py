@@ -15,7 +15,7 @@ from lacre.errors import ConfigurationError
 from lacre.fields.scheme import Scheme
 from lacre.sqlalchemy.declared import sealed_properties
 
-__all__ = ["schemes_of"]
+__all__ = ["mappers_of", "schemes_of"]
 
 
 def schemes_of(models: Any) -> list[Scheme]:
@@ -28,15 +28,25 @@ def schemes_of(models: Any) -> list[Scheme]:
     Raises:
         ConfigurationError: one of them is neither.
     """
-    several = models if isinstance(models, list | tuple | set | frozenset) else [models]
     return list(
         dict.fromkeys(
-            prop.scheme
-            for model in several
-            for mapper in _mappers(model)
-            for prop in sealed_properties(mapper)
+            prop.scheme for mapper in mappers_of(models) for prop in sealed_properties(mapper)
         )
     )
+
+
+def mappers_of(models: Any) -> list[Mapper[Any]]:
+    """
+    Return the mappers of *models*, each once, in the order of the models and then of class names.
+
+    Args:
+        models: a declarative base, a mapped class, or several of either.
+
+    Raises:
+        ConfigurationError: one of them is neither.
+    """
+    several = models if isinstance(models, list | tuple | set | frozenset) else [models]
+    return list(dict.fromkeys(mapper for model in several for mapper in _mappers(model)))
 
 
 def _mappers(model: Any) -> list[Mapper[Any]]:
