@@ -19,7 +19,7 @@ from lacre.errors import ConfigurationError
 from lacre.fields.column_state import ColumnState, ColumnStates, state_of
 from lacre.fields.field import Field
 from lacre.fields.guard import Guard
-from lacre.fields.index import BlindIndex
+from lacre.fields.index import Index
 from lacre.fields.scheme import Scheme
 from lacre.keys.hierarchy import KeyKind, KeyRow, Scope
 from lacre.keys.ports import KeyService
@@ -220,7 +220,7 @@ class Lacre:
         table: str,
         column: str,
         type: type = str,  # noqa: A002 - the word a caller would look for
-        index: BlindIndex | Sequence[BlindIndex] = (),
+        index: Index | Sequence[Index] = (),
         store: str = "main",
         mask: str | None = None,
         padded: bool | None = None,
@@ -235,7 +235,7 @@ class Lacre:
             mask: what a reader with the right `mask` sees; the class's mask by default.
             padded: hide the exact length. By default wherever the length would tell something.
         """
-        indexes = (index,) if isinstance(index, BlindIndex) else tuple(index)
+        indexes = tuple(index) if isinstance(index, Sequence) else (index,)
         return self.field_of(
             Scheme(
                 class_=class_,

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from lacre._core import field as core
-from lacre._core.blind import index_key, token
+from lacre._core.blind import index_key
 from lacre._core.derive import PreparedKey
 from lacre._core.textform import from_json, from_json_text, from_text, to_json, to_text
 from lacre.audit.events import Looked, Outcome, Searched, Written
@@ -30,11 +30,11 @@ from lacre.errors import (
     UnsupportedQuery,
 )
 from lacre.fields.guard import Guarded, TenantFacts
-from lacre.fields.index import BlindIndex
+from lacre.fields.index import Index, Question
 from lacre.fields.normalisers import normaliser
 from lacre.fields.rows import RowId, row_text
 from lacre.fields.scheme import Scheme
-from lacre.fields.stored import IndexToken, Sealed, Stored
+from lacre.fields.stored import Sealed, Stored
 from lacre.fields.writing import Writing
 from lacre.keys.resolver import UsableKey
 from lacre.policy.decisions import Decision
@@ -47,6 +47,7 @@ _STARTS = frozenset(
     (b"\xc1", b"w", b"{", b" ", b"\t", b"\r", b"\n")
 )  # of the binary, text and JSON form
 _NEVER_ENCRYPTED = (Mask, Sealed)
+_QUESTIONS: tuple[Question, ...] = ("equals", "contains", "startswith", "endswith")
 _BINARY = (bytes, bytearray, memoryview)  # a tuple: the union would be made anew for every look
 
 
@@ -110,13 +111,15 @@ class Field(Guarded):
             tenant=facts,
             key=resolver.to_encrypt(facts.data),
             indexes=[
-                (index, self._index_key(facts, index, resolver.to_encrypt(facts.index)))
+                (index, self._index_keys(facts, index, resolver.to_encrypt(facts.index)))
                 for index in indexes
             ],
             others=lambda: [
-                (index, self._index_key(facts, index, root))
+                [
+                    (index, self._index_keys(facts, index, root))
+                    for root in resolver.searchable(facts.index)[1:]
+                ]
                 for index in indexes
-                for root in resolver.searchable(facts.index)[1:]
             ],
             seal=self._sealed,
             codec=self._codec,
@@ -256,14 +259,20 @@ class Field(Guarded):
             self._guard.resolver.prepare(self._tenant(acting, tenant).data, key_ids)
 
     def recheck(
-        self, items: Sequence[tuple[RowId, Any]], index: BlindIndex, value: Any
+        self,
+        items: Sequence[tuple[RowId, Any]],
+        index: Index,
+        value: Any,
+        *,
+        question: Question | None = None,
     ) -> list[bool]:
         """
-        Tell which (row, sealed) really hold a value that *index* takes for *value*.
+        Tell which (row, sealed) really hold a value of which *question* about *value* is true.
 
-        For hits of a truncated index. Needs the right to decrypt; hands no value out, so it
-        is part of the search and not a look.
+        For hits of an index that may find others besides. Needs the right to decrypt; hands no
+        value out, so it is part of the search and not a look.
         """
+        asked = self._question(index, question)
         acting = current()
         decision = self._decided(acting, Right.DECRYPT)
         tenant = self._tenant(acting)
@@ -275,7 +284,9 @@ class Field(Guarded):
             try:
                 held.append(
                     sealed is not None
-                    and index.normalised(self._opened(sealed, text, tenant), self._codec) == wanted
+                    and index.answers(
+                        asked, self._opened(sealed, text, tenant), wanted, self._codec
+                    )
                 )
             except (Tampered, PlaintextFound, KeyUnavailable):
                 failed = Decision(Outcome.FAILED, decision.rule)
@@ -290,9 +301,15 @@ class Field(Guarded):
 
     # Searching
 
-    def search_tokens(self, value: Any, *, index: str | None = None) -> list[IndexToken]:
+    def search_tokens(
+        self, value: Any, *, index: str | None = None, question: Question | None = None
+    ) -> list[bytes]:
         """
-        Return the tokens to look *value* up by: one for each index root still in use.
+        Return the tokens to look *value* up by: one entry for each index root still in use.
+
+        Args:
+            index: the name of the index, where the field has several.
+            question: what is asked about *value*, where the index answers several questions.
 
         Raises:
             AccessDenied: no role has the right to search.
@@ -302,6 +319,7 @@ class Field(Guarded):
         decision = self._guard.policy.decide(acting, self.scheme.class_, Right.SEARCH)
         tenant = self._tenant(acting)
         chosen = self.index(index)
+        asked = self._question(chosen, question)
         event = Searched(
             **self._who(acting, tenant),
             place=self._place,
@@ -313,21 +331,29 @@ class Field(Guarded):
         self._guard.recorder.record(event)
         if decision.outcome is not Outcome.ALLOWED:
             raise self._refusal(acting, "search", decision)
-        normalised = chosen.normalised(value, self._codec)
-        roots = self._guard.resolver.searchable(tenant.index)
         return [
-            IndexToken(token(self._index_key(tenant, chosen, root), normalised, chosen.bits))
-            for root in roots
+            chosen.asked(asked, value, self._codec, self._index_keys(tenant, chosen, root))
+            for root in self._guard.resolver.searchable(tenant.index)
         ]
 
-    def index(self, name: str | None = None) -> BlindIndex:
-        """Return the index of that name, or the only one."""
+    def index(self, name: str | None = None) -> Index:
+        """Return the index of that name, or the first."""
         for index in self.scheme.indexes:
             if name is None or index.name == name:
                 return index
         raise _no_index(self.scheme, name)
 
     # Inside
+
+    def _question(self, index: Index, question: Question | None) -> Question:
+        if question is None:
+            return next(found for found in _QUESTIONS if found in index.questions)
+        if question not in index.questions:
+            raise UnsupportedQuery(
+                f"the index {index.name!r} of {self.scheme} does not answer {question}",
+                hint=f"it answers {', '.join(sorted(index.questions))}",
+            )
+        return question
 
     def _sealed(
         self, value: Any, row: str, tenant: TenantFacts, key: UsableKey
@@ -389,24 +415,29 @@ class Field(Guarded):
             hint="nothing was decrypted; `lacre protect` encrypts a column in place, and an `encrypted` column takes no plaintext",
         )
 
-    def _index_key(self, tenant: TenantFacts, index: BlindIndex, root: UsableKey) -> PreparedKey:
+    def _index_keys(
+        self, tenant: TenantFacts, index: Index, root: UsableKey
+    ) -> tuple[PreparedKey, ...]:
         held = tenant.index_keys.get(index.name)
         if held is not None and held[0] is root:
             return held[1]
         scheme = self.scheme
-        derived = PreparedKey(
-            index_key(
-                root.material.reveal(),
-                store=scheme.store,
-                table=scheme.table,
-                column=scheme.column,
-                index=index.name,
-                kind=index.kind,
-                normaliser=index.normaliser,
-                part="",
-                bits=index.bits,
-                version=normaliser(index.normaliser).version,
+        derived = tuple(
+            PreparedKey(
+                index_key(
+                    root.material.reveal(),
+                    store=scheme.store,
+                    table=scheme.table,
+                    column=scheme.column,
+                    index=index.name,
+                    kind=index.kind,
+                    normaliser=index.normaliser,
+                    part=part,
+                    bits=index.bits,
+                    version=normaliser(index.normaliser).version,
+                )
             )
+            for part in index.parts
         )
         tenant.index_keys[index.name] = (root, derived)
         return derived

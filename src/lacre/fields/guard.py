@@ -54,7 +54,7 @@ class TenantFacts:
         self.place = place
         # Index keys are derived from an index root; they live no longer than the root they came
         # from, because they are looked up by the resolved root object itself.
-        self.index_keys: dict[str, tuple[UsableKey, PreparedKey]] = {}
+        self.index_keys: dict[str, tuple[UsableKey, tuple[PreparedKey, ...]]] = {}
 
 
 class Guarded:

@@ -1,19 +1,117 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Blind indexes, as they are declared: which normaliser, how many bits, unique or not.
+Indexes, as they are declared: what all kinds have in common, and `BlindIndex`, which answers equality.
 
-Does not compute tokens (`lacre._core.blind`, by way of `lacre.fields.field`). Equality is the
-only question this release answers.
+An index holds names and numbers, never a key: the keys of its parts are given to it with every
+value. Implements ``spec/field-format.md``, section "Blind index". Does not derive keys
+(`lacre.fields.field`) and does not store tokens.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal, Protocol
 
+from lacre._core.blind import token
+from lacre._core.derive import PreparedKey
 from lacre.errors import ConfigurationError, InvalidValue
 from lacre.fields.codecs import Codec
 from lacre.fields.normalisers import normaliser
+from lacre.fields.stored import IndexToken
 
-__all__ = ["BlindIndex"]
+__all__ = ["BlindIndex", "Index", "Question", "normal_form"]
+
+Question = Literal["equals", "startswith", "endswith", "contains"]
+
+
+class Index(Protocol):
+    """
+    What makes a field searchable in one way. Frozen and hashable.
+
+    *keys* of the methods are the index keys of `parts`, in their order.
+    """
+
+    @property
+    def name(self) -> str:
+        """Unique among the indexes of a field; bound in every token."""
+        ...
+
+    @property
+    def normaliser(self) -> str:
+        """What makes two spellings one value."""
+        ...
+
+    @property
+    def bits(self) -> int:
+        """The length of a token."""
+        ...
+
+    @property
+    def unique(self) -> bool:
+        """Whether the database refuses a second row with one value."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """``exact``, ``prefix``, ...: bound in every token."""
+        ...
+
+    @property
+    def several(self) -> bool:
+        """Whether a value has several tokens, and not one."""
+        ...
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts that have index keys of their own."""
+        ...
+
+    @property
+    def questions(self) -> frozenset[Question]:
+        """What the index answers."""
+        ...
+
+    @property
+    def exact(self) -> bool:
+        """Whether a hit needs no re-check on the plaintext."""
+        ...
+
+    def check(self, codec: Codec) -> None:
+        """Raise `ConfigurationError` unless values of *codec* can be indexed this way."""
+        ...
+
+    def tokens(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> bytes:
+        """Return what is stored for *value*, or raise `InvalidValue`."""
+        ...
+
+    def asked(
+        self, question: Question, value: object, codec: Codec, keys: Sequence[PreparedKey]
+    ) -> bytes:
+        """Return what finds the rows for which *question* about *value* may be answered by yes."""
+        ...
+
+    def normalised(self, value: object, codec: Codec) -> bytes:
+        """Return *value* as `answers` compares it."""
+        ...
+
+    def answers(self, question: Question, held: object, wanted: bytes, codec: Codec) -> bool:
+        """Return the answer of the plaintext *held* itself."""
+        ...
+
+
+def normal_form(name: str, value: object, codec: Codec) -> bytes:
+    """
+    Return the bytes that the normaliser *name* makes of *value*.
+
+    Raises:
+        InvalidValue: it takes no such value.
+    """
+    if name == "exact":
+        return bytes(codec.encode(value))
+    if not isinstance(value, str):
+        raise InvalidValue(
+            f"the normaliser {name} takes text, the value is a {type(value).__name__}"
+        )
+    return normaliser(name).normalise(value).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +134,9 @@ class BlindIndex:
     name: str = field(default="", kw_only=True)
 
     kind: ClassVar[str] = "exact"
+    several: ClassVar[bool] = False
+    parts: ClassVar[tuple[str, ...]] = ("",)
+    questions: ClassVar[frozenset[Question]] = frozenset(("equals",))
 
     def __post_init__(self) -> None:
         normaliser(self.normaliser)
@@ -58,30 +159,23 @@ class BlindIndex:
         """Whether a hit needs no re-check: 96 bits never collide by chance in one table."""
         return self.bits >= 96
 
-    def normalised(self, value: object, codec: Codec) -> bytes:
-        """
-        Return the bytes whose keyed hash is the token of *value*.
-
-        Raises:
-            InvalidValue: the normaliser takes no such value.
-        """
-        if self.normaliser == "exact":
-            return bytes(codec.encode(value))
-        if not isinstance(value, str):
-            raise InvalidValue(
-                f"the normaliser {self.normaliser} takes text, the value is a {type(value).__name__}"
-            )
-        return normaliser(self.normaliser).normalise(value).encode()
-
     def check(self, codec: Codec) -> None:
-        """
-        Raise unless values of *codec* can be indexed this way.
-
-        Raises:
-            ConfigurationError
-        """
         if self.normaliser != "exact" and codec.name != "str":
             raise ConfigurationError(
                 f"the normaliser {self.normaliser} takes text, the field holds {codec.name}",
                 hint='BlindIndex("exact") takes any type',
             )
+
+    def tokens(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> IndexToken:
+        return IndexToken(token(keys[0], normal_form(self.normaliser, value, codec), self.bits))
+
+    def asked(
+        self, question: Question, value: object, codec: Codec, keys: Sequence[PreparedKey]
+    ) -> IndexToken:
+        return self.tokens(value, codec, keys)
+
+    def normalised(self, value: object, codec: Codec) -> bytes:
+        return normal_form(self.normaliser, value, codec)
+
+    def answers(self, question: Question, held: object, wanted: bytes, codec: Codec) -> bool:
+        return normal_form(self.normaliser, held, codec) == wanted

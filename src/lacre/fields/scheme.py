@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lacre.audit.events import Place
 from lacre.errors import ConfigurationError
 from lacre.fields.codecs import Codec, codec_for
-from lacre.fields.index import BlindIndex
+from lacre.fields.index import Index
 from lacre.fields.masks import mask as mask_named
 
 __all__ = ["Scheme"]
@@ -31,7 +31,7 @@ class Scheme:
     table: str
     column: str
     python_type: type
-    indexes: tuple[BlindIndex, ...] = ()
+    indexes: tuple[Index, ...] = ()
     mask: str | None = None
     padded: bool | None = None
 
@@ -50,7 +50,7 @@ class Scheme:
         if len({index.name for index in self.indexes}) != len(self.indexes):
             raise ConfigurationError(
                 f"two indexes of {self.table}.{self.column} have one name",
-                hint="name one of them: BlindIndex(..., name=...)",
+                hint="name one of them: name=...",
             )
         if self.mask is not None:
             mask_named(self.mask)

@@ -13,21 +13,20 @@ Does not decide (`lacre.fields.field` does, and hands one of these out) and does
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
-from lacre._core.blind import token
 from lacre._core.derive import PreparedKey
 from lacre.audit.events import Look, Place, Written, who
 from lacre.context import Acting
 from lacre.fields.codecs import Codec
 from lacre.fields.guard import TenantFacts
-from lacre.fields.index import BlindIndex
+from lacre.fields.index import Index
 from lacre.fields.rows import RowId, row_text
-from lacre.fields.stored import IndexToken, Stored
+from lacre.fields.stored import Stored
 from lacre.keys.resolver import UsableKey
 from lacre.policy.decisions import Decision
 
 __all__ = ["Writing"]
 
-Indexes = Sequence[tuple[BlindIndex, PreparedKey]]
+Indexes = Sequence[tuple[Index, Sequence[PreparedKey]]]
 Seal = Callable[[Any, str, TenantFacts, UsableKey], bytes | bytearray]
 
 
@@ -56,7 +55,7 @@ class Writing:
         tenant: TenantFacts,
         key: UsableKey,
         indexes: Indexes,
-        others: Callable[[], Indexes],
+        others: Callable[[], Sequence[Indexes]],
         seal: Seal,
         codec: Codec,
         place: Place,
@@ -67,7 +66,7 @@ class Writing:
         self._tenant = tenant
         self._key = key
         self._indexes = tuple(indexes)
-        self._others: Any = others  # until it is asked for: then what it gave
+        self._others: Any = others  # until it is asked for: then what it gave, for each index
         self._seal = seal
         self._codec = codec
         self._place = place
@@ -122,21 +121,21 @@ class Writing:
         """Whether an index root but the active one is still in use."""
         if callable(self._others):
             self._others = self._others()
-        return bool(self._others)
+        return any(self._others)
 
-    def tokens_of_other_roots(self, value: Any) -> list[IndexToken]:
-        """Return the tokens of *value* under every index root but the active one: before a rotation, or just after."""
-        return list(self._tokens(value, self._others)) if self.has_other_roots else []
+    def tokens_of_other_roots(self, value: Any, position: int = 0) -> list[bytes]:
+        """
+        Return what the index at *position* has for *value* under every root but the active one:
+        before a rotation, or just after.
+        """
+        return list(self._tokens(value, self._others[position])) if self.has_other_roots else []
 
-    def _tokens(self, value: Any, indexes: Indexes) -> tuple[IndexToken, ...]:
+    def _tokens(self, value: Any, indexes: Indexes) -> tuple[bytes, ...]:
         codec = self._codec
         if len(indexes) == 1:  # mostly, and the generator would take as long as the hash
-            index, key = indexes[0]
-            return (IndexToken(token(key, index.normalised(value, codec), index.bits)),)
-        return tuple(
-            IndexToken(token(key, index.normalised(value, codec), index.bits))
-            for index, key in indexes
-        )
+            index, keys = indexes[0]
+            return (index.tokens(value, codec, keys),)
+        return tuple(index.tokens(value, codec, keys) for index, keys in indexes)
 
     def event(self, rows: Sequence[RowId]) -> Written:
         """Return the event of having encrypted the field in *rows*."""

@@ -92,12 +92,21 @@ class SealedProperty(ColumnProperty[Any]):
         *,
         declared: Declared,
         python_type: type,
-        index_column: sa.Column[Any] | None,
+        index_columns: tuple[sa.Column[Any], ...],
     ) -> None:
         super().__init__(column, comparator_factory=SealedComparator)
         self.declared = declared
         self.python_type = python_type
-        self.index_column = index_column
+        self.index_columns = index_columns  # in the order of the indexes
+
+    @property
+    def unique_columns(self) -> list[tuple[int, sa.Column[Any]]]:
+        """The columns of unique indexes, each with its place among the indexes."""
+        return [
+            (position, self.index_columns[position])
+            for position, index in enumerate(self.declared.indexes)
+            if index.unique
+        ]
 
     @property
     def scheme(self) -> Scheme:
@@ -110,7 +119,7 @@ class SealedProperty(ColumnProperty[Any]):
             table=logical_table(self.parent, column.table),
             column=declared.column or column.name,
             python_type=self.python_type,
-            indexes=() if declared.index is None else (declared.index,),
+            indexes=declared.indexes,
             mask=declared.mask,
             padded=declared.padded,
         )

@@ -9,6 +9,7 @@ Reads the database's structure; executes nothing.
 Leans on a private name of SQLAlchemy, pinned by a test: `CheckConstraint._create_rule`.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from alembic.autogenerate import render_op_text, renderers
 from alembic.operations import ops
 from sqlalchemy.sql.elements import conv
 
-from lacre.sqlalchemy.declared import ROW_ID
+from lacre.sqlalchemy.declared import INDEXES, ROW_ID
 from lacre.sqlalchemy.types import EncryptedType, IndexType
 
 __all__ = ["Conversion", "Process", "Render", "options"]
@@ -259,7 +260,8 @@ def _convert(upgrade: Any, table: sa.Table, modify: Any, checks: dict[str, Any])
 
 
 def _parts(table: sa.Table, modify: Any, changed: dict[str, Any]) -> list[Any]:
-    about = {part for name in changed for part in (name, f"{name}_bidx")} | {"lacre_rid"}
+    indexes = {name: _index_columns(table, modify, name) for name in changed}
+    about = {part for name, found in indexes.items() for part in (name, *found)} | {"lacre_rid"}
     about |= {column.name for column in table.columns if column.info.get(ROW_ID)}
     # Apart, and constraints go before columns and come after them: in one step SQLite's copy of
     # the table would keep the constraints of a column that was dropped and added.
@@ -285,6 +287,13 @@ def _parts(table: sa.Table, modify: Any, changed: dict[str, Any]) -> list[Any]:
         ops.ModifyTableOps(table.name, found, schema=table.schema)
         for found in (sorted_[0] + sorted_[1], sorted_[2] + sorted_[3])
     ]
+
+
+def _index_columns(table: sa.Table, modify: Any, column: str) -> set[str]:
+    # Of the model where it has them, else of the columns that go.
+    found = {each.name for each in table.columns if each.info.get(INDEXES) == column}
+    gone = (op.column_name for op in modify.ops if isinstance(op, ops.DropColumnOp))
+    return found | {name for name in gone if re.fullmatch(f"{re.escape(column)}_(.+_)?bidx", name)}
 
 
 def _old(op: Any) -> sa.Column[Any]:

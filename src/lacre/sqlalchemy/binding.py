@@ -160,7 +160,7 @@ class Binding:
     def violated(self, duplicate: Duplicate) -> Scheme | None:
         """Return the scheme whose unique blind index *duplicate* is about, or None."""
         for prop, field in self._fields.items():
-            if prop.index_column is not None and duplicate.is_of(prop.index_column):
+            if any(duplicate.is_of(column) for column in prop.index_columns):
                 return field.scheme
         return None
 

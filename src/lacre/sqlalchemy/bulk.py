@@ -34,7 +34,7 @@ from lacre.sqlalchemy.row_ids import default_of, generated, next_values
 from lacre.sqlalchemy.statements import refuse_values
 from lacre.sqlalchemy.types import SealedForRow, SealedValue, raw_of
 from lacre.sqlalchemy.violations import translated
-from lacre.sqlalchemy.writing import index_key
+from lacre.sqlalchemy.writing import index_keys
 
 __all__ = ["Bulk", "written_in_bulk"]
 
@@ -88,7 +88,7 @@ class Bulk:
         self._binding = session.info["lacre"]
         self._facts = row_facts(mapper)
         self._properties = [
-            (prop, prop.key, index_key(mapper, prop)) for prop in sealed_properties(mapper)
+            (prop, prop.key, index_keys(mapper, prop)) for prop in sealed_properties(mapper)
         ]
         self._writings: dict[Any, dict[str | None, tuple[Writing, list[str]]]] = {
             prop: {} for prop, _, _ in self._properties
@@ -106,11 +106,10 @@ class Bulk:
         if not self._properties:
             return False
         given: set[str] = set().union(*rows)
-        for prop, key, token_key in self._properties:
+        for prop, key, token_keys in self._properties:
             column = prop.columns[0]
-            wrong = {column.key, column.name} - {key}
-            if token_key is not None:
-                wrong |= {token_key, prop.index_column.name}
+            wrong = {column.key, column.name} - {key} | {*token_keys}
+            wrong |= {found.name for found in prop.index_columns}
             for name in wrong & given:
                 raise UnsupportedQuery(
                     f"{self._mapper.class_.__name__} takes no value for {name!r}",
@@ -179,10 +178,10 @@ class Bulk:
                     check_spelling_of(mapper, values, connection.dialect)
                 ids.append(row_of_values(mapper, values))
             tenants.append(None if facts.tenant is None else self._tenant({**row, **more}))
-        for prop, key, token_key in self._properties:
+        for prop, key, token_keys in self._properties:
             default = prop.declared.default
-            others: list[tuple[Any, Any]] = []
-            named = (prop, key, token_key)
+            others: list[tuple[Any, Any, Any]] = []
+            named = (prop, key, token_keys)
             for row, more, text, tenant in zip(rows, made, ids, tenants, strict=True):
                 if key in row:
                     value = row[key]
@@ -191,8 +190,7 @@ class Bulk:
                 else:
                     continue
                 if value is None:
-                    if token_key is not None:
-                        more[token_key] = None
+                    more.update(dict.fromkeys(token_keys))
                     continue
                 self._seal(named, value, text, tenant, more, others)
             self._refuse_duplicates(connection, prop, others)
@@ -230,7 +228,7 @@ class Bulk:
         properties = [named for named in self._properties if named[1] in given]
         stored = self._stored(connection, rows, properties)
         self._prefetch(stored, properties)
-        others: dict[Any, list[tuple[Any, Any]]] = {prop: [] for prop, _, _ in properties}
+        others: dict[Any, list[tuple[Any, Any, Any]]] = {prop: [] for prop, _, _ in properties}
         for row, more in zip(rows, made, strict=True):
             key = self._key_text(row)
             held = stored.get(key)
@@ -242,23 +240,21 @@ class Bulk:
             text, tenant, values = held
             self._refuse_moved(row, text, tenant)
             for named in properties:
-                prop, key, token_key = named
+                prop, key, token_keys = named
                 if key not in row:
                     continue
                 value = row[key]
-                before, token = values[prop]
+                before, *tokens = values[prop]
                 if value is None:
-                    if token_key is not None:
-                        more[token_key] = None
+                    more.update(dict.fromkeys(token_keys))
                     if before is not None:
                         self._clear(prop, tenant).append(text)
                 elif before is not None and self._binding.field(prop).holds(
                     raw_of(before), value, row=text, tenant=tenant
                 ):
-                    # There already: byte for byte what it was, with the token that was made with it.
+                    # There already: byte for byte what it was, with the tokens that were made with it.
                     more[key] = SealedValue(raw_of(before))
-                    if token_key is not None:
-                        more[token_key] = token
+                    more.update(zip(token_keys, tokens, strict=True))
                 else:
                     self._seal(named, value, text, tenant, more, others[prop], self._key_text(row))
         for prop, asked in others.items():
@@ -275,9 +271,7 @@ class Bulk:
         if facts.tenant is not None:
             whose.append(mapper.column_attrs[facts.tenant].columns[0])
         columns = [
-            column
-            for prop, _, token_key in properties
-            for column in (prop.columns[0], *((prop.index_column,) if token_key else ()))
+            column for prop, _, _ in properties for column in (prop.columns[0], *prop.index_columns)
         ]
         query = sa.select(*keys, *whose, *columns).select_from(mapper.persist_selectable)
         found = {}
@@ -294,8 +288,8 @@ class Bulk:
                 named = [next(parts)] if facts.named else identity
                 tenant = None if facts.tenant is None else tenant_text(mapper, next(parts))
                 values = {
-                    prop: (next(parts), next(parts) if token_key else None)
-                    for prop, _, token_key in properties
+                    prop: [next(parts) for _ in (prop.columns[0], *prop.index_columns)]
+                    for prop, _, _ in properties
                 }
                 text = row_of_values(mapper, identity, columns=keys)
                 found[text] = (row_of_values(mapper, named), tenant, values)
@@ -356,15 +350,15 @@ class Bulk:
 
     def _seal(
         self,
-        named: tuple[Any, str, str | None],
+        named: tuple[Any, str, tuple[str, ...]],
         value: Any,
         row: str,
         tenant: str | None,
         more: dict[str, Any],
-        others: list[tuple[Any, Any]],
+        others: list[tuple[Any, Any, Any]],
         identity: Any = None,
     ) -> None:
-        prop, key, token_key = named
+        prop, key, token_keys = named
         writing, rows = self._writings[prop].get(tenant) or self._writing(prop, tenant)
         if type(value) is SealedValue:
             raise AlreadyEncrypted(
@@ -375,10 +369,12 @@ class Bulk:
         # What an UPDATE is given, SQLAlchemy hands to the objects of these rows.
         more[key] = (SealedForRow if self._inserting else SealedValue)(sealed)
         rows.append(row)
-        if token_key is not None:
-            more[token_key] = tokens[0]
-            if writing.has_other_roots and prop.declared.index.unique:
-                others += [(token, identity) for token in writing.tokens_of_other_roots(value)]
+        more.update(zip(token_keys, tokens, strict=True))
+        for position, column in prop.unique_columns if tokens else ():
+            others += [
+                (column, token, identity)
+                for token in writing.tokens_of_other_roots(value, position)
+            ]
 
     def _writing(self, prop: Any, tenant: str | None) -> tuple[Writing, list[str]]:
         writing = self._binding.field(prop).writing(tenant=tenant)
@@ -386,21 +382,21 @@ class Bulk:
         return found
 
     def _refuse_duplicates(
-        self, connection: sa.Connection, prop: Any, tokens: Sequence[tuple[Any, Any]]
+        self, connection: sa.Connection, prop: Any, tokens: Sequence[tuple[Any, Any, Any]]
     ) -> None:
         # While an index root is being rotated: as in the unit of work, what the database's own
         # constraint cannot compare is looked up. A row may hold its own value.
         keys: list[Any] = list(self._mapper.primary_key)
-        query = sa.select(prop.index_column, *keys).select_from(self._mapper.persist_selectable)
-        for chunk in _chunks(tokens):
-            of_row = dict(chunk)
-            for token, *identity in connection.execute(
-                query.where(prop.index_column.in_(list(of_row)))
-            ):
-                if of_row[token] != row_of_values(self._mapper, identity, columns=keys):
-                    raise DuplicateValue(
-                        f"{self._binding.field(prop).scheme} already holds this value"
-                    )
+        for _, column in prop.unique_columns if tokens else ():
+            query = sa.select(column, *keys).select_from(self._mapper.persist_selectable)
+            asked = [(token, identity) for of, token, identity in tokens if of is column]
+            for chunk in _chunks(asked):
+                of_row = dict(chunk)
+                for token, *identity in connection.execute(query.where(column.in_(list(of_row)))):
+                    if of_row[token] != row_of_values(self._mapper, identity, columns=keys):
+                        raise DuplicateValue(
+                            f"{self._binding.field(prop).scheme} already holds this value"
+                        )
 
 
 def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -6,6 +6,7 @@ Does not encrypt (`lacre.sqlalchemy.writing`), decrypt (`lacre.sqlalchemy.attrib
 (`lacre.sqlalchemy.searching`).
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -13,10 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import MappedColumn, mapped_column
 
 from lacre.errors import ConfigurationError
-from lacre.fields.index import BlindIndex
+from lacre.fields.index import Index
 from lacre.sqlalchemy.attribute import SealedProperty
 from lacre.sqlalchemy.constraints import check
-from lacre.sqlalchemy.declared import NOTHING, ROW_ID, Declared
+from lacre.sqlalchemy.declared import INDEXES, NOTHING, ROW_ID, Declared
 from lacre.sqlalchemy.types import EncryptedType, IndexType
 
 __all__ = ["encrypted", "row_id"]
@@ -26,7 +27,7 @@ def encrypted(
     class_: str,
     type_: Any = None,
     *,
-    index: BlindIndex | None = None,
+    index: Index | Sequence[Index] = (),
     mask: str | None = None,
     padded: bool | None = None,
     default: Any = NOTHING,
@@ -44,7 +45,8 @@ def encrypted(
     Args:
         class_: the class of `lacre.toml` whose keys and rights apply.
         type_: the SQLAlchemy type of the value, where the annotation does not give it (JSON, say).
-        index: makes the column searchable by equality, in a second column ``NAME_bidx``.
+        index: makes the column searchable, each in a column of its own: the first that answers
+            equality in ``NAME_bidx``, any other in ``NAME_INDEXNAME_bidx``.
         mask: what a reader with the right `mask` sees; the class's by default.
         padded: hide the exact length; by default wherever it would tell something.
         default: a value or a callable without arguments, for objects that assign none.
@@ -69,7 +71,7 @@ def encrypted(
     )
     declared.declared = Declared(
         class_=class_,
-        index=index,
+        indexes=tuple(index) if isinstance(index, Sequence) else (index,),
         mask=mask,
         padded=padded,
         default=default,
@@ -142,36 +144,45 @@ class EncryptedColumn(MappedColumn[Any]):
             nullable=self.column.nullable,
         )
         self.foreign_keys = self.column.foreign_keys
-        self._index_column: sa.Column[Any] | None = None
-        if self.declared.index is not None:
-            size = (self.declared.index.bits + 7) // 8
-            unique = self.declared.index.unique
-            self._index_column = sa.Column(
-                f"{self.column.name}_bidx",
-                IndexType(size),
-                unique=unique or None,
-                index=not unique or None,
-                nullable=self.column.nullable,
-            )
-        check(self.column, self._index_column)
+        self._index_columns = index_columns(self.column, self.declared.indexes)
+        check(self.column, self._index_columns)
         self._property = SealedProperty(
             self.column,
             declared=self.declared,
             python_type=self._python_type,
-            index_column=self._index_column,
+            index_columns=self._index_columns,
         )
 
     @property
     def columns_to_assign(self) -> list[tuple[sa.Column[Any], int]]:
         columns = list(super().columns_to_assign)
-        if self._index_column is not None:
-            columns.append((self._index_column, columns[0][1]))
-        return columns
+        return columns + [(column, columns[0][1]) for column in self._index_columns]
 
     @property
     def mapper_property_to_assign(self) -> Any:
         # Read twice by declarative; it must be one object.
         return self._property
+
+
+def index_columns(column: sa.Column[Any], indexes: Sequence[Index]) -> tuple[sa.Column[Any], ...]:
+    """Return the columns of the *indexes* of *column*, in their order."""
+    first = next((index for index in indexes if "equals" in index.questions), None)
+    return tuple(
+        sa.Column(
+            f"{column.name}_bidx" if index is first else f"{column.name}_{_word(index.name)}_bidx",
+            IndexType((index.bits + 7) // 8),
+            unique=index.unique or None,
+            index=not index.unique or None,
+            nullable=column.nullable,
+            info={INDEXES: column.name},
+        )
+        for index in indexes
+    )
+
+
+def _word(name: str) -> str:
+    # The name of an index may be a normaliser's, such as phone:BR.
+    return "".join(char if char.isalnum() else "_" for char in name).lower()
 
 
 def _python_type(column: sa.Column[Any]) -> type:

@@ -11,6 +11,7 @@ Leans on a private name of SQLAlchemy, pinned by a test: the argument `_create_r
 `ddl_if` is lost where a table is copied.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -84,10 +85,10 @@ def _named(column: str | sa.Column[Any]) -> Any:
     return sa.column(column) if isinstance(column, str) else column
 
 
-def check(column: sa.Column[Any], index: sa.Column[Any] | None) -> None:
-    """Have the table that *column* and its blind *index* will be in refuse anything but ciphertext."""
+def check(column: sa.Column[Any], indexes: Sequence[sa.Column[Any]]) -> None:
+    """Have the table that *column* and its *indexes* will be in refuse anything but ciphertext."""
     _name(CiphertextCheck(column), column)
-    if index is not None:
+    for index in indexes:
         _name(TogetherCheck(column, index), index)
 
 

@@ -19,12 +19,13 @@ from sqlalchemy.orm.state import InstanceState
 
 from lacre.errors import ConfigurationError, InvalidValue, NoTenant
 from lacre.fields.codecs import codec_for
-from lacre.fields.index import BlindIndex
+from lacre.fields.index import Index
 from lacre.fields.masks import mask as mask_named
 from lacre.fields.rows import row_text
 
 __all__ = [
     "IDENTIFIES",
+    "INDEXES",
     "MOVES",
     "NOTHING",
     "ROW_ID",
@@ -52,6 +53,7 @@ __all__ = [
 ROW_ID = "lacre_row_id"  # marks the column of `row_id()` in Column.info
 TENANT = "__lacre_tenant__"  # class attribute: the attribute that holds a row's tenant
 MOVES = "lacre_moves"  # marks the columns of tenants and row ids in Column.info
+INDEXES = "lacre_indexes"  # in Column.info of an index: the name of the column it is about
 IDENTIFIES = "lacre_identifies"  # marks there the primary key, where it is the row id
 _PLACES = "lacre_places"  # in ClassManager.info
 TABLE = "__lacre_table__"  # class attribute: the logical name of the table
@@ -63,7 +65,7 @@ class Declared:
     """The arguments of `encrypted`, as they were given."""
 
     class_: str
-    index: BlindIndex | None
+    indexes: tuple[Index, ...]
     mask: str | None
     padded: bool | None
     default: Any
@@ -78,8 +80,8 @@ class Declared:
             ConfigurationError
         """
         codec = codec_for(python_type)
-        if self.index is not None:
-            self.index.check(codec)
+        for index in self.indexes:
+            index.check(codec)
         if self.mask is not None:
             mask_named(self.mask)
 

@@ -58,7 +58,7 @@ def rechecked(state: ORMExecuteState, asking: Asking) -> Any | None:
         check_selected(statement, element)
         if query:
             refuse_written(element)
-        if isinstance(element, Term) and not element.asked.comparator.prop.declared.index.exact:
+        if isinstance(element, Term) and not element.asked.index.exact:
             short.append(element)
     if not short:
         return None
@@ -138,9 +138,7 @@ def _matching(state: ORMExecuteState, binding: Any, statement: Any, term: Term) 
     field = binding.field(prop)
     kept = set()
     for value in values:
-        kept |= {
-            n for n, held in enumerate(field.recheck(items, prop.declared.index, value)) if held
-        }
+        kept |= {n for n, held in enumerate(field.recheck(items, term.asked.index, value)) if held}
     ids = [tuple(found[n][: len(keys)]) for n in sorted(kept)]
     if len(keys) == 1:
         return keys[0].in_([only for (only,) in ids])

@@ -29,6 +29,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ColumnElement
 
 from lacre.errors import LacreError, MisuseError, UnsupportedQuery
+from lacre.fields.index import Index
 from lacre.sqlalchemy.selecting import Selected
 from lacre.sqlalchemy.types import unwrapped
 
@@ -52,12 +53,13 @@ asking: ContextVar[Asking | None] = ContextVar("lacre_asking", default=None)
 
 
 class Asked:
-    """What a condition asks: which comparator, for which values."""
+    """What a condition asks: which comparator, by which index, for which values."""
 
-    __slots__ = ("__weakref__", "comparator", "values")
+    __slots__ = ("__weakref__", "comparator", "index", "values")
 
-    def __init__(self, comparator: Any, values: tuple[Any, ...]) -> None:
+    def __init__(self, comparator: Any, index: Index, values: tuple[Any, ...]) -> None:
         self.comparator = comparator
+        self.index = index
         self.values = values
 
 
@@ -113,10 +115,13 @@ def _compile(element: Any, compiler: Any, **kw: Any) -> Any:
 class SealedComparator(ColumnProperty.Comparator[Any]):
     """What ``Model.attribute`` can do in a query."""
 
-    def _memoized_attr_index_element(self) -> Any:
-        # The index column as it stands in a condition: the same in every one.
-        column = self.prop.index_column
-        return self.mapped(column, self._parentmapper.get_property_by_column(column).key)
+    def _memoized_attr_equality(self) -> tuple[Index, Any] | None:
+        # The index that answers equality, and its column as it stands in every condition.
+        for index, column in zip(self.prop.declared.indexes, self.prop.index_columns, strict=True):
+            if "equals" in index.questions:
+                key = self._parentmapper.get_property_by_column(column).key
+                return index, self.mapped(column, key)
+        return None
 
     def _memoized_method___clause_element__(self) -> Any:
         return Selected(self).__clause_element__()
@@ -147,12 +152,12 @@ class SealedComparator(ColumnProperty.Comparator[Any]):
         return self.adapter(column, key) if self.adapter else self._orm_annotate_column(column)
 
     def _asked(self, values: tuple[Any, ...], *, negated: bool) -> ColumnElement[Any]:
-        index = self.prop.declared.index
-        if index is None:
+        if self.equality is None:
             raise self._unsupported(
                 "searched without an index",
                 hint='declare one: encrypted(..., index=BlindIndex("exact"))',
             )
+        index, column = self.equality
         if any(
             value is None
             or isinstance(value, sa.ClauseElement)
@@ -165,14 +170,14 @@ class SealedComparator(ColumnProperty.Comparator[Any]):
                 f"asked for inequality by an index of {index.bits} bits",
                 hint="short tokens collide, so rows would be missing: declare bits=96",
             )
-        term = Term.of(Asked(self, values), self.prop.index_column.type)
+        term = Term.of(Asked(self, index, values), column.type)
         # `column.in_(term)`, without the coercions on the way: the term is what it has to be.
         op, negation = operators.in_op, operators.not_in_op
         if negated:
             op, negation = negation, op
         expanded: Any = term
         expanded.expand_op = op
-        return BinaryExpression(self.index_element, term, op, type_=_TRUTH, negate=negation)
+        return BinaryExpression(column, term, op, type_=_TRUTH, negate=negation)
 
     def _unsupported(self, what: str, *, hint: str = "") -> UnsupportedQuery:
         return UnsupportedQuery(
@@ -186,7 +191,7 @@ def short_refused(asked: Asked, where: str) -> UnsupportedQuery:
     """Return the error for a short index asked where its hits cannot be re-checked."""
     prop = asked.comparator.prop
     return UnsupportedQuery(
-        f"{prop} has an index of {prop.declared.index.bits} bits, whose hits cannot be re-checked {where}",
+        f"{prop} has an index of {asked.index.bits} bits, whose hits cannot be re-checked {where}",
         hint="join the condition with AND in a SELECT, or declare the index with bits=96",
     )
 
@@ -213,12 +218,13 @@ def _tokens(asked: Asked | None) -> list[bytes]:
     if found is not None:
         return found
     comparator, values = asked.comparator, asked.values
-    if not comparator.prop.declared.index.exact and id(asked) not in statement.rechecked:
+    if not asked.index.exact and id(asked) not in statement.rechecked:
         # Wherever the condition came from (a loader option, a relationship): never a false hit.
         raise unwrapped(short_refused(asked, "in a loader option, a relationship or a subquery"))
     try:
         searched = statement.binding.field(comparator.prop)
-        found = [token for value in values for token in searched.search_tokens(value)]
+        name = asked.index.name
+        found = [token for value in values for token in searched.search_tokens(value, index=name)]
     except LacreError as error:
         raise unwrapped(error) from None
     statement.tokens[id(asked)] = found

@@ -39,7 +39,7 @@ from lacre.sqlalchemy.evidence import check_transaction, noted
 from lacre.sqlalchemy.row_ids import default_of, generated, next_values
 from lacre.sqlalchemy.types import SealedForRow, SealedValue, raw_of
 
-__all__ = ["FLUSH", "after_write", "before_insert", "before_update", "index_key"]
+__all__ = ["FLUSH", "after_write", "before_insert", "before_update", "index_keys"]
 
 FLUSH = "lacre_flush"  # in session.info: what was found out in the flush under way
 
@@ -47,13 +47,13 @@ FLUSH = "lacre_flush"  # in session.info: what was found out in the flush under 
 class _Column:
     """One encrypted column of a mapped class, in one flush."""
 
-    __slots__ = ("_last", "default", "key", "prop", "token_key", "unique")
+    __slots__ = ("_last", "default", "key", "prop", "token_keys", "unique")
 
     def __init__(self, mapper: Mapper[Any], prop: Any) -> None:
         self.prop = prop
         self.key: str = prop.key
-        self.token_key = index_key(mapper, prop)
-        self.unique: bool = self.token_key is not None and prop.declared.index.unique
+        self.token_keys = index_keys(mapper, prop)
+        self.unique = any(index.unique for index in prop.declared.indexes)
         self.default = prop.declared.default
         # The permission to write it that was asked for last: most rows are written under one.
         self._last: Any = (None, None, None)
@@ -159,11 +159,9 @@ class _Flush:
         return found[1]
 
 
-def index_key(mapper: Mapper[Any], prop: Any) -> str | None:
-    """Return the attribute name of the blind index of *prop*, or None."""
-    if prop.index_column is None:
-        return None
-    return str(mapper.get_property_by_column(prop.index_column).key)
+def index_keys(mapper: Mapper[Any], prop: Any) -> tuple[str, ...]:
+    """Return the attribute names of the indexes of *prop*, in their order."""
+    return tuple(str(mapper.get_property_by_column(column).key) for column in prop.index_columns)
 
 
 def before_insert(
@@ -192,13 +190,14 @@ def before_insert(
     tenant = None if mapped.tenant is None else tenant_of(mapper, state)
     acting = None  # whoever acts, once there is something to encrypt
     for column in mapped.columns:
-        key, token_key = column.key, column.token_key
+        key, token_keys = column.key, column.token_keys
         if column.default is not NOTHING and key not in held:
             default = column.default
             setattr(state.obj(), key, default() if callable(default) else default)
         value = held.get(key)
-        if token_key is not None and held.get(token_key) is not None:
-            _refuse_token(state, column.prop, token_key, sealed=value is not None)
+        for token_key in token_keys:
+            if held.get(token_key) is not None:
+                _refuse_token(state, column.prop, token_key, sealed=value is not None)
         if value is not None:
             acting = acting or current()
             if type(value) is SealedValue and value.has_pending:
@@ -210,12 +209,14 @@ def before_insert(
             # In place of what was assigned, and not in it: one object less that is kept.
             held[key] = SealedForRow(ciphertext)
             rows.append(row)
-            if token_key is not None:
-                held[token_key] = tokens[0]
+            if tokens:
+                held.update(zip(token_keys, tokens, strict=True))
                 if column.unique and writing.has_other_roots:
                     _refuse_duplicate(connection, writing, column.prop, value, state)
-        elif token_key is not None and token_key in held:
-            set_attribute(state.obj(), token_key, None)
+        else:
+            for token_key in token_keys:
+                if token_key in held:
+                    set_attribute(state.obj(), token_key, None)
     if acting is not None:
         if len(mapped.bound) == 1:
             flush.places[state] = held[mapped.bound[0]]
@@ -236,7 +237,7 @@ def before_update(
     if row != before:
         check_spelling(mapper, state, connection.dialect)
     for column in mapped.columns:
-        prop, key, token_key = column.prop, column.key, column.token_key
+        prop, key, token_keys = column.prop, column.key, column.token_keys
         if moved:
             _move(target, prop, before, tenant_before)
         elif key in state.committed_state:
@@ -246,13 +247,13 @@ def before_update(
             if state.dict.get(key) is None:
                 # By assigning None or by `del`: to the unit of work it is the same NULL.
                 set_attribute(target, key, None)
-                if token_key is not None:
+                for token_key in token_keys:
                     set_attribute(target, token_key, None)
                 _clear(flush, connection, target, prop, row, tenant)
                 written = True
             else:
                 written = _seal(flush, connection, state, column, row, tenant)
-        if not written and token_key is not None:
+        for token_key in () if written else token_keys:
             _refuse_token(state, prop, token_key, sealed=False)
     # Whether or not anything was sealed: what the row holds already is bound as well.
     flush.places[state] = _Place(row, tenant, [state.dict.get(key) for key in mapped.bound])
@@ -317,10 +318,10 @@ def _seal(
         value = _reopened(flush, state.obj(), column.prop, held.raw, row, tenant)
     writing, rows = column.writing(flush, connection, current(), tenant)
     ciphertext, tokens = writing.stored(row, value)
-    if column.token_key is not None:
-        if column.unique and writing.has_other_roots:
-            _refuse_duplicate(connection, writing, column.prop, value, state)
-        set_attribute(state.obj(), column.token_key, tokens[0])
+    if column.unique and writing.has_other_roots:
+        _refuse_duplicate(connection, writing, column.prop, value, state)
+    for token_key, made in zip(column.token_keys, tokens, strict=True):
+        set_attribute(state.obj(), token_key, made)
     held.sealed(ciphertext)
     rows.append(row)
     return True
@@ -419,11 +420,11 @@ def _refuse_duplicate(
 ) -> None:
     # While an index root is being rotated, other rows carry tokens of another version, which the
     # database's constraint cannot compare: they are looked up instead.
-    tokens = writing.tokens_of_other_roots(value)
-    column = prop.index_column
-    query = sa.select(column).where(column.in_(tokens))
-    found = set(connection.execute(query).scalars())
-    if found and state.key:
-        found.discard(connection.execute(_of_row(column, state)).scalar())
-    if found:
-        raise DuplicateValue(f"{writing} already holds this value")
+    for position, column in prop.unique_columns:
+        tokens = writing.tokens_of_other_roots(value, position)
+        query = sa.select(column).where(column.in_(tokens))
+        found = set(connection.execute(query).scalars())
+        if found and state.key:
+            found.discard(connection.execute(_of_row(column, state)).scalar())
+        if found:
+            raise DuplicateValue(f"{writing} already holds this value")
