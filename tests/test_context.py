@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lacre import acting_as
-from lacre.context import current
+from lacre.context import current, nobody
 from lacre.errors import ActingEnded, ConfigurationError, MisuseError, NoPrincipal
 
 
@@ -38,6 +38,17 @@ def test_blocks_nest() -> None:
     with block("a"):
         with block("b"):
             assert current().principal == "b"
+        assert current().principal == "a"
+
+
+def test_nobody_acts_in_a_block_of_nobody() -> None:
+    """Whoever acts around it does not inside; a block may be opened in it, and afterwards all is as before."""
+    with block("a"):
+        with nobody():
+            with pytest.raises(NoPrincipal):
+                current()
+            with block("b"):
+                assert current().principal == "b"
         assert current().principal == "a"
 
 

@@ -21,7 +21,7 @@ from typing import Any, final
 
 from lacre.errors import ActingEnded, ConfigurationError, MisuseError, NoPrincipal
 
-__all__ = ["Acting", "acting_as", "current"]
+__all__ = ["Acting", "acting_as", "current", "nobody"]
 
 _current: ContextVar["Acting | None"] = ContextVar("lacre_acting", default=None)
 
@@ -193,6 +193,29 @@ class acting_as:  # noqa: N801 - reads as a verb where it is used
                 # Closed in another context than it was opened in (an abandoned async generator):
                 # what it left there is ended, which is all that reset would have achieved.
                 return
+
+
+@final
+class nobody:  # noqa: N801 - reads as a word where it is used
+    """
+    Act as nobody in a ``with`` block, whoever acts around it.
+
+    For servers and schedulers, whose next piece of work may be started in the context of another
+    one, while that one's block is still open.
+    """
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token = _current.set(None)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _current.reset(self._token)
 
 
 def _caller_is_generator() -> bool:
