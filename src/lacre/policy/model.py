@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from lacre.keys.kms_keys import expanded, scheme_of
+from lacre.policy.columns import ColumnName, ColumnTarget, WaiverSettings
 from lacre.policy.values import (
     Address,
     Identifier,
@@ -226,6 +227,8 @@ class PolicyFile(Table):
     move: MoveSettings | None = None
     stores: dict[Name, StoreSettings] = Field(default_factory=lambda: {"main": StoreSettings()})
     classes: dict[Name, ClassPolicy] = Field(min_length=1)
+    columns: dict[ColumnName, ColumnTarget] = Field(default_factory=dict)
+    waivers: tuple[WaiverSettings, ...] = ()
     cache: CacheSettings = CacheSettings()
     audit: AuditSettings
 
@@ -257,6 +260,13 @@ class PolicyFile(Table):
                 raise ValueError(
                     f"a KMS key is {scheme}://, and there is no [{_TABLES[scheme]}], which needs {_NEEDED[scheme]}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _names_what_there_is(self) -> Self:
+        for name, column in self.columns.items():
+            if column.class_ not in self.classes or column.store not in self.stores:
+                raise ValueError(f"[columns.{name}] names a class or store that this file has not")
         return self
 
     def schemes(self) -> frozenset[str]:

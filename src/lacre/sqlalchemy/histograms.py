@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+How often the values of indexed columns occur, read from a database as it is.
+
+Before `lacre protect` a column holds plaintext: its values are counted by the database, brought
+to the spelling of the index's normaliser here, and counted again under a hash whose key ends with
+the call. Afterwards its tokens are counted where they are: equal values have equal tokens, so
+only counts of counts leave the database. No value, token or hash is kept, logged or returned.
+
+Reads in a transaction that may not write. Judges nothing (`lacre.fields.advice`), and does not
+ask for the column's state: what is counted is no secret of the state's.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Mapper
+
+from lacre._core.field import MAGIC_AND_SUITE
+from lacre.errors import ConfigurationError, InvalidValue
+from lacre.fields.advice import Declared, possible_values
+from lacre.fields.index import Index
+from lacre.fields.normalisers import normaliser
+from lacre.fields.planning import Distribution
+from lacre.sqlalchemy.declared import sealed_properties
+
+__all__ = ["TableReading", "Unread", "read_table", "tables_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """An index of which nothing could be counted, and why."""
+
+    column: str
+    index: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableReading:
+    """
+    What one table showed.
+
+    *rows* of the table, of which about *read* were counted; *refused* values that a normaliser
+    does not take, by column.
+    """
+
+    table: str
+    rows: int
+    read: int
+    declared: tuple[Declared, ...]
+    unread: tuple[Unread, ...] = ()
+    refused: tuple[tuple[str, int], ...] = ()
+
+
+def tables_of(mappers: Iterable[Mapper[Any]]) -> dict[sa.Table, list[Any]]:
+    """Return the encrypted properties of each table that has some, those of subclasses once."""
+    tables: dict[sa.Table, dict[Any, Any]] = {}
+    for mapper in mappers:
+        for prop in sealed_properties(mapper):
+            column = prop.columns[0]
+            tables.setdefault(column.table, {}).setdefault(column, prop)
+    return {table: list(props.values()) for table, props in tables.items()}
+
+
+def read_table(
+    engine: sa.Engine,
+    table: sa.Table,
+    properties: Sequence[Any],
+    *,
+    sample: int | None = None,
+    timeout: float = 300.0,
+) -> TableReading:
+    """
+    Count what the indexed columns of *table* hold.
+
+    Args:
+        properties: the encrypted properties of the table; see `tables_of`.
+        sample: count about so many rows of a larger table, picked at random; all by default.
+        timeout: of each statement, in seconds, on PostgreSQL.
+
+    Raises:
+        ConfigurationError: no such table or column, or the database does not answer in time.
+    """
+    with _reading(engine, timeout) as connection:
+        present = _columns(connection, table)
+        rows = connection.execute(
+            sa.select(sa.func.count()).select_from(_named(table))
+        ).scalar_one()
+        part = sample / rows if sample is not None and rows > sample else None
+        read = _Read(connection, table, part, rows)
+        for prop in properties:
+            column = prop.columns[0]
+            if prop.scheme.indexes and column.name not in present:
+                raise ConfigurationError(
+                    f"the table {table.name} of this database has no column {column.name}",
+                    hint="the models are of another release than the database, or --database is another one",
+                )
+            read.column(prop, present)
+        return TableReading(
+            table=table.name,
+            rows=rows,
+            read=round(rows * part) if part else rows,
+            declared=tuple(read.declared),
+            unread=tuple(read.unread),
+            refused=tuple(read.refused),
+        )
+
+
+@contextmanager
+def _reading(engine: sa.Engine, timeout: float) -> Iterator[sa.Connection]:
+    try:
+        with engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection = connection.execution_options(postgresql_readonly=True)  # noqa: PLW2901
+                milliseconds = max(1, round(timeout * 1000))
+                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
+            yield connection
+    except SQLAlchemyError as error:
+        # What a driver says may quote a value or an address: its kind is enough.
+        kind = type(getattr(error, "orig", None) or error).__name__
+        slow = kind == "QueryCanceled"
+        raise ConfigurationError(
+            f"the database could not be read: {kind}",
+            hint="--sample counts fewer rows, --timeout waits longer" if slow else "look at --database and at what its user may read",
+        ) from None  # fmt: skip
+
+
+def _columns(connection: sa.Connection, table: sa.Table) -> set[str]:
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(table.name, schema=table.schema):
+        raise ConfigurationError(
+            f"this database has no table {table.name}",
+            hint="make the tables first, or name other --models",
+        )
+    return {found["name"] for found in inspector.get_columns(table.name, schema=table.schema)}
+
+
+def _named(table: sa.Table, *columns: str) -> Any:
+    # Not the model's own columns: those hold our types, and the database may hold plaintext.
+    return sa.table(table.name, *(sa.column(name) for name in columns), schema=table.schema)
+
+
+class _Read:
+    """The counts of one table, index by index."""
+
+    def __init__(
+        self, connection: sa.Connection, table: sa.Table, part: float | None, rows: int
+    ) -> None:
+        self._connection = connection
+        self._table = table
+        self._part = part
+        self._rows = rows
+        self.declared: list[Declared] = []
+        self.unread: list[Unread] = []
+        self.refused: list[tuple[str, int]] = []
+
+    def column(self, prop: Any, present: set[str]) -> None:
+        indexes: tuple[Index, ...] = prop.scheme.indexes
+        if not indexes:
+            return
+        name = prop.columns[0].name
+        filled, encrypted = self._holds(name)
+        for index, stored in zip(indexes, prop.index_columns, strict=True):
+            if not encrypted:
+                counts, read_from = self._values(prop, name, index), "values"
+            elif stored.name in present:
+                counts, read_from = self._tokens(stored.name), "tokens"
+            else:
+                self.unread.append(Unread(
+                    column=name, index=index.name,
+                    why="the column is encrypted and has no tokens of this index yet",
+                ))  # fmt: skip
+                continue
+            distribution = Distribution.of(
+                counts, rows=filled, bits=index.bits if read_from == "tokens" else None
+            )
+            self.declared.append(
+                Declared(
+                    column=name,
+                    name=index.name,
+                    kind=index.kind,
+                    normaliser=index.normaliser,
+                    bits=index.bits,
+                    unique=index.unique,
+                    entries=distribution,
+                    values=distribution,
+                    possible=possible_values(prop.python_type),
+                    read_from=read_from,
+                )
+            )
+
+    def _holds(self, name: str) -> tuple[int, bool]:
+        """Return how many rows hold a value of a column, and whether those are ciphertext."""
+        table = _named(self._table, name)
+        column = table.c[name]
+        filled = self._connection.execute(sa.select(sa.func.count(column))).scalar_one()
+        first = self._connection.execute(
+            sa.select(column).where(column.is_not(None)).limit(1)
+        ).scalar()
+        held = isinstance(first, bytes | memoryview) and bytes(first[:2]) == MAGIC_AND_SUITE
+        return filled, held
+
+    def _picked(self, table: Any) -> Any:
+        # Each row by its own chance, not whole pages: neighbours are often alike.
+        if self._part is not None and self._connection.dialect.name == "postgresql":
+            return table.tablesample(sa.func.bernoulli(self._part * 100))
+        return table
+
+    def _where(self, statement: Any) -> Any:
+        if self._part is not None and self._connection.dialect.name != "postgresql":
+            million = 1_000_000
+            return statement.where(
+                sa.func.abs(sa.func.random() % million) < round(self._part * million)
+            )
+        return statement
+
+    def _tokens(self, name: str) -> Iterator[int]:
+        found = self._picked(_named(self._table, name))
+        column = found.c[name]
+        times = sa.func.count().label("times")
+        each = self._where(sa.select(times).where(column.is_not(None))).group_by(column).subquery()
+        summary = sa.select(each.c.times, sa.func.count()).group_by(each.c.times)
+        for times_found, tokens in self._connection.execute(summary):
+            yield from (times_found for _ in range(tokens))
+
+    def _values(self, prop: Any, name: str, index: Index) -> Iterable[int]:
+        found = self._picked(_named(self._table, name))
+        column = found.c[name]
+        statement = self._where(
+            sa.select(column, sa.func.count()).where(column.is_not(None))
+        ).group_by(column)
+        # Equal values of any type are equal in the database; text has a spelling to be brought to.
+        rule = normaliser(index.normaliser).normalise if prop.python_type is str else None
+        counter, key, refused = Counter[bytes](), os.urandom(32), 0
+        rows = self._connection.execution_options(yield_per=10_000).execute(statement)
+        for value, count in rows:
+            try:
+                spelt = str(value) if rule is None else rule(value)
+            except InvalidValue:
+                refused += count
+                continue
+            hashed = hashlib.blake2b(spelt.encode(errors="surrogatepass"), key=key, digest_size=12)
+            counter[hashed.digest()] += count
+        if refused:
+            self.refused.append((name, refused))
+        return counter.values()

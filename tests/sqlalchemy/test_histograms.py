@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The planner's counts are those of the table: before protection of values, afterwards of tokens."""
+
+from collections import Counter
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy.orm import Session
+
+from lacre.errors import ConfigurationError
+from lacre.fields.planning import Distribution
+from lacre.sqlalchemy.histograms import TableReading, read_table, tables_of
+from lacre.sqlalchemy.mapped import mappers_of
+from tests.sqlalchemy.models import Base, Customer
+
+CANARY = "canary-41f7"
+
+
+def read(engine: Engine, model: type = Customer, **how: object) -> TableReading:
+    [(table, properties)] = tables_of(mappers_of(model)).items()
+    return read_table(engine, table, properties, **how)  # type: ignore[arg-type]
+
+
+def of(reading: TableReading, column: str) -> Distribution:
+    [found] = [each.entries for each in reading.declared if each.column == column]
+    return found
+
+
+@pytest.fixture
+def plain(url: URL) -> Engine:
+    """The table of customers as it was before lacre: its columns are text."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE IF EXISTS orders"))
+        connection.execute(sa.text("DROP TABLE customers"))
+        kind = "uuid" if engine.dialect.name == "postgresql" else "char(32)"
+        connection.execute(
+            sa.text(
+                f"CREATE TABLE customers (id {kind}, email text, cpf text, name text, account text, city text)"
+            )
+        )
+    return engine
+
+
+@pytest.fixture(autouse=True)
+def _put_back(url: URL) -> object:
+    """The tables of a PostgreSQL database are shared by the tests of a process."""
+    yield
+    engine = create_engine(url)
+    if "email_bidx" not in {c["name"] for c in sa.inspect(engine).get_columns("customers")}:
+        with engine.begin() as connection:
+            connection.execute(sa.text("DROP TABLE customers"))
+        Base.metadata.create_all(engine)
+    engine.dispose()
+
+
+def insert(engine: Engine, *rows: dict[str, str | None]) -> None:
+    empty = dict.fromkeys(("email", "cpf", "name"))
+    with engine.begin() as connection:
+        statement = "INSERT INTO customers (id, email, cpf, name) VALUES (:id, :email, :cpf, :name)"
+        made = [{"id": uuid4().hex} | empty | row for row in rows]
+        connection.execute(sa.text(statement), made)
+
+
+def test_values_are_counted_as_the_index_will_see_them(plain: Engine) -> None:
+    """Two spellings of an address are one value; NULL is none; what no normaliser takes is told apart."""
+    spellings = ["Ana@Example.org", "ana@example.ORG", "bia@example.org", None, "no address"]
+    insert(plain, *({"email": email} for email in spellings))
+    reading = read(plain)
+
+    assert reading.rows == 5
+    assert of(reading, "email") == Distribution.of([2, 1], rows=4)
+    assert reading.refused == (("email", 1),)
+    assert {each.read_from for each in reading.declared} == {"values"}
+    plain.dispose()
+
+
+def test_tokens_are_counted_once_there_are_tokens(session: Session, engine: Engine) -> None:
+    """After protection the counts are those of the values, of which the planner sees none."""
+    names = ["Ana"] * 5 + ["Bia"] * 3 + ["Caio", "Davi"]
+    session.add_all(Customer(name=name, cpf=None) for name in names)
+    session.commit()
+    reading = read(engine)
+    found = of(reading, "name")
+
+    assert (found.rows, found.bits) == (10, 8)
+    assert found.largest >= 5
+    assert of(reading, "email").rows == 0
+    assert {each.read_from for each in reading.declared if each.column == "name"} == {"tokens"}
+
+
+def test_exact_tokens_have_the_histogram_of_the_values(session: Session, engine: Engine) -> None:
+    """96 bits collide with nothing: the counts are the values' own."""
+    addresses = [f"p{number}@example.org" for number in range(20)]
+    session.add_all(Customer(email=address) for address in addresses)
+    session.commit()
+
+    assert of(read(engine), "email") == Distribution.of([1] * 20, bits=96)
+
+
+def test_a_sample_is_scaled_to_the_table(plain: Engine) -> None:
+    """Of a larger table about so many rows are counted as were asked for, and it says so."""
+    names = [f"n{number % 50}" for number in range(6_000)]
+    insert(plain, *({"name": name} for name in names))
+    reading = read(plain, sample=2_000)
+    found = of(reading, "name")
+
+    assert (reading.rows, reading.read) == (6_000, 2_000)
+    assert found.sampled
+    assert 1_500 < found.read < 2_500
+    assert found.rows == 6_000
+    assert found.values == pytest.approx(Counter(names).total() / 120, rel=0.1)
+    plain.dispose()
+
+
+def test_nothing_is_written(plain: Engine) -> None:
+    """On PostgreSQL the transaction may not write at all."""
+    insert(plain, {"name": "Ana"})
+    seen: list[str] = []
+    sa.event.listen(
+        plain, "before_cursor_execute", lambda *given: seen.append(given[2].lstrip().split()[0])
+    )
+    read(plain)
+
+    assert set(seen) <= {"SELECT", "SET", "PRAGMA"}
+    plain.dispose()
+
+
+def test_an_encrypted_column_without_tokens_is_named(session: Session, engine: Engine) -> None:
+    """An index declared after the column was encrypted, and not filled yet, is not guessed."""
+    session.add(Customer(name="Ana"))
+    session.commit()
+    with engine.begin() as connection:
+        copied = sa.text("CREATE TABLE copied AS SELECT id, email, cpf, name FROM customers")
+        connection.execute(copied)
+    copy = sa.Table("copied", sa.MetaData())
+    [(_, properties)] = tables_of(mappers_of(Customer)).items()
+    reading = read_table(engine, copy, properties)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE copied"))
+
+    assert [(each.column, each.index) for each in reading.unread] == [("name", "exact")]
+
+
+def test_errors_quote_no_value(plain: Engine) -> None:
+    """A missing column is named; what a driver says is not repeated."""
+    insert(plain, {"name": CANARY})
+    with plain.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE customers RENAME COLUMN name TO called"))
+    with pytest.raises(ConfigurationError, match="no column name") as caught:
+        read(plain)
+
+    assert CANARY not in f"{caught.value}{caught.value.hint}"
+    plain.dispose()
+
+
+def test_a_table_that_is_not_there(engine: Engine) -> None:
+    """Models of tables that the database does not have are one clear error."""
+    [(_, properties)] = tables_of(mappers_of(Customer)).items()
+
+    with pytest.raises(ConfigurationError, match="no table nowhere"):
+        read_table(engine, sa.Table("nowhere", sa.MetaData()), properties)
