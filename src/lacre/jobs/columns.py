@@ -36,11 +36,12 @@ JOB = "lacre_job"  # the table that remembers jobs under way
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnRequest:
-    """A column to protect, as asked for."""
+    """A column to protect, as asked for. *reader* names what reads its present content, where lacre does not."""
 
     name: str
     class_: str
     normaliser: str | None = None
+    reader: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -73,7 +74,8 @@ class PlannedColumn:
     """
     One column, as found: *table* and *name* as the database spells them, which is what values are
     bound to, however they were typed. *unique* asks for a unique blind index; *form* names how its
-    values are written, so that `unprotect` writes them the same way.
+    values are written, so that `unprotect` writes them the same way. *reader* names what reads them,
+    where another library wrote them: then there is no way back.
     """
 
     table: str
@@ -87,6 +89,7 @@ class PlannedColumn:
     unique: bool
     values: int
     nulls: int
+    reader: str = ""
 
     @property
     def companion(self) -> str:

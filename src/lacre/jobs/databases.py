@@ -21,6 +21,7 @@ from lacre.jobs.postgresql import protect as postgresql_protect
 from lacre.jobs.postgresql import sizes as postgresql_sizes
 from lacre.jobs.postgresql import unprotect as postgresql_unprotect
 from lacre.jobs.postgresql.connection import is_postgresql, parsed, shown
+from lacre.jobs.sources import NO_SOURCES, Sources
 from lacre.jobs.sqlite import plan as sqlite_plan
 from lacre.jobs.sqlite import protect as sqlite_protect
 from lacre.jobs.sqlite import residue as sqlite_residue
@@ -42,7 +43,12 @@ Plan = sqlite_plan.Plan | postgresql_plan.Plan
 
 
 def plan(
-    database: str, table: str, columns: Sequence[ColumnRequest], *, store: str = "main"
+    database: str,
+    table: str,
+    columns: Sequence[ColumnRequest],
+    *,
+    store: str = "main",
+    sources: Sources = NO_SOURCES,
 ) -> Plan:
     """
     Inspect *table* of *database*, and change nothing.
@@ -51,8 +57,8 @@ def plan(
         ConfigurationError: no such database, table or column, or no column was named.
     """
     if is_postgresql(database):
-        return postgresql_plan.plan(database, table, columns, store=store)
-    return sqlite_plan.plan(_file(database), table, columns, store=store)
+        return postgresql_plan.plan(database, table, columns, store=store, sources=sources)
+    return sqlite_plan.plan(_file(database), table, columns, store=store, sources=sources)
 
 
 def protect(
@@ -68,6 +74,7 @@ def protect(
     join: bool = False,
     lock_timeout: float = 1.0,
     decided: Plan | None = None,
+    sources: Sources = NO_SOURCES,
 ) -> Report:
     """
     Encrypt *columns* of *table* in place; the same call goes on where a killed one stopped.
@@ -77,6 +84,7 @@ def protect(
         fields: makes the field of a planned column.
         verify, join, lock_timeout: of PostgreSQL; see `lacre.jobs.postgresql.protect`.
         decided: what `plan` gave a moment ago, so that values are not read twice.
+        sources: what reads columns that another library wrote.
 
     Raises:
         ConfigurationError: the plan refuses; its reasons are in the message.
@@ -98,10 +106,18 @@ def protect(
             join=join,
             lock_timeout=lock_timeout,
             decided=decided if isinstance(decided, postgresql_plan.Plan) else None,
+            sources=sources,
         )
     _only_postgresql(join=join, verify=not verify, workers=pace is not None and pace.workers > 1)
     return sqlite_protect.protect(
-        _file(database), table, columns, fields=fields, authority=authority, store=store, pace=pace
+        _file(database),
+        table,
+        columns,
+        fields=fields,
+        authority=authority,
+        store=store,
+        pace=pace,
+        sources=sources,
     )
 
 

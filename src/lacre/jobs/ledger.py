@@ -98,8 +98,8 @@ class Job:
         self, store: str, columns: Sequence[ColumnRequest], *, fold: Callable[[str], str]
     ) -> bool:
         """Whether the job was started with these arguments; *fold* is what names are compared by."""
-        mine = {(fold(column.name), column.class_, column.normaliser) for column in self.columns}
-        theirs = {(fold(column.name), column.class_, column.normaliser) for column in columns}
+        mine = {(fold(c.name), c.class_, c.normaliser, c.reader) for c in self.columns}
+        theirs = {(fold(c.name), c.class_, c.normaliser, c.reader) for c in columns}
         return store == self.store and mine == theirs and len(columns) == len(theirs)
 
     def __str__(self) -> str:
@@ -108,7 +108,10 @@ class Job:
             + (f":{column.normaliser}" if column.normaliser else "")
             for column in self.columns
         )
-        return f"lacre {self.direction} --table {self.table} {arguments} --store {self.store}"
+        reader = next((f" --from {column.reader}" for column in self.columns if column.reader), "")
+        return (
+            f"lacre {self.direction} --table {self.table} {arguments}{reader} --store {self.store}"
+        )
 
 
 def _signed_bytes(
@@ -208,6 +211,12 @@ def to_undo_of(
     if not jobs:
         raise MisuseError(f"no column of {table} is protected", hint="there is nothing to undo")
     last = jobs[-1]
+    wanted = {fold(column.name) for column in columns}
+    if moved := [c.name for c in last.columns if c.reader and fold(c.name) in wanted]:
+        raise MisuseError(
+            f"{', '.join(moved)} of {last.table} was moved in from another library, whose ciphertext lacre does not write",
+            hint="there is no way back but a backup; its values are read by the application, or exported",
+        )
     if not last.asked(store, columns, fold=fold):
         raise MisuseError(
             f"the last job on {table} was: {last}",

@@ -15,10 +15,12 @@ from lacre.fields.codecs import codec_for
 from lacre.fields.index import BlindIndex
 from lacre.jobs.columns import Refusal
 from lacre.jobs.forms import Form, Stored, encrypted_size
+from lacre.jobs.sources import ForeignForm
 
 __all__ = ["Rows", "Survey"]
 
 _SHOWN = 5
+_LISTED = 1000  # of those that stop a move, the operator has to find each
 
 
 class Survey:
@@ -33,6 +35,7 @@ class Survey:
         self._unencodable = Rows()
         self._abnormal = Rows()
         self._seen = _Seen() if unique else None
+        self._remarks: dict[str, Rows] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -53,7 +56,12 @@ class Survey:
         value = None
         for form, misfits in self._forms.items():
             try:
-                value = form.load(stored)
+                if isinstance(form, ForeignForm):
+                    value, remark = form.found(stored)
+                    if remark:
+                        self._remarks.setdefault(remark, Rows()).add(row)
+                else:
+                    value = form.load(stored)
             except InvalidValue:
                 misfits.add(row)
         if value is None:
@@ -77,7 +85,12 @@ class Survey:
     def refusals(self) -> Iterator[Refusal]:
         form = self.form
         misfits = self._forms[form]
-        if misfits.count:
+        if misfits.count and isinstance(form, ForeignForm):
+            yield Refusal(
+                reason=f"{self.name}: the legacy reader {form.reader.name} does not open {misfits.listed()}",
+                hint="look at these rows: another key, another format or a value that was changed; NULL what is lost",
+            )
+        elif misfits.count:
             kind = form.python_type.__name__ if form.python_type is not dict else "JSON text"
             spelling = " in one and the same spelling" if len(self._forms) > 1 else ""
             yield Refusal(
@@ -100,6 +113,17 @@ class Survey:
                 reason=f"{self.name} is unique, but once normalised {twice} would equal another",
                 hint="merge these rows, or use the normaliser `exact`",
             )
+
+    def notices(self) -> Iterator[str]:
+        """What is to be told, and stops nothing."""
+        form = self.form
+        for remark, rows in self._remarks.items():
+            yield f"{self.name}: {rows} stood {remark}, and will stand encrypted once"
+        if isinstance(form, ForeignForm):
+            yield f"{self.name} is read by the legacy reader {form.reader.name}; there is no unprotect of what it read, so keep a backup"
+            if form.reader.calls:
+                calls = form.reader.calls * self.values
+                yield f"{self.name}: at least {calls} calls of the key service to fill, and as many to verify; this plan made as many"
 
 
 class _Seen:
@@ -150,9 +174,14 @@ class Rows:
 
     def add(self, row: str) -> None:
         self.count += 1
-        if len(self._first) < _SHOWN:
+        if len(self._first) < _LISTED:
             self._first.append(row)
 
     def __str__(self) -> str:
-        more = ", ..." if self.count > len(self._first) else ""
-        return f"{self.count} value{'s' if self.count != 1 else ''} (row{'s' if self.count != 1 else ''} {', '.join(self._first)}{more})"
+        return self.listed(_SHOWN)
+
+    def listed(self, most: int | None = None) -> str:
+        """The count, and up to *most* of the rows; all that are known by default."""
+        shown = self._first[:most]
+        more = ", ..." if self.count > len(shown) else ""
+        return f"{self.count} value{'s' if self.count != 1 else ''} (row{'s' if self.count != 1 else ''} {', '.join(shown)}{more})"

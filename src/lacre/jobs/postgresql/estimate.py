@@ -20,6 +20,7 @@ from lacre.jobs.postgresql.lag import lag_of
 from lacre.jobs.postgresql.plan import Plan
 from lacre.jobs.postgresql.sizes import Sizes
 from lacre.jobs.postgresql.values import form_of, read_as
+from lacre.jobs.sources import NO_SOURCES, Sources, form_from
 
 __all__ = ["Estimate", "estimated"]
 
@@ -78,13 +79,14 @@ def estimated(
     *,
     workers: int = 1,
     throttle: float | None = None,
+    sources: Sources = NO_SOURCES,
     connect: Callable[[str], Any] = connected,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Estimate:
     """Measure a sample of what *decided* says; nothing of it is kept."""
     with connect(database) as connection:
         lag = lag_of(connection)
-        sample, seconds = _measured(connection, decided, fields, clock)
+        sample, seconds = _measured(connection, decided, fields, sources, clock)
     rate = None
     if sample and seconds > 0:
         # A second thread fills the pauses of the first; more find one interpreter busy.
@@ -104,13 +106,14 @@ def _measured(
     connection: Any,
     decided: Plan,
     fields: Callable[[PlannedColumn], ProtectedField],
+    sources: Sources,
     clock: Callable[[], float],
 ) -> tuple[int, float]:
     catalogue = Catalogue(connection, f"{decided.schema}.{decided.table}")
     conversion = Encrypting(
         decided.columns,
         {column.name: fields(column) for column in decided.columns},
-        lambda column: form_of(catalogue.column(column.name), column),
+        form_from(sources, lambda column: form_of(catalogue.column(column.name), column)),
         record=lambda _events: None,  # thrown away
     )
     wanted = ", ".join(read_as(quoted(name), catalogue.column(name)) for name in conversion.sources)

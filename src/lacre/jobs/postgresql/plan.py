@@ -10,7 +10,7 @@ them. A `Plan` holds names, counts and row ids, never a value.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lacre._core.field import MAX_ENCODED, OVERHEAD
@@ -30,11 +30,13 @@ from lacre.jobs.columns import (
     RowKey,
     targets_of,
 )
+from lacre.jobs.forms import Form
 from lacre.jobs.postgresql.catalogue import Catalogue, row_key
 from lacre.jobs.postgresql.connection import connected, quoted, run, shown, snapshot
 from lacre.jobs.postgresql.sizes import Sizes, sizes_of
 from lacre.jobs.postgresql.structure import Structure, structure_of
 from lacre.jobs.postgresql.values import forms_for, read_as, type_for
+from lacre.jobs.sources import NO_SOURCES, Source, Sources, foreign_form
 from lacre.jobs.survey import Survey
 
 __all__ = ["Plan", "plan", "planned"]
@@ -89,6 +91,7 @@ def plan(
     columns: Sequence[ColumnRequest],
     *,
     store: str = "main",
+    sources: Sources = NO_SOURCES,
     connect: Callable[[str], Any] = connected,
 ) -> Plan:
     """
@@ -98,19 +101,30 @@ def plan(
         ConfigurationError: no such database, table or column, or no column was named.
     """
     with connect(database) as connection:
-        return planned(connection, database, table, columns, store=store)
+        return planned(connection, database, table, columns, store=store, sources=sources)
 
 
 def planned(
-    connection: Any, database: str, table: str, columns: Sequence[ColumnRequest], *, store: str
+    connection: Any,
+    database: str,
+    table: str,
+    columns: Sequence[ColumnRequest],
+    *,
+    store: str,
+    sources: Sources = NO_SOURCES,
 ) -> Plan:
     """`plan`, on an open connection."""
     with snapshot(connection):
-        return _planned(connection, database, table, columns, store)
+        return _planned(connection, database, table, columns, store, sources)
 
 
 def _planned(
-    connection: Any, database: str, table: str, columns: Sequence[ColumnRequest], store: str
+    connection: Any,
+    database: str,
+    table: str,
+    columns: Sequence[ColumnRequest],
+    store: str,
+    sources: Sources,
 ) -> Plan:
     catalogue = Catalogue(connection, table)
     requests = _requested(catalogue, columns)
@@ -129,7 +143,7 @@ def _planned(
         notices.append,
     )
     _names(catalogue, requests, refuse)
-    types = dict(_types(catalogue, requests, refuse))
+    forms = dict(_forms(catalogue, requests, sources, refuse))
     readable = catalogue.kind in ("r", "p") and catalogue.is_owner and not catalogue.hides_rows
     key = row_key(catalogue) if readable else RowKey(columns=(), added=False)
     if key.added and catalogue.partitioned:
@@ -141,10 +155,11 @@ def _planned(
     surveys: dict[str, Survey] = {}
     with ExitStack() as closing:
         if readable:
-            rows, surveys = _surveyed(catalogue, key, requests, types, structure, closing)
+            rows, surveys = _surveyed(catalogue, key, requests, forms, structure, closing)
         for survey in surveys.values():
             for refusal in survey.refusals():
                 refuse(refusal.reason, refusal.hint)
+            notices += survey.notices()
     found = tuple(
         PlannedColumn(
             table=catalogue.table,
@@ -152,12 +167,13 @@ def _planned(
             class_=request.class_,
             normaliser=request.normaliser,
             declared=catalogue.column(request.name).declared,
-            python_type=types.get(request.name, str),
+            python_type=forms[request.name][0].python_type if request.name in forms else str,
             form=surveys[request.name].form.name if request.name in surveys else "plain",
             not_null=catalogue.column(request.name).not_null,
             unique=request.name in structure.unique,
             values=surveys[request.name].values if request.name in surveys else 0,
             nulls=surveys[request.name].nulls if request.name in surveys else 0,
+            reader=request.reader,
         )
         for request in requests
     )
@@ -208,7 +224,7 @@ def _requested(catalogue: Catalogue, columns: Sequence[ColumnRequest]) -> list[C
             )
         if any(name == other.name for other in found):
             raise ConfigurationError(f"the column {name!r} was named twice")
-        found.append(ColumnRequest(name=name, class_=request.class_, normaliser=request.normaliser))
+        found.append(replace(request, name=name))
     return found
 
 
@@ -237,29 +253,38 @@ def _names(
         )
 
 
-def _types(
-    catalogue: Catalogue, requests: Sequence[ColumnRequest], refuse: Callable[[str, str], None]
-) -> Iterator[tuple[str, type]]:
+def _forms(
+    catalogue: Catalogue,
+    requests: Sequence[ColumnRequest],
+    sources: Sources,
+    refuse: Callable[[str, str], None],
+) -> Iterator[tuple[str, tuple[Form, ...]]]:
     for request in requests:
+        name, class_, reader = request.name, request.class_, request.reader
         try:
-            python_type = type_for(catalogue.column(request.name))
+            if reader:
+                source = Source(catalogue.table, name, class_, reader)
+                forms: tuple[Form, ...] = (foreign_form(sources, source),)
+            else:
+                type_for(catalogue.column(name))
+                forms = forms_for(catalogue.column(name))
         except ConfigurationError as error:
             refuse(f"{request.name}: {error}", error.hint or "")
             continue
         if request.normaliser is not None:
             try:
-                BlindIndex(request.normaliser).check(codec_for(python_type))
+                BlindIndex(request.normaliser).check(codec_for(forms[0].python_type))
             except ConfigurationError as error:
                 refuse(f"{request.name}: {error}", "use the normaliser `exact`, or leave it out")
                 continue
-        yield request.name, python_type
+        yield request.name, forms
 
 
 def _surveyed(
     catalogue: Catalogue,
     key: RowKey,
     requests: Sequence[ColumnRequest],
-    types: dict[str, type],
+    forms: dict[str, tuple[Form, ...]],
     structure: Structure,
     closing: ExitStack,
 ) -> tuple[int, dict[str, Survey]]:
@@ -267,14 +292,15 @@ def _surveyed(
         request.name: closing.enter_context(
             Survey(
                 request.name,
-                forms_for(catalogue.column(request.name)),
+                forms[request.name],
                 request.normaliser,
                 # Of values that are taken as they are, the table's own index is proof enough.
-                unique=request.name in structure.unique and request.normaliser != "exact",
+                unique=request.name in structure.unique
+                and (request.normaliser != "exact" or bool(request.reader)),
             )
         )
         for request in requests
-        if request.name in types
+        if request.name in forms
     }
     rows, to_read = _counted(catalogue, surveys, requests)
     if to_read:
@@ -287,6 +313,7 @@ def _counted(
 ) -> tuple[int, list[str]]:
     """Count what the server can; return the rows, and which columns' values have to be read."""
     normalisers = {request.name: request.normaliser for request in requests}
+    foreign = {request.name for request in requests if request.reader}
     wanted = ["count(*)"]
     for name in surveys:
         text = f"octet_length({quoted(name)}::pg_catalog.text)"
@@ -296,7 +323,7 @@ def _counted(
     for at, (name, survey) in enumerate(surveys.items()):
         column = catalogue.column(name)
         values, total, longest = row[1 + 3 * at : 4 + 3 * at]
-        vouched = column.kind in _VOUCHED or column.category == "e"
+        vouched = (column.kind in _VOUCHED or column.category == "e") and name not in foreign
         if not vouched or normalisers[name] not in (None, "exact") or (longest or 0) > MAX_ENCODED:
             to_read.append(name)
             continue

@@ -44,6 +44,7 @@ from lacre.jobs.postgresql.programs import Program
 from lacre.jobs.postgresql.sizes import advice
 from lacre.jobs.postgresql.structure import Index
 from lacre.jobs.postgresql.values import form_of, with_type
+from lacre.jobs.sources import NO_SOURCES, Sources, form_from
 
 __all__ = ["catalogue_of", "protect", "row_count", "spelling", "typed", "under_way"]
 
@@ -62,6 +63,7 @@ def protect(
     lock_timeout: float = 1.0,
     lock_tries: int = 60,
     decided: Plan | None = None,
+    sources: Sources = NO_SOURCES,
     connect: Callable[[str], Any] = connected,
 ) -> Report:
     """
@@ -77,6 +79,7 @@ def protect(
         lock_timeout: seconds that a lock which stops others is waited for at a time.
         lock_tries: how often it is asked for.
         decided: what `plan` gave a moment ago, so that values are not read twice.
+        sources: what reads columns that another library wrote.
 
     Raises:
         ConfigurationError: the plan refuses; its reasons are in the message.
@@ -89,14 +92,14 @@ def protect(
         catalogue = Catalogue(connection, table)
         locks = Locks(connection, catalogue.sql, limit=lock_timeout, tries=lock_tries)
         work = _Protecting(
-            connection, locks, fields, authority, pace or Pace(), lambda: connect(database)
+            connection, locks, fields, authority, pace or Pace(), lambda: connect(database), sources
         )
         if join:
             return work.joined(_asked(connection, catalogue, columns, store, authority))
         require_coordinating(connection, catalogue.oid, catalogue.shown)
         found = _asked(connection, catalogue, columns, store, authority)
         job = found or work.begun(
-            decided or planned(connection, database, table, columns, store=store)
+            decided or planned(connection, database, table, columns, store=store, sources=sources)
         )
         return work.finished(job, resumed=found is not None, verify=verify)
 
@@ -159,8 +162,10 @@ class _Protecting:
         authority: Authority,
         pace: Pace,
         connect: Callable[[], Any],
+        sources: Sources,
     ) -> None:
         self._connection = connection
+        self._sources = sources
         self._locks = locks
         self._fields = fields
         self._authority = authority
@@ -237,7 +242,7 @@ class _Protecting:
         conversion = Encrypting(
             job.columns,
             {column.name: self._fields(column) for column in job.columns},
-            lambda column: form_of(catalogue.column(column.name), column),
+            form_from(self._sources, lambda column: form_of(catalogue.column(column.name), column)),
             record=self._authority.record,
         )
         return Worker(self._connection, catalogue, job, conversion, self._pace, self._connect)

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lacre.errors import ConfigurationError
@@ -30,6 +30,8 @@ from lacre.jobs.columns import (
     is_unicode,
     targets_of,
 )
+from lacre.jobs.forms import Form
+from lacre.jobs.sources import NO_SOURCES, Source, Sources, foreign_form
 from lacre.jobs.sqlite.database import Catalogue, opened, row_key
 from lacre.jobs.sqlite.schema import quoted, same_name
 from lacre.jobs.sqlite.structure import Structure, structure_of
@@ -79,6 +81,7 @@ def plan(
     columns: Sequence[ColumnRequest],
     *,
     store: str = "main",
+    sources: Sources = NO_SOURCES,
     connect: Callable[[Path], sqlite3.Connection] = opened,
 ) -> Plan:
     """
@@ -91,7 +94,7 @@ def plan(
     try:
         # One snapshot for the whole inspection; it takes no lock that stops writers in WAL mode.
         connection.execute("BEGIN")
-        return planned(connection, path, table, columns, store=store)
+        return planned(connection, path, table, columns, store=store, sources=sources)
     finally:
         connection.close()
 
@@ -103,6 +106,7 @@ def planned(
     columns: Sequence[ColumnRequest],
     *,
     store: str,
+    sources: Sources = NO_SOURCES,
 ) -> Plan:
     """`plan`, on an open connection inside a transaction."""
     catalogue = Catalogue(connection, table)
@@ -116,10 +120,10 @@ def planned(
         lambda reason, hint: refusals.append(Refusal(reason=reason, hint=hint)),
         notices.append,
     )
-    types = dict(_types(catalogue, requests, refusals))
+    forms = dict(_forms(catalogue, requests, sources, refusals))
     _names_free(catalogue, requests, refusals)
     key = row_key(catalogue, [request.name for request in requests])
-    rows, surveys = _survey(catalogue, key, requests, types, structure, refusals)
+    rows, surveys = _survey(catalogue, key, requests, forms, structure, refusals, notices)
     found = tuple(
         PlannedColumn(
             table=catalogue.table,
@@ -127,12 +131,13 @@ def planned(
             class_=request.class_,
             normaliser=request.normaliser,
             declared=catalogue.text.column(request.name).declared,
-            python_type=types.get(request.name, str),
+            python_type=forms[request.name][0].python_type if request.name in forms else str,
             form=surveys[request.name].form.name if request.name in surveys else "plain",
             not_null=catalogue.text.column(request.name).not_null,
             unique=request.name in structure.unique,
             values=surveys[request.name].values if request.name in surveys else 0,
             nulls=surveys[request.name].nulls if request.name in surveys else 0,
+            reader=request.reader,
         )
         for request in requests
     )
@@ -190,23 +195,31 @@ def _requested(catalogue: Catalogue, columns: Sequence[ColumnRequest]) -> list[C
             )
         if any(same_name(name, other.name) for other in spelt):
             raise ConfigurationError(f"the column {name!r} was named twice")
-        spelt.append(ColumnRequest(name=name, class_=request.class_, normaliser=request.normaliser))
+        spelt.append(replace(request, name=name))
     return spelt
 
 
-def _types(
-    catalogue: Catalogue, requests: Sequence[ColumnRequest], refusals: list[Refusal]
-) -> Iterator[tuple[str, type]]:
+def _forms(
+    catalogue: Catalogue,
+    requests: Sequence[ColumnRequest],
+    sources: Sources,
+    refusals: list[Refusal],
+) -> Iterator[tuple[str, tuple[Form, ...]]]:
     for request in requests:
+        name, class_, reader = request.name, request.class_, request.reader
         try:
-            python_type = type_for(catalogue.text.column(request.name).declared)
+            if reader:
+                source = Source(catalogue.table, name, class_, reader)
+                forms: tuple[Form, ...] = (foreign_form(sources, source),)
+            else:
+                forms = forms_for(type_for(catalogue.text.column(name).declared))
         except ConfigurationError as error:
             refusals.append(Refusal(reason=f"{request.name}: {error}", hint=error.hint))
             continue
         if request.normaliser is not None:
             index = BlindIndex(request.normaliser)
             try:
-                index.check(codec_for(python_type))
+                index.check(codec_for(forms[0].python_type))
             except ConfigurationError as error:
                 refusals.append(
                     Refusal(
@@ -215,7 +228,7 @@ def _types(
                     )
                 )
                 continue
-        yield request.name, python_type
+        yield request.name, forms
 
 
 def _names_free(
@@ -239,19 +252,20 @@ def _survey(
     catalogue: Catalogue,
     key: RowKey,
     requests: Sequence[ColumnRequest],
-    types: dict[str, type],
+    forms: dict[str, tuple[Form, ...]],
     structure: Structure,
     refusals: list[Refusal],
+    notices: list[str],
 ) -> tuple[int, dict[str, Survey]]:
     surveys = {
         request.name: Survey(
             request.name,
-            forms_for(types[request.name]),
+            forms[request.name],
             request.normaliser,
             unique=request.name in structure.unique,
         )
         for request in requests
-        if request.name in types
+        if request.name in forms
     }
     chosen = list(surveys.values())
     # Rows are shown by the key their owner knows them by.
@@ -269,6 +283,7 @@ def _survey(
                 survey.add(stored, shown)
         for survey in chosen:
             refusals += survey.refusals()
+            notices += survey.notices()
     if unreadable:
         refusals.append(
             Refusal(reason="some primary keys are not valid UTF-8", hint="correct them first")

@@ -22,6 +22,7 @@ from lacre.jobs.columns import RID, ColumnRequest, PlannedColumn, RowKey, target
 from lacre.jobs.conversion import Encrypting, ProtectedField
 from lacre.jobs.ledger import Job, Report, to_go_on_with
 from lacre.jobs.pace import Pace
+from lacre.jobs.sources import NO_SOURCES, Sources, form_from
 from lacre.jobs.sqlite.database import Catalogue, opened, row_key
 from lacre.jobs.sqlite.ledger import jobs_of, next_id, open_ledger, write
 from lacre.jobs.sqlite.outcome import require_protected
@@ -53,6 +54,7 @@ def protect(
     authority: Authority,
     store: str = "main",
     pace: Pace | None = None,
+    sources: Sources = NO_SOURCES,
     connect: Callable[[Path], sqlite3.Connection] = opened,
 ) -> Report:
     """
@@ -61,6 +63,7 @@ def protect(
     Args:
         fields: makes the field of a planned column: of its table and name as the plan spells
             them, its Python type, its index unique or not.
+        sources: what reads columns that another library wrote.
 
     Raises:
         ConfigurationError: the plan refuses; its reasons are in the message.
@@ -73,8 +76,10 @@ def protect(
     connection = connect(path)
     try:
         with refusing(table):
-            job, resumed = _begun(connection, path, table, columns, store, authority, connect)
-            return _finished(connection, job, fields, authority, pace, resumed=resumed)
+            job, resumed = _begun(
+                connection, path, table, columns, store, authority, sources, connect
+            )
+            return _finished(connection, job, fields, authority, pace, sources, resumed=resumed)
     finally:
         connection.close()
 
@@ -109,13 +114,14 @@ def _begun(
     columns: Sequence[ColumnRequest],
     store: str,
     authority: Authority,
+    sources: Sources,
     connect: Callable[[Path], sqlite3.Connection],
 ) -> tuple[Job, bool]:
     """The job under way, if it is this one; else a new one, prepared."""
     found = _asked(connection, table, columns, store, authority)
     if found is not None:
         return found, True
-    decided = plan(path, table, columns, store=store, connect=connect)
+    decided = plan(path, table, columns, store=store, sources=sources, connect=connect)
     if decided.refusals:
         raise ConfigurationError(
             f"{decided.table} cannot be protected: "
@@ -196,6 +202,7 @@ def _finished(
     fields: Callable[[PlannedColumn], ProtectedField],
     authority: Authority,
     pace: Pace,
+    sources: Sources,
     *,
     resumed: bool,
 ) -> Report:
@@ -207,7 +214,9 @@ def _finished(
             connection,
             job,
             Encrypting(
-                job.columns, {column.name: fields(column) for column in job.columns}, form_of
+                job.columns,
+                {column.name: fields(column) for column in job.columns},
+                form_from(sources, form_of),
             ),
             pace,
         )
