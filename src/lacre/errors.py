@@ -22,6 +22,8 @@ LacreError
         NoTenant
         ActingEnded
     EvidenceUnavailable   the recorder is down or full
+    RowBudgetExceeded     a bulk reading found more rows than it may hand out
+    ReadingFailed         the process that reads in bulk ended without finishing
     PlaintextFound        plaintext where only ciphertext may be
     AlreadyEncrypted      ciphertext given to be encrypted
     MaskWritten           a mask given to be encrypted
@@ -58,6 +60,8 @@ __all__ = [
     "NoTenant",
     "NotAddressed",
     "PlaintextFound",
+    "ReadingFailed",
+    "RowBudgetExceeded",
     "Tampered",
     "UnsupportedQuery",
 ]
@@ -187,6 +191,18 @@ class EvidenceUnavailable(LacreError):
 
     code = "evidence-unavailable"
     retryable = True
+
+
+class RowBudgetExceeded(LacreError):
+    """A bulk reading found more rows than its budget; what it wrote is removed."""
+
+    code = "row-budget-exceeded"
+
+
+class ReadingFailed(LacreError):
+    """The process that reads in bulk ended without finishing. What it wrote is removed."""
+
+    code = "reading-failed"
 
 
 class PlaintextFound(LacreError):

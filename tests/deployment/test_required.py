@@ -80,11 +80,14 @@ def test_what_is_not_required_is_not_found(run: Run) -> None:
 
 
 def test_every_module_imports_with_what_is_required(run: Run) -> None:
-    """Every module is imported without what only tests install, but for those of four extras."""
+    """Every module is imported without what only tests install, but for those of five extras."""
     done = run("-c", _EVERY_MODULE)
 
     assert done.returncode == 0, done.stderr
     assert eval(done.stdout) == [
+        ("lacre.bulk.arrow", "No module named 'pyarrow'"),
+        ("lacre.bulk.parquet", "No module named 'pyarrow'"),
+        ("lacre.bulk.reading", "No module named 'pyarrow'"),
         ("lacre.fastapi", "fastapi is not installed"),
         ("lacre.kms.aws", "No module named 'botocore'"),
         ("lacre.kms.openbao", "No module named 'requests'"),

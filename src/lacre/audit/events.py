@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple
 from lacre.context import Acting
 
 __all__ = [
+    "BulkRead",
     "Event",
     "KeyChanged",
     "KeyRewrapped",
@@ -126,6 +127,44 @@ class Looked(Used):
     """Values were looked at."""
 
     action: ClassVar[str] = "look"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkRead(Event):
+    """
+    One batch of a bulk reading, before it leaves; or that the reading ended `over-budget`.
+
+    *reading* is the same for all batches of one. *columns* holds for each classified column its
+    name, class, outcome and rule; *keys* the ids of the keys that opened values.
+    """
+
+    action: ClassVar[str] = "bulk"
+
+    reading: str
+    batch: int
+    step: str
+    store: str
+    table: str
+    columns: tuple[tuple[str, str, Outcome, str], ...]
+    budget: int
+    count: int
+    rows: tuple[str, ...]
+    keys: tuple[str, ...]
+
+    def details(self) -> Mapping[str, object]:
+        names = ("column", "class", "outcome", "rule")
+        return {
+            "reading": self.reading,
+            "batch": self.batch,
+            "step": self.step,
+            "store": self.store,
+            "table": self.table,
+            "columns": [dict(zip(names, map(str, each), strict=True)) for each in self.columns],
+            "budget": self.budget,
+            "count": self.count,
+            "rows": surrogates(self.rows),
+            "keys": list(self.keys),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

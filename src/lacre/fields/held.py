@@ -16,6 +16,7 @@ from lacre.context import Acting, current
 from lacre.errors import InvalidValue, KeyUnavailable, Tampered
 from lacre.fields.field import Field
 from lacre.fields.guard import TenantFacts
+from lacre.fields.reading import Reading
 from lacre.fields.rows import RowId, row_text
 from lacre.policy.decisions import Decision
 from lacre.policy.model import Right
@@ -45,6 +46,54 @@ class HeldField(Field):
             row=row,
             tenant=tenant,
         )
+
+    def reading(self, *, tenant: str | None = None) -> Reading:
+        """
+        Decide on decrypting this field, once for many values, which the caller records before
+        it hands one out.
+
+        Raises:
+            AccessDenied: the policy gives this reader nothing, or somebody acts for another tenant
+                than *tenant*.
+        """
+        acting = current()
+        decision = self.may_read()
+        facts = self._tenant(acting, tenant)
+        mask: Any = None
+        if decision.outcome is Outcome.MASKED:
+            mask = self._mask
+        elif decision.outcome is Outcome.DENIED:
+            mask = self._hidden
+        return Reading(
+            decision=decision,
+            scheme=self.scheme,
+            acting=acting,
+            tenant=facts,
+            prefetch=partial(self.prefetch, tenant=tenant),
+            open_one=self._opened,
+            mask=mask,
+            failed=partial(self._failed, acting, facts, decision),
+        )
+
+    def may_read(self) -> Decision:
+        """
+        Decide on decrypting this field. What is not allowed is answered with masks.
+
+        Raises:
+            AccessDenied: the policy gives this reader nothing, not even those.
+        """
+        acting = current()
+        decision = self._guard.policy.decide(acting, self.scheme.class_, Right.DECRYPT)
+        hidden = self._guard.policy.class_(self.scheme.class_).denied == "mask"
+        if decision.outcome is Outcome.DENIED and not hidden:
+            raise self._denied_use(acting, Right.DECRYPT, decision)
+        return decision
+
+    def _failed(
+        self, acting: Acting, facts: TenantFacts, decision: Decision, row: str, key_id: bytes
+    ) -> None:
+        failed = Decision(Outcome.FAILED, decision.rule)
+        self._record(Looked, acting, facts, failed, row, key_id)
 
     def take_out(self, raw: Any, *, row: RowId, tenant: str | None = None) -> Any:
         """

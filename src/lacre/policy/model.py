@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from lacre.keys.kms_keys import expanded, scheme_of
+from lacre.policy.bulk import BulkSettings
 from lacre.policy.columns import ColumnName, ColumnTarget, WaiverSettings
 from lacre.policy.values import (
     Address,
@@ -231,6 +232,7 @@ class PolicyFile(Table):
     waivers: tuple[WaiverSettings, ...] = ()
     cache: CacheSettings = CacheSettings()
     audit: AuditSettings
+    bulk: BulkSettings = BulkSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Conditions as plain data: comparisons of a model's attributes with values, joined by AND, OR and NOT.
+
+Both ways, for one mapped class. A condition that has no such description is refused: it would
+have to cross as code or as SQL. Runs nothing.
+"""
+
+import datetime as dt
+import enum
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapper
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BindParameter,
+    BooleanClauseList,
+    ColumnElement,
+    False_,
+    Grouping,
+    Null,
+    True_,
+    UnaryExpression,
+)
+
+from lacre.errors import MisuseError, UnsupportedQuery
+from lacre.sqlalchemy.searching import Term
+
+__all__ = ["condition_of", "described_condition", "unsupported"]
+
+_BETWEEN = {operators.between_op: "between", operators.not_between_op: "not between"}
+_OPERATORS: dict[Any, str] = {
+    operators.eq: "==",
+    operators.ne: "!=",
+    operators.lt: "<",
+    operators.le: "<=",
+    operators.gt: ">",
+    operators.ge: ">=",
+    operators.in_op: "in",
+    operators.not_in_op: "not in",
+    operators.is_: "is",
+    operators.is_not: "is not",
+    operators.like_op: "like",
+    operators.not_like_op: "not like",
+    operators.ilike_op: "ilike",
+    operators.not_ilike_op: "not ilike",
+    operators.startswith_op: "startswith",
+    operators.endswith_op: "endswith",
+    operators.contains_op: "contains",
+} | _BETWEEN
+_MAKE: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operators.eq,
+    "!=": operators.ne,
+    "<": operators.lt,
+    "<=": operators.le,
+    ">": operators.gt,
+    ">=": operators.ge,
+    "in": lambda attribute, values: attribute.in_(values),
+    "not in": lambda attribute, values: attribute.not_in(values),
+    "is": lambda attribute, value: attribute.is_(value),
+    "is not": lambda attribute, value: attribute.is_not(value),
+    "like": lambda attribute, value: attribute.like(value),
+    "not like": lambda attribute, value: attribute.not_like(value),
+    "ilike": lambda attribute, value: attribute.ilike(value),
+    "not ilike": lambda attribute, value: attribute.not_ilike(value),
+    "startswith": lambda attribute, value: attribute.startswith(value),
+    "endswith": lambda attribute, value: attribute.endswith(value),
+    "contains": lambda attribute, value: attribute.contains(value),
+    "between": lambda attribute, values: attribute.between(*values),
+    "not between": lambda attribute, values: ~attribute.between(*values),
+}
+
+
+def unsupported(what: str) -> UnsupportedQuery:
+    """Return the error for a statement that has no description."""
+    return UnsupportedQuery(
+        f"a bulk reading cannot describe {what}",
+        hint="select attributes of one model, with where() comparing its attributes with values, order_by() its plain attributes, limit() and offset(); join and compute on what was read",
+    )
+
+
+def described_condition(clause: Any, mapper: Mapper[Any]) -> Any:
+    """
+    Return *clause* as plain data.
+
+    Raises:
+        UnsupportedQuery: it is no comparison of attributes of *mapper* with values, nor several of them.
+    """
+    if isinstance(clause, Grouping):
+        return described_condition(clause.element, mapper)
+    if isinstance(clause, BooleanClauseList):
+        word = {operators.and_: "and", operators.or_: "or"}.get(clause.operator)
+        if word is not None:
+            return {word: [described_condition(part, mapper) for part in clause.clauses]}
+    if isinstance(clause, UnaryExpression) and clause.operator is operators.inv:
+        return {"not": described_condition(clause.element, mapper)}
+    if isinstance(clause, BinaryExpression):
+        return _described_comparison(clause, mapper)
+    raise unsupported(f"a condition of this kind ({type(clause).__name__})")
+
+
+def _described_comparison(clause: Any, mapper: Mapper[Any]) -> Any:
+    word = _OPERATORS.get(clause.operator)
+    if word is None or any(clause.modifiers.values()):
+        raise unsupported("a comparison by this operator")
+    if isinstance(clause.right, Term):
+        # Of an encrypted attribute by way of its index: the values asked for, not their tokens,
+        # which the reading process makes with the index keys it may use.
+        asked = clause.right.asked
+        return {"attribute": asked.comparator.prop.key, word: [_plain(value) for value in asked.values]}  # fmt: skip
+    try:
+        attribute = mapper.get_property_by_column(clause.left).key
+    except Exception:  # noqa: BLE001 - whatever else it is, it is no attribute of this model
+        raise unsupported("a comparison of anything but an attribute") from None
+    right = clause.right
+    if word in _BETWEEN.values():
+        return {"attribute": attribute, word: [_plain(_value(part)) for part in right.clauses]}
+    value = _value(right)
+    if word in ("in", "not in"):
+        return {"attribute": attribute, word: [_plain(each) for each in value]}
+    return {"attribute": attribute, word: _plain(value)}
+
+
+def _value(element: Any) -> Any:
+    while isinstance(element, Grouping):
+        element = element.element
+    if isinstance(element, Null):
+        return None
+    if isinstance(element, True_ | False_):
+        return isinstance(element, True_)
+    if type(element) is BindParameter:
+        return element.effective_value
+    raise unsupported("a comparison with anything but values")
+
+
+def condition_of(described: Any, mapper: Mapper[Any]) -> ColumnElement[bool]:
+    """
+    Return the condition that *described* says.
+
+    Raises:
+        MisuseError: it is no description of this release.
+    """
+    try:
+        return _condition_of(described, mapper)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise MisuseError("a condition of the request is not described as it should be") from None
+
+
+def _condition_of(described: Any, mapper: Mapper[Any]) -> ColumnElement[bool]:
+    for word, join in (("and", sa.and_), ("or", sa.or_)):
+        if word in described:
+            return join(*(_condition_of(part, mapper) for part in described[word]))
+    if "not" in described:
+        return sa.not_(_condition_of(described["not"], mapper))
+    [(word, given)] = [pair for pair in described.items() if pair[0] != "attribute"]
+    prop = mapper.column_attrs[described["attribute"]]
+    value = [_given(each, prop) for each in given] if _is_many(given) else _given(given, prop)
+    made: ColumnElement[bool] = _MAKE[word](getattr(mapper.class_, prop.key), value)
+    return made
+
+
+def _is_many(given: Any) -> bool:
+    return isinstance(given, list)
+
+
+_SPELT: Sequence[tuple[type, str, Callable[[Any], str], Callable[[str], Any]]] = (
+    (dt.datetime, "datetime", dt.datetime.isoformat, dt.datetime.fromisoformat),
+    (dt.date, "date", dt.date.isoformat, dt.date.fromisoformat),
+    (dt.time, "time", dt.time.isoformat, dt.time.fromisoformat),
+    (Decimal, "decimal", str, Decimal),
+    (UUID, "uuid", str, UUID),
+    (bytes, "bytes", lambda value: b64encode(value).decode(), b64decode),
+)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or type(value) in (bool, str, int, float):
+        return value
+    if isinstance(value, enum.Enum):
+        return {"enum": value.name}
+    for type_, word, spell, _ in _SPELT:
+        if isinstance(value, type_):
+            return {word: spell(value)}
+    raise unsupported(f"a comparison with a {type(value).__name__}")
+
+
+def _given(value: Any, prop: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    [(word, text)] = value.items()
+    if word == "enum":
+        enumerated: Any = getattr(prop, "python_type", None) or prop.columns[0].type.enum_class
+        return enumerated[text]
+    return {name: read for _, name, _, read in _SPELT}[word](text)
