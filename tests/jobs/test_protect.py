@@ -361,7 +361,7 @@ def test_a_row_that_changes_while_it_is_encrypted_is_taken_up_again(tmp_path):
 
 
 def test_a_job_under_way_goes_on_only_with_its_own_arguments(tmp_path):
-    """Other columns, another store or the way back are refused, naming what is under way."""
+    """Other columns or another store are refused, also on the way back, naming what is under way."""
     path = people(tmp_path)
     half_done(tmp_path, path)
     for attempt in (
@@ -369,7 +369,8 @@ def test_a_job_under_way_goes_on_only_with_its_own_arguments(tmp_path):
         lambda: run(protect, tmp_path, path, "t", "v:pii:exact other:pii"),
         lambda: run(protect, tmp_path, path, "t", "v:banking:exact"),
         lambda: run(protect, tmp_path, path, "t", "v:pii:exact", store="crm"),
-        lambda: run(unprotect, tmp_path, path, "t", "v:pii:exact"),
+        lambda: run(unprotect, tmp_path, path, "t", "v:pii"),
+        lambda: run(unprotect, tmp_path, path, "t", "v:pii:exact", store="crm"),
     ):
         with pytest.raises(
             MisuseError, match="lacre protect --table t --column v:pii:exact --store main"

@@ -261,14 +261,18 @@ def _show_job(job: Job, *, as_json: bool) -> None:
 def _show_undoing(job: Job, rows: int, *, as_json: bool) -> None:
     names = [column.name for column in job.columns]
     under_way = job.direction == "unprotect"
+    filling = not under_way and job.phase == "fill"
     if as_json:
         data({"table": job.table, "columns": names, "rows": rows, "under_way": under_way})
         return
     if under_way:
         say(f"an unprotect of {job.table} is under way, and would go on")
-    say(
-        f"would decrypt {', '.join(names)} of {job.table}, {rows:,} rows, and give the table back the definition it had:"
+    what = (
+        f"would stop the protect under way on {', '.join(names)} of {job.table}, which still holds the plaintext of {rows:,} rows,"
+        if filling
+        else f"would decrypt {', '.join(names)} of {job.table}, {rows:,} rows,"
     )
+    say(f"{what} and give the table back the definition it had:")
     for kind, name, definition in job.original:
         say(
             definition

@@ -200,11 +200,13 @@ def to_undo_of(
     """
     Return which of *jobs* `unprotect` with these arguments undoes, or goes on undoing.
 
+    A `protect` that still fills can be undone too: the plaintext is where it was.
+
     Raises:
         MisuseError: there is none, or another has to be undone or finished first.
     """
     for job in jobs:
-        if job.direction == "unprotect" and job.asked(store, columns, fold=fold):
+        if _is_under_way(job) and job.asked(store, columns, fold=fold):
             return job
         if job.direction == "unprotect" or job.phase != "done":
             raise _another(job)
@@ -223,6 +225,10 @@ def to_undo_of(
             hint="give unprotect the same arguments; later jobs are undone before earlier ones",
         )
     return last
+
+
+def _is_under_way(job: Job) -> bool:
+    return job.direction == "unprotect" or job.phase == "fill"
 
 
 def unchanged(present: Sequence[tuple[str, str, str]], left: Objects, by: str) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "prepared_definitions",
     "programs_sql",
     "restored_sql",
+    "taken_back_sql",
     "unmarking_sql",
 ]
 
@@ -169,6 +170,27 @@ def programs_sql(catalogue: Catalogue, programs: Sequence[Program], *, narrowed:
         statements.append(verbatim(program.narrowed if narrowed else program.definition))
         statements += program.after(catalogue.sql)
     return statements
+
+
+def taken_back_sql(
+    catalogue: Catalogue,
+    targets: Sequence[str],
+    programs: Sequence[Program],
+    *,
+    adds_row_id: bool,
+) -> list[str]:
+    """Return what takes away all that `companions_sql`, `unmarking_sql` and a fill have added."""
+    table = catalogue.sql
+    gone = [*targets, FORM, *([RID] if adds_row_id else [])]
+    # Indexes and CHECKs over a column go with it.
+    drops = ", ".join(f"DROP COLUMN {quoted(name)}" for name in gone)
+    return [
+        f"DROP TRIGGER {quoted(UNMARK)} ON {table}",
+        f"DROP TRIGGER {quoted(UNMARK_NEW)} ON {table}",
+        f"DROP FUNCTION {function_of(catalogue)}()",
+        f"ALTER TABLE {table} {drops}",
+        *programs_sql(catalogue, programs, narrowed=False),
+    ]
 
 
 def exchange_sql(

@@ -6,6 +6,9 @@ Implements ``spec/protect-postgresql.md``, section "The way back". Every row com
 that `protect` read, or with what was written since; the columns with type, default, constraints,
 indexes, comment and privileges. Only their order is another. Does not undo changes that others made to
 these definitions since: it refuses and names them.
+
+A `protect` that still fills is taken back without converting anything: the plaintext counts or is
+equal to what counts, so the companions go.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +17,7 @@ from typing import Any
 from lacre.errors import ConfigurationError
 from lacre.fields.column_state import ColumnState
 from lacre.jobs.authority import Authority
-from lacre.jobs.columns import ColumnRequest, PlannedColumn, RowKey
+from lacre.jobs.columns import ColumnRequest, PlannedColumn, RowKey, targets_of
 from lacre.jobs.conversion import Decrypting, ProtectedField
 from lacre.jobs.ledger import Job, Report, to_undo_of, unchanged
 from lacre.jobs.pace import Pace
@@ -27,6 +30,7 @@ from lacre.jobs.postgresql.definitions import (
     prepared_definitions,
     programs_sql,
     restored_sql,
+    taken_back_sql,
     unmarking_sql,
 )
 from lacre.jobs.postgresql.indexes import build, build_unmarked, temporary_name
@@ -58,6 +62,9 @@ def unprotect(
     """
     Decrypt *columns* of *table* in place. The arguments are those that `protect` was given.
 
+    Where that `protect` was stopped while it filled, its companion columns go, and the state is
+    `plaintext` again.
+
     Raises:
         MisuseError: these columns were not protected by these arguments, a later `protect` has
             to be undone first, their definitions were changed since, or another process is at work.
@@ -74,7 +81,11 @@ def unprotect(
             connection, locks, fields, authority, pace or Pace(), lambda: connect(database)
         )
         resumed = job.direction == "unprotect"
-        return work.finished(job if resumed else work.begun(job), resumed=resumed)
+        if job.direction == "protect" and job.phase == "fill":
+            job = work.taken_back(job)
+        elif not resumed:
+            job = work.begun(job)
+        return work.finished(job, resumed=resumed)
 
 
 def to_undo(
@@ -95,7 +106,9 @@ def to_undo(
     with connect(database) as connection, refusing(table):
         catalogue = Catalogue(connection, table)
         job = _found(connection, catalogue, columns, store, authority)
-        if job.direction == "protect":
+        if job.direction == "protect" and job.phase == "fill":
+            unchanged(_protecting_now(job, catalogue), job.prepared, "protect")
+        elif job.direction == "protect":
             unchanged(final_definitions(catalogue, job.columns), job.final, "protect")
         return job, row_count(connection, catalogue)
 
@@ -158,6 +171,21 @@ class _Unprotecting:
         )
         write(self._connection, prepared, self._authority, was=("protect", "done"))
         return prepared
+
+    def taken_back(self, job: Job) -> Job:
+        """Drop what a `protect` that still fills has added. Nothing is scanned or rewritten."""
+        with self._locks.exclusive("take back"):
+            catalogue = catalogue_of(self._connection, job)
+            unchanged(_protecting_now(job, catalogue), job.prepared, "protect")
+            programs = [Program(**program) for program in job.details["programs"]]
+            for statement in taken_back_sql(
+                catalogue, targets_of(job.columns), programs, adds_row_id=job.key.added
+            ):
+                run(self._connection, statement)
+            final = final_definitions(catalogue_of(self._connection, job), job.columns)
+            taken_back = job.stepped(direction="unprotect", phase="clean", final=final)
+            write(self._connection, taken_back, self._authority, was=("protect", "fill"))
+        return taken_back
 
     def finished(self, job: Job, *, resumed: bool) -> Report:
         worker = None
@@ -243,6 +271,11 @@ def _prepared_now(job: Job, catalogue: Catalogue) -> tuple[tuple[str, str, str],
     names = [column.name for column in job.columns]
     targets = [column.companion for column in job.columns]
     return prepared_definitions(catalogue, names, targets, job.key.columns)
+
+
+def _protecting_now(job: Job, catalogue: Catalogue) -> tuple[tuple[str, str, str], ...]:
+    names = [column.name for column in job.columns]
+    return prepared_definitions(catalogue, names, targets_of(job.columns), job.key.columns)
 
 
 def _refuse(reason: str, hint: str) -> None:

@@ -7,6 +7,9 @@ Implements ``spec/protect-sqlite.md``, section "The way back". Every row comes b
 storage class and text that `protect` read, or with what was written since; the table, its
 indexes and triggers with the definitions they had. Does not undo changes that others made to the
 definitions since: it refuses and names them.
+
+A `protect` that still fills is taken back without converting anything: the plaintext counts or is
+equal to what counts, so the companions go.
 """
 
 import sqlite3
@@ -53,6 +56,9 @@ def unprotect(
     """
     Decrypt *columns* of *table* in place. The arguments are those that `protect` was given.
 
+    Where that `protect` was stopped while it filled, its companion columns go, and the state is
+    `plaintext` again.
+
     Raises:
         MisuseError: these columns were not protected by these arguments, a later `protect` has
             to be undone first, or the table's definition was changed since.
@@ -65,7 +71,9 @@ def unprotect(
         with refusing(table):
             job = _found(connection, table, columns, store, authority)
             resumed = job.direction == "unprotect"
-            if not resumed:
+            if job.direction == "protect" and job.phase == "fill":
+                job = _taken_back(connection, job, authority)
+            elif not resumed:
                 with transaction(connection):
                     job = _prepared(connection, job, authority)
             return _finished(connection, job, fields, authority, pace, resumed=resumed)
@@ -93,7 +101,8 @@ def to_undo(
         with refusing(table):
             job = _found(connection, table, columns, store, authority)
             if job.direction == "protect":
-                unchanged(Catalogue(connection, job.table).objects(), job.final, "protect")
+                left = job.prepared if job.phase == "fill" else job.final
+                unchanged(Catalogue(connection, job.table).objects(), left, "protect")
             return job, row_count(connection, job)
     finally:
         connection.close()
@@ -168,6 +177,22 @@ def _finished(
     with transaction(connection):
         remove(connection, job)
     return reported(connection, job, lost_races=lost, resumed=resumed)
+
+
+def _taken_back(connection: sqlite3.Connection, job: Job, authority: Authority) -> Job:
+    connection.execute("PRAGMA legacy_alter_table=ON")
+    with transaction(connection, "EXCLUSIVE"):
+        final = rebuild(
+            connection,
+            job,
+            new_sql=table_sql(job.original, job.table),
+            values={},
+            programs=own_programs(job.original, "trigger"),
+            indexes=[sql for _, _, sql in own_programs(job.original, "index")],
+        )
+        taken_back = job.stepped(direction="unprotect", phase="clean", final=final)
+        write(connection, taken_back, authority, was=("protect", "fill"))
+    return taken_back
 
 
 def _switched(
