@@ -234,6 +234,18 @@ def key_groups() -> Iterator[Test]:
     yield {"type": "StateMac", "tests": tests}
 
 
+def subject_groups() -> Iterator[Test]:
+    place = {"app": "shop", "env": "prod", "service": "api", "tenant": "a\u00e7a\u00ed"}
+    tests = []
+    for subject in ("42", "0" * 32, '["7","a"]', "Jo\u00e3o", "x" * 65535):
+        pairs = place | {"subject": subject}
+        digest = hashlib.sha256(b"lacre/1/subject".ljust(16, b"\0") + canonical(pairs)).digest()
+        tests.append(test(f"{ascii(subject)[:40]}, {len(subject)} characters", "Normal", valid=True, pairs=pairs, digest=digest))
+    yield {"type": "SubjectDigest", "tests": tests}
+    pairs = row(kind="subject", subject=fixed("pseudonym", 16).hex(), digest=tests[0]["digest"])
+    yield {"type": "KeyRow", "tests": [test("a subject key, with the digest of whose it is", "Normal", valid=True, pairs=pairs, row=canonical(pairs), wrapContext=wrap_context(pairs))]}
+
+
 def small_groups() -> Iterator[Test]:
     place = {"column": "cpf", "index": "cpf", "kind": "exact", "normaliser": "cpf", "part": "", "store": "main", "table": "customers"}
     root, normalised = fixed("index root", 32), b"52998224725"
@@ -312,7 +324,7 @@ def part(value: Any) -> dict[str, str]:
 
 
 def document() -> str:
-    groups = [*typed_groups(), bytes_group(), altered_group(), text_group(), json_group(), wrap_group(), *key_groups(), *small_groups()]
+    groups = [*typed_groups(), bytes_group(), altered_group(), text_group(), json_group(), wrap_group(), *key_groups(), *small_groups(), *subject_groups()]
     number = 0
     for group in groups:
         for index, each in enumerate(group["tests"]):

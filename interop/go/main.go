@@ -32,7 +32,7 @@ type test struct {
 
 	Key, KeyID, Value, Encoding, Context, Material hexBytes
 	Root, Normalised, IndexKey, Token, Label, Info hexBytes
-	Okm, Mac, Map                                  hexBytes
+	Okm, Mac, Map, Digest                          hexBytes
 
 	Place, Pairs, WrapContext map[string]string
 	Parts                     []rowPart
@@ -139,6 +139,13 @@ func run(g group, t test) error {
 			ok = ok && t.WrapContext[name] == content
 		}
 		return same(ok)
+	case "SubjectDigest":
+		context, err := canonical(t.Pairs)
+		if err != nil {
+			return err
+		}
+		digest := sha256.Sum256(append(label("lacre/1/subject"), context...))
+		return same(bytes.Equal(digest[:], t.Digest))
 	case "StateMac":
 		context, err := canonical(t.Pairs)
 		if err != nil {

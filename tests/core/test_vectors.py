@@ -29,7 +29,7 @@ from lacre._core.textform import (
 from lacre.errors import InvalidValue, MisuseError, Tampered
 from lacre.fields.codecs import Codec, codec_for
 from lacre.fields.rows import row_text
-from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, state_mac
+from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, state_mac, subject_digest
 from lacre.sensitive import KeyMaterial
 
 ROOT = Path(__file__).parents[2]
@@ -182,7 +182,15 @@ def key_row(
         revision=int(revision),
         changed=changed,
         mac=None,
+        digest=bytes.fromhex(pairs["digest"]) if "digest" in pairs else None,
     )
+
+
+def run_digest(_: dict[str, Any], test: dict[str, Any]) -> bool:
+    pairs = dict(test["pairs"])
+    subject = pairs.pop("subject")
+    scope = Scope(kind=KeyKind.SUBJECT, class_="any", **pairs)
+    return subject_digest(scope, subject).hex() == str(test["digest"])
 
 
 def run_expand(_: dict[str, Any], test: dict[str, Any]) -> bool:
@@ -215,6 +223,7 @@ RUNNERS = {
     "Canonical": run_canonical,
     "KeyRow": run_row,
     "StateMac": run_mac,
+    "SubjectDigest": run_digest,
     "Expand": run_expand,
     "Padding": run_padding,
     "RowText": run_row_text,

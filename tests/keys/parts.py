@@ -19,6 +19,9 @@ from lacre.stores.sql import SQLKeyStore
 from lacre.testing import CapturedEvents, FrozenClock, MemoryKeyService
 from tests.components.key_stores import KeptInSQLite, KeyStorePlace
 
+# What is there once a tenant's class is provisioned.
+PROVISIONED = (KeyKind.BRANCH, KeyKind.DATA, KeyKind.INDEX)
+
 
 def kms_key(scope: Scope) -> str:
     """One KMS key for each class and use."""
@@ -113,7 +116,7 @@ class Parts:
     def material(self, row: KeyRow) -> KeyMaterial:
         """The key a row holds, as an honest process would unwrap it."""
         parent = None
-        if row.scope.kind is KeyKind.DATA:
+        if not row.scope.kind.under_kms:
             parent = self.material(self.store.row(bytes.fromhex(row.parent)))
         return unwrap_row(row, services={"local": self.service}, kms_keys=kms_keys, parent=parent)
 
@@ -125,7 +128,8 @@ class Parts:
         """
         Edit one column by SQL; whatever row is in the way goes.
 
-        Return whether the database takes such a value at all: PostgreSQL knows a column's type.
+        Return whether the database takes such a value at all: PostgreSQL knows a column's type, and
+        which digests are a subject's.
         """
         update = f'UPDATE lacre_key SET "{column}" = ? WHERE key_id = ? RETURNING 1'
         if isinstance(self.place, KeptInSQLite):
@@ -136,7 +140,11 @@ class Parts:
             twin = self.store.versions(row.scope.of_kind(KeyKind(value)))[0]
             self.sql("DELETE FROM lacre_key WHERE key_id = ?", twin.key_id)
             assert self.sql(update, value, row.key_id)
-        except (psycopg.errors.DataError, psycopg.errors.DatatypeMismatch):
+        except (
+            psycopg.errors.DataError,
+            psycopg.errors.DatatypeMismatch,
+            psycopg.errors.ForeignKeyViolation,
+        ):
             return False
         return True
 

@@ -106,6 +106,7 @@ def test_every_immutable_column_is_in_the_binding() -> None:
         "revision": 9,
         "changed": "later",
         "mac": b"m" * 32,
+        "digest": b"d" * 32,
     }
     assert set(other) | {"scope"} == {column.name for column in fields(KeyRow)}
     for column, value in other.items():

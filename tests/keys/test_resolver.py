@@ -18,11 +18,11 @@ from lacre.errors import (
     LacreError,
     Tampered,
 )
-from lacre.keys.hierarchy import KeyKind, KeyState
+from lacre.keys.hierarchy import KeyState
 from lacre.keys.resolver import since_boot
 from lacre.sensitive import KeyMaterial
 from lacre.stores.contents import KeyStoreContents
-from tests.keys.parts import Parts, handle, kms_key, planted, scope
+from tests.keys.parts import PROVISIONED, Parts, handle, kms_key, planted, scope
 
 
 def test_a_scope_that_was_never_provisioned_is_an_error_that_names_it(keys: Parts) -> None:
@@ -64,8 +64,8 @@ def test_keys_of_one_kind_never_serve_another(keys: Parts) -> None:
     """A branch key or index root named by a value is refused like an unknown key."""
     resolver = keys.resolver()
 
-    for wanted in KeyKind:
-        for held in KeyKind:
+    for wanted in PROVISIONED:
+        for held in PROVISIONED:
             if held is not wanted:
                 with pytest.raises(Tampered):
                     resolver.to_decrypt(handle(str(wanted)), keys.row(str(held)).key_id)
@@ -107,6 +107,7 @@ COLUMNS: list[tuple[str, Any]] = [
     ("class", "banking"),
     ("subject", "s1"),
     ("kind", "index"),
+    ("kind", "subject"),
     ("kind", "nonsense"),
     ("version", 2),
     ("version", "two"),
@@ -140,6 +141,8 @@ COLUMNS: list[tuple[str, Any]] = [
     ("mac", "text"),
     ("key_id", bytes(16)),
     ("key_id", 7),
+    ("digest", bytes(32)),
+    ("digest", b""),
 ]
 
 
@@ -191,20 +194,20 @@ def test_no_key_is_in_the_frames_of_a_refusal(keys: Parts, column: str, value: A
 def test_swapped_rows_are_refused(keys: Parts) -> None:
     """Two rows that exchange their wrapped keys open neither."""
     keys.create(tenant="t2")
-    for kind in KeyKind:
+    for kind in PROVISIONED:
         one, two = keys.row(str(kind)), keys.row(str(kind), tenant="t2")
         keys.edit(one, "wrapped", two.wrapped)
         keys.edit(two, "wrapped", one.wrapped)
 
     for tenant in ("default", "t2"):
-        for kind in KeyKind:
+        for kind in PROVISIONED:
             with pytest.raises(Tampered):
                 keys.resolver().to_encrypt(handle(str(kind), tenant=tenant))
 
 
 def test_a_row_copied_into_another_scope_is_refused(keys: Parts) -> None:
     """A row inserted again under another tenant, class or version does not open there."""
-    for kind in KeyKind:
+    for kind in PROVISIONED:
         row = keys.row(str(kind))
         for changed in (scope(str(kind), tenant="t2"), scope(str(kind), class_="x")):
             copy = replace(row, key_id=os.urandom(16), scope=changed)
@@ -221,7 +224,7 @@ def test_a_row_of_another_key_store_is_refused(keys: Parts) -> None:
     elsewhere = Parts.at(keys.place)
     elsewhere.service = keys.service
 
-    for kind in KeyKind:
+    for kind in PROVISIONED:
         with pytest.raises(Tampered):
             elsewhere.resolver().to_encrypt(handle(str(kind)))
     elsewhere.store.close()

@@ -1,9 +1,10 @@
 """Rows that a key store may hold, and every way to use one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from lacre.fields.column_state import ColumnState, ColumnStateRow
-from lacre.keys.hierarchy import KeyRow, KeyState
+from lacre.keys.hierarchy import KeyRow, KeyState, SubjectRow
 from lacre.stores.sql import SQLKeyStore
 from tests.keys.parts import scope
 
@@ -33,6 +34,20 @@ COLUMN = ColumnStateRow(
     signer="ab" * 16,
     signature=b"s" * 64,
 )
+SUBJECT = SubjectRow(digest=b"\x07" * 32, pseudonym="0b" * 16, created="2026-11-22T10:00:00Z")
+
+
+def subject_key(subject: SubjectRow, **more: str) -> KeyRow:
+    """A row of the subject's key, as the run time makes one; what is wrapped in it is nothing."""
+    return replace(
+        ROW,
+        key_id=bytes.fromhex(subject.pseudonym or ""),
+        scope=scope("subject", subject=subject.pseudonym, **more),
+        wrapped=bytes(123),
+        mac=bytes(32),
+        revision=2,
+        digest=subject.digest,
+    )
 
 
 def uses(store: SQLKeyStore) -> list[Callable[[], object]]:
@@ -48,4 +63,9 @@ def uses(store: SQLKeyStore) -> list[Callable[[], object]]:
         lambda: store.get("main", "t", "c"),
         lambda: store.put(COLUMN),
         lambda: store.recall("local://x"),
+        lambda: store.subjects(scope(), [bytes(32)]),
+        lambda: store.add_subjects([SUBJECT]),
+        lambda: store.add_subject_keys([subject_key(SUBJECT)]),
+        lambda: store.subject_page(scope()),
+        lambda: store.subject_keys(),
     ]

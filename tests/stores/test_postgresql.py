@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from lacre.errors import ConfigurationError, KeyStoreUnreachable, LacreError, MisuseError
 from lacre.keys.hierarchy import KeyState
 from lacre.stores.roles import Roles
+from lacre.stores.schema import TABLES, VERSION
 from lacre.stores.sql import SQLKeyStore
 from tests.components.key_stores import KeptInPostgreSQL
 from tests.components.postgresql import Database
@@ -52,13 +53,13 @@ def made() -> Iterator[Callable[..., SQLKeyStore]]:
 
 
 def test_it_makes_one_schema_and_nothing_in_public(store: SQLKeyStore, database: Database) -> None:
-    """Four tables in `lacre`; every other schema stays as it was."""
+    """Five tables in `lacre`; every other schema stays as it was."""
     with database.connect() as connection:
         found = connection.execute(
             "SELECT schemaname, count(*) FROM pg_tables WHERE schemaname !~ '^(pg_|information)' GROUP BY 1"
         ).fetchall()
 
-    assert found == [("lacre", 4)]
+    assert found == [("lacre", len(TABLES))]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_a_schema_of_somebody_else_is_refused(
     with database.connect() as connection:
         connection.execute(f"ALTER SCHEMA lacre OWNER TO {user}")
 
-    assert theirs.upgrade() == (0, 2)
+    assert theirs.upgrade() == (0, VERSION)
     superuser.upgrade(roles=Roles())
     with database.connect() as connection:
         connection.execute(f"ALTER SCHEMA lacre OWNER TO {other}")

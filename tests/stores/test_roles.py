@@ -16,15 +16,16 @@ from lacre.fields.column_state import ColumnState
 from lacre.keys.hierarchy import KeyKind, KeyState
 from lacre.keys.seen import SeenSerial
 from lacre.stores.roles import Roles
+from lacre.stores.schema import VERSION
 from lacre.stores.sql import SQLKeyStore
 from tests.components.key_stores import KeptInPostgreSQL
 from tests.components.postgresql import Database
 from tests.keys.parts import scope
-from tests.stores.rows import COLUMN, ROW
+from tests.stores.rows import COLUMN, ROW, SUBJECT, subject_key
 
 ROLES = Roles()
 SEEN = SeenSerial(kms_key="local://x", serial=5, hash="aa", version_id="bb", mac=b"m" * 32)
-TABLES = ("lacre_meta", "lacre_key", "lacre_column_state", "lacre_keystore_seen")
+TABLES = ("lacre_meta", "lacre_key", "lacre_column_state", "lacre_keystore_seen", "lacre_subject")
 
 
 @pytest.fixture
@@ -35,8 +36,16 @@ def owner(database: Database) -> Iterator[SQLKeyStore]:
     store.change(add=[ROW])
     store.put(COLUMN)
     store.remember(SEEN)
+    store.add_subjects([SUBJECT, replace(SUBJECT, digest=HELD, pseudonym="0a" * 16)])
+    with database.connect() as connection:
+        connection.execute(
+            "UPDATE lacre.lacre_subject SET hold = 'case 7' WHERE digest = %s", [HELD]
+        )
     yield store
     store.close()
+
+
+HELD = b"\x08" * 32
 
 
 class As:
@@ -100,6 +109,11 @@ def test_only_an_operator_inserts_keys(
 # What each role may not do, as SQL.
 FORBIDDEN = {
     "lacre_runtime": [
+        "UPDATE lacre.lacre_subject SET pseudonym = NULL, shredded = 'now'",
+        "UPDATE lacre.lacre_subject SET hold = NULL",
+        "INSERT INTO lacre.lacre_subject (digest, created, shredded) VALUES ('\\x01', 'now', 'now')",
+        "INSERT INTO lacre.lacre_subject (digest, pseudonym, created, hold) VALUES ('\\x01', 'p', 'now', 'h')",
+        "INSERT INTO lacre.lacre_subject (digest, pseudonym, created) VALUES ('\\x01', 'p', 'now') ON CONFLICT (digest) DO UPDATE SET pseudonym = 'q'",
         "UPDATE lacre.lacre_key SET wrapped = '\\x00'",
         "UPDATE lacre.lacre_key SET state = 'disabled', revision = 2",
         "UPDATE lacre.lacre_column_state SET state = 'plaintext', revision = 2",
@@ -114,6 +128,10 @@ FORBIDDEN = {
         f"INSERT INTO lacre.lacre_keystore_seen VALUES ('{ROW.parent}', 1001, 'a', 'b', pg_catalog.decode(repeat('00', 32), 'hex'))",
     ],
     "lacre_operator": [
+        "UPDATE lacre.lacre_key SET digest = '\\x00', revision = 2",
+        "UPDATE lacre.lacre_subject SET pseudonym = repeat('a', 32)",
+        "UPDATE lacre.lacre_subject SET digest = '\\x00'",
+        "UPDATE lacre.lacre_subject SET pseudonym = NULL, shredded = 'now' WHERE hold IS NOT NULL",
         "UPDATE lacre.lacre_key SET tenant = 't2'",
         "UPDATE lacre.lacre_key SET key_id = '\\x00'",
         "UPDATE lacre.lacre_key SET state = 'disabled'",  # without a revision
@@ -174,6 +192,61 @@ def test_the_operator_inserts_and_changes(owner: SQLKeyStore, login: Callable[[s
 
     assert owner.rows() == [old, new]
     assert owner.get("main", "t", "c") == replace(COLUMN, revision=2, state=ColumnState.ENCRYPTED)
+
+
+def test_the_run_time_makes_a_subjects_first_key(
+    owner: SQLKeyStore, login: Callable[[str], As]
+) -> None:
+    """A subject and its key are added, and pass over what is there; anything else about the row is refused."""
+    store = login("lacre_runtime").store
+    key = subject_key(SUBJECT)
+    for wrong in (
+        replace(key, state=KeyState.PENDING, revision=1),
+        replace(key, revision=3),
+        replace(key, version=2),
+        replace(key, wrapped=b"short"),
+        replace(key, mac=None),
+        replace(key, parent="local://pii-fields"),
+        replace(key, scope=replace(key.scope, kind=KeyKind.DATA)),
+        replace(key, scope=replace(key.scope, kind=KeyKind.BRANCH)),
+    ):
+        with pytest.raises(ConfigurationError, match="may not do that"):
+            store.add_subject_keys([wrong])
+    other = replace(SUBJECT, digest=b"\x03" * 32, pseudonym="0c" * 16)
+    store.add_subjects([other, replace(SUBJECT, pseudonym="0d" * 16)])
+    store.add_subject_keys([key, subject_key(other), replace(key, key_id=b"\x0e" * 16)])
+
+    found = owner.subjects(key.scope, [SUBJECT.digest, other.digest, HELD])
+    assert found[SUBJECT.digest].versions == (key,)
+    assert found[SUBJECT.digest].subject == SUBJECT
+    assert found[other.digest].versions == (subject_key(other),)
+    assert found[HELD].versions == ()
+
+
+def test_a_tombstone_stays_and_takes_no_key(owner: SQLKeyStore, login: Callable[[str], As]) -> None:
+    """Once shredded, a subject gets neither a pseudonym nor a key again, by nobody's statement."""
+    operator, runtime = login("lacre_operator"), login("lacre_runtime")
+    shred = "UPDATE lacre.lacre_subject SET pseudonym = NULL, shredded = 'now' WHERE digest = %s"
+    owner.add_subject_keys([subject_key(SUBJECT)])
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):  # its key is there still
+        operator.sql(shred, SUBJECT.digest)
+    gone = subject_key(SUBJECT).stepped(KeyState.DESTROYED, changed="now")
+    operator.store.change(replace=[(subject_key(SUBJECT), gone)])
+    operator.sql(shred, SUBJECT.digest)
+
+    back = "UPDATE lacre.lacre_subject SET pseudonym = %s, shredded = NULL WHERE digest = %s"
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        operator.sql(back, SUBJECT.pseudonym, SUBJECT.digest)
+    another = replace(subject_key(SUBJECT), key_id=b"\x0f" * 16, version=2)
+    for store in (owner, runtime.store):
+        store.add_subjects([SUBJECT])
+        store.add_subject_keys(
+            [replace(another, version=1)]
+        )  # passed over: there is no such subject
+    with pytest.raises(LacreError, match="another process changed these keys"):
+        operator.store.change(add=[another])  # by the foreign key
+    found = owner.subjects(another.scope, [SUBJECT.digest])[SUBJECT.digest]
+    assert (found.subject.pseudonym, found.subject.shredded, found.versions) == (None, "now", ())
 
 
 def test_a_destroyed_key_stays_destroyed(owner: SQLKeyStore, login: Callable[[str], As]) -> None:
@@ -248,7 +321,7 @@ def test_roles_are_made_again_without_a_change(owner: SQLKeyStore, database: Dat
         columns = connection.execute(
             "SELECT count(*) FROM pg_attribute WHERE attacl IS NOT NULL AND attrelid = 'lacre.lacre_key'::regclass"
         ).fetchone()
-    assert columns == (6,)
+    assert columns == (7,)
 
 
 def test_others_do_not_write(database: Database) -> None:
@@ -313,7 +386,10 @@ def test_an_upgrade_is_the_owners(owner: SQLKeyStore, login: Callable[[str], As]
         with pytest.raises(ConfigurationError, match="may not do that"):
             use()
 
-    assert store.upgrade() == (2, 2)  # where there is nothing to do, nobody needs a right
+    assert store.upgrade() == (
+        VERSION,
+        VERSION,
+    )  # where there is nothing to do, nobody needs a right
 
 
 def test_the_printed_sql_is_what_an_upgrade_runs(

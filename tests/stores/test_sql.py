@@ -65,7 +65,7 @@ def test_more_ids_than_one_statement_takes(store: SQLKeyStore) -> None:
 READER = """
 import sys
 import sqlalchemy as sa
-url, schema = sys.argv[1:]
+url, schema, last = sys.argv[1:]
 engine = sa.create_engine(url)
 def read(statement):
     with engine.connect() as connection:
@@ -76,26 +76,29 @@ reads = 0
 while True:
     assert read("SELECT count(*) FROM lacre_key") == 1
     reads += 1
-    if read("SELECT value FROM lacre_meta WHERE name = 'schema'") == "2":
+    if read("SELECT value FROM lacre_meta WHERE name = 'schema'") == last:
         break
 print(reads)
 """
 
 
-def test_an_upgrade_keeps_what_is_there_while_others_read(place: KeyStorePlace) -> None:
-    """A store of version 1 becomes version 2 with its rows and id, under a reader's eyes."""
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_an_upgrade_keeps_what_is_there_while_others_read(
+    place: KeyStorePlace, version: int
+) -> None:
+    """A store of every version before becomes one of this, with its rows and id, under a reader's eyes."""
     old = place.open()
-    assert old.upgrade(to=1) == (0, 1)
+    assert old.upgrade(to=version) == (0, version)
     identity = place.sql("SELECT value FROM lacre_meta WHERE name = 'keystore'")
     place.sql(
-        "INSERT INTO lacre_key VALUES (?, 'data', 'a', 'e', 's', 't', 'c', '', 1, 'p', 1, 'now', 'k', ?, 'active', 1, 'now', ?)",
+        "INSERT INTO lacre_key (key_id, kind, app, env, service, tenant, class, subject, version, parent, suite, created, keystore, wrapped, state, revision, changed, mac) VALUES (?, 'data', 'a', 'e', 's', 't', 'c', '', 1, 'p', 1, 'now', 'k', ?, 'active', 1, 'now', ?)",
         b"\x01" * 16,
         b"w",
         b"m",
     )
     schema = "" if isinstance(place, KeptInSQLite) else place.schema + "."
     reader = subprocess.Popen(
-        [sys.executable, "-c", READER, place.url, schema],
+        [sys.executable, "-c", READER, place.url, schema, str(VERSION)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -103,7 +106,7 @@ def test_an_upgrade_keeps_what_is_there_while_others_read(place: KeyStorePlace) 
     with reader:
         assert reader.stdout is not None
         assert reader.stdout.readline() == "ready\n"
-        assert old.upgrade() == (1, VERSION)
+        assert old.upgrade() == (version, VERSION)
         assert int(reader.stdout.readline()) > 0
     assert reader.returncode == 0
 

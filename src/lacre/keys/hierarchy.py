@@ -20,7 +20,16 @@ from lacre._core.derive import STATE, expand
 from lacre.errors import MisuseError
 from lacre.sensitive import KeyMaterial
 
-__all__ = ["KeyKind", "KeyRow", "KeyState", "Scope", "state_mac"]
+__all__ = [
+    "KeyKind",
+    "KeyRow",
+    "KeyState",
+    "Scope",
+    "SubjectRow",
+    "SubjectRows",
+    "state_mac",
+    "subject_digest",
+]
 
 
 class KeyKind(StrEnum):
@@ -28,12 +37,13 @@ class KeyKind(StrEnum):
 
     BRANCH = "branch"  # only wraps
     DATA = "data"  # only encrypts values
+    SUBJECT = "subject"  # only encrypts values, of one subject
     INDEX = "index"  # only derives index keys
 
     @property
     def under_kms(self) -> bool:
         """Whether a KMS key wraps keys of this kind; otherwise a branch key does."""
-        return self is not KeyKind.DATA
+        return self not in (KeyKind.DATA, KeyKind.SUBJECT)
 
 
 class KeyState(StrEnum):
@@ -66,11 +76,16 @@ _STEPS: dict[KeyState, frozenset[KeyState]] = {
 USABLE = frozenset({KeyState.ACTIVE, KeyState.DECRYPT_ONLY})
 
 _ROW_LABEL = b"lacre/1/keyrow".ljust(16, b"\0")
+_SUBJECT_LABEL = b"lacre/1/subject".ljust(16, b"\0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """Whose key, and for what. The model and the acting choose it, never a ciphertext."""
+    """
+    Whose key, and for what. The model and the acting choose it, never a ciphertext.
+
+    *subject* is a subject key's random pseudonym, 32 hex digits, as the key store assigned it.
+    """
 
     kind: KeyKind
     app: str
@@ -84,7 +99,8 @@ class Scope:
         return f"{self.kind} key of tenant {self.tenant!r}, class {self.class_!r}"
 
     def of_kind(self, kind: KeyKind) -> "Scope":
-        return replace(self, kind=kind)
+        """Return the scope of the tenant's and class's keys of another kind: of no single subject."""
+        return replace(self, kind=kind, subject=None)
 
     def pairs(self) -> dict[str, str]:
         """The policy pairs: what a key service sees and can put conditions on."""
@@ -105,7 +121,8 @@ class KeyRow:
 
     *parent* is the 32-digit hex id of the key that wraps it, or the URI of the KMS key that
     does. *wrapped* is None once destroyed. *revision* counts the changes of the mutable columns
-    (`state`, `revision`, `changed`, `mac`), starting at 1.
+    (`state`, `revision`, `changed`, `mac`), starting at 1. *digest* is a subject key's, of whose
+    it is (`subject_digest`); it goes when the key is destroyed.
     """
 
     key_id: bytes
@@ -120,6 +137,7 @@ class KeyRow:
     revision: int
     changed: str
     mac: bytes | None
+    digest: bytes | None = None
 
     def immutable(self) -> bytes:
         """The canonical bytes of every column that never changes: `R` of the specification."""
@@ -133,6 +151,10 @@ class KeyRow:
         }
         if self.scope.subject is not None:
             pairs["subject"] = self.scope.subject
+        if self.digest is not None:
+            # Beside the pseudonym: whoever writes the key store cannot give one subject's keys
+            # to another by pointing another digest at the same pseudonym.
+            pairs["digest"] = self.digest.hex()
         return canonical(pairs)
 
     def wrap_context(self) -> dict[str, str]:
@@ -169,7 +191,7 @@ class KeyRow:
             )
         row = replace(self, state=state, revision=self.revision + 1, changed=changed, mac=None)
         if state is KeyState.DESTROYED:
-            return replace(row, wrapped=None)
+            return replace(row, wrapped=None, digest=None)
         return row.sealed(material) if state in USABLE else row
 
     def sealed(self, material: KeyMaterial | None) -> "KeyRow":
@@ -194,6 +216,47 @@ class KeyRow:
         if self.mac is None or not hmac.compare_digest(self.mac, state_mac(material, self)):
             return KeyState.DISABLED
         return self.state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectRow:
+    """
+    One subject, as the key store knows it: never by its own id.
+
+    *pseudonym* is random, and in every key of the subject's. A *shredded* subject has none: what is
+    left is a tombstone, so that nothing makes it a key again. *hold* is why it is not shredded.
+    """
+
+    digest: bytes
+    pseudonym: str | None
+    created: str
+    shredded: str | None = None
+    hold: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectRows:
+    """A subject, and every version of its key in one scope, highest first."""
+
+    subject: SubjectRow
+    versions: tuple[KeyRow, ...]
+
+
+def subject_digest(scope: Scope, subject: str) -> bytes:
+    """
+    Return the digest that stands for *subject*, the text of an id, among the tenant's subjects.
+
+    Not a secret: whoever guesses an id can compare. It keeps the ids themselves out of the key
+    store, and it is the same for every class, so that one tombstone ends them all.
+    """
+    pairs = {
+        "app": scope.app,
+        "env": scope.env,
+        "service": scope.service,
+        "subject": subject,
+        "tenant": scope.tenant,
+    }
+    return hashlib.sha256(_SUBJECT_LABEL + canonical(pairs)).digest()
 
 
 def state_mac(material: KeyMaterial, row: KeyRow) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lacre.keys.hierarchy import KeyRow, Scope
+from lacre.keys.hierarchy import KeyRow, Scope, SubjectRow, SubjectRows
 from lacre.sensitive import KeyMaterial
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "KeyWriter",
     "KmsKeyAdministration",
     "KmsKeyStatus",
+    "SubjectWriter",
 ]
 
 
@@ -174,6 +175,27 @@ class KeyReader(Protocol):
 
     def holds(self, key_id: bytes) -> bool:
         """Whether any row has this id."""
+        ...
+
+    def subjects(self, scope: Scope, digests: Collection[bytes]) -> Mapping[bytes, SubjectRows]:
+        """Return those of the subjects that are known, with their keys of *scope*'s tenant and class, in few queries."""
+        ...
+
+
+class SubjectWriter(KeyReader, Protocol):
+    """Makes subjects and their first keys: all that the run time adds to a key store."""
+
+    def add_subjects(self, rows: Sequence[SubjectRow]) -> None:
+        """Insert those whose digest is not there, in one transaction."""
+        ...
+
+    def add_subject_keys(self, rows: Sequence[KeyRow]) -> None:
+        """
+        Insert those whose version is not there and whose subject is, not shredded, in one transaction.
+
+        Raises:
+            MisuseError: one of the subjects was shredded at the same moment.
+        """
         ...
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from lacre.errors import Tampered
 from lacre.fields.column_state import ColumnState, ColumnStateRow, verify
-from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
+from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow
 from lacre.keys.seen import SeenSerial
 from lacre.kms.local import Identity, PublicIdentity, text
 from lacre.kms.local import manifest as manifests_of
@@ -27,12 +27,14 @@ from lacre.stores.contents import KeyStoreContents
 
 __all__ = ["Dump", "read_dump", "write_dump"]
 
-_FORMAT = "lacre-key-dump-1"
+_FORMAT = "lacre-key-dump-2"
+_BEFORE = "lacre-key-dump-1"  # without subjects: read, and not written any more
 _LABEL = b"lacre/1/key-dump"  # 16 bytes as every label, so that no other signed message begins so
 
-_HEADER = frozenset({"app", "columns", "env", "format", "keys", "keystore", "manifests", "remembers", "seen", "signer", "taken_at"})  # fmt: skip
-_KEY = frozenset({"app", "changed", "class", "created", "env", "key", "kind", "mac", "parent", "revision", "service", "state", "subject", "suite", "tenant", "version", "wrapped"})  # fmt: skip
+_HEADER = frozenset({"app", "columns", "env", "format", "keys", "keystore", "manifests", "remembers", "seen", "signer", "subjects", "taken_at"})  # fmt: skip
+_KEY = frozenset({"app", "changed", "class", "created", "digest", "env", "key", "kind", "mac", "parent", "revision", "service", "state", "subject", "suite", "tenant", "version", "wrapped"})  # fmt: skip
 _COLUMN = frozenset({"changed", "class", "column", "revision", "signature", "signer", "state", "store", "table"})  # fmt: skip
+_SUBJECT = frozenset({"created", "digest", "hold", "pseudonym", "shredded"})
 _SEEN = frozenset({"hash", "kms_key", "mac", "serial", "version_id"})
 _MANIFEST = frozenset({"file", "name"})
 
@@ -84,6 +86,7 @@ def write_dump(
         "remembers": contents.remembers,
         "seen": len(contents.seen),
         "signer": signer.fingerprint,
+        "subjects": len(contents.subjects),
         "taken_at": taken_at,
     }
     lines = [
@@ -91,6 +94,7 @@ def write_dump(
         *(_from_key(row) for row in sorted(contents.keys, key=lambda row: row.key_id)),
         *(_from_column(row) for row in sorted(contents.columns, key=_column_place)),
         *(_from_seen(row) for row in sorted(contents.seen, key=lambda row: row.kms_key)),
+        *(_from_subject(row) for row in sorted(contents.subjects, key=lambda row: row.digest)),
         *({"file": text.to_base64url(manifests[name]), "name": name} for name in sorted(manifests)),
     ]
     body = b"".join(text.dump(line) + b"\n" for line in lines)
@@ -141,15 +145,20 @@ def _signer_of(
 
 def _parsed(body: bytes, signer: PublicIdentity, signers: Collection[PublicIdentity]) -> Dump:
     lines = iter(body.split(b"\n")[:-1])
-    header = text.members(text.load(next(lines)), _HEADER)
+    header, of_key = text.load(next(lines)), _KEY
+    if isinstance(header, dict) and header.get("format") == _BEFORE:
+        header = text.members(header, _HEADER - {"subjects"}) | {"format": _FORMAT, "subjects": 0}
+        of_key = _KEY - {"digest"}
+    header = text.members(header, _HEADER)
     keystore = _hex(header["keystore"], 16)
     if (header["format"], header["signer"]) != (_FORMAT, signer.fingerprint):
         raise ValueError("another format or signer")
     if type(header["remembers"]) is not bool:
         raise ValueError("not a truth value")
-    keys = [_to_key(found, keystore) for found in _take(lines, header["keys"], _KEY)]
+    keys = [_to_key(found, keystore) for found in _take(lines, header["keys"], of_key)]
     columns = [_to_column(found, keystore) for found in _take(lines, header["columns"], _COLUMN)]
     seen = [_to_seen(found) for found in _take(lines, header["seen"], _SEEN)]
+    subjects = [_to_subject(found) for found in _take(lines, header["subjects"], _SUBJECT)]
     manifests = {
         _text(found, "name"): _bytes(found["file"], manifests_of.LIMIT)
         for found in _take(lines, header["manifests"], _MANIFEST)
@@ -159,8 +168,9 @@ def _parsed(body: bytes, signer: PublicIdentity, signers: Collection[PublicIdent
     _ordered([row.key_id for row in keys], header["keys"])
     _ordered([_column_place(row) for row in columns], header["columns"])
     _ordered([row.kms_key for row in seen], header["seen"])
+    _ordered([row.digest for row in subjects], header["subjects"])
     _ordered(list(manifests), header["manifests"])
-    _consistent(keys)
+    _consistent(keys, subjects)
     trusted = {each.fingerprint: each for each in signers}
     for row in columns:
         verify(row, trusted)
@@ -181,17 +191,21 @@ def _parsed(body: bytes, signer: PublicIdentity, signers: Collection[PublicIdent
             keys=tuple(keys),
             columns=tuple(columns),
             seen=tuple(seen),
+            subjects=tuple(subjects),
         ),
         manifests=manifests,
     )
 
 
-def _consistent(keys: Sequence[KeyRow]) -> None:
+def _consistent(keys: Sequence[KeyRow], subjects: Sequence[SubjectRow]) -> None:
     # What the store's indexes would refuse, found before anything is written.
     versions = {(row.scope, row.version) for row in keys}
     active = [row.scope for row in keys if row.state is KeyState.ACTIVE]
     if len(versions) != len(keys) or len(set(active)) != len(active):
         raise ValueError("two rows of one version, or two active ones")
+    known = {(row.digest, row.pseudonym) for row in subjects}
+    if any(row.digest and (row.digest, row.scope.subject) not in known for row in keys):
+        raise ValueError("a key of a subject that is not there, or was shredded")
 
 
 def _take(lines: Iterator[bytes], count: object, names: frozenset[str]) -> Iterator[dict[str, Any]]:
@@ -211,6 +225,7 @@ def _from_key(row: KeyRow) -> dict[str, Any]:
     return row.scope.pairs() | {
         "changed": row.changed,
         "created": row.created,
+        "digest": None if row.digest is None else row.digest.hex(),
         "key": row.key_id.hex(),
         "mac": None if row.mac is None else text.to_base64url(row.mac),
         "parent": row.parent,
@@ -245,9 +260,13 @@ def _to_key(found: dict[str, Any], keystore: str) -> KeyRow:
         revision=_count(found["revision"]),
         changed=_text(found, "changed"),
         mac=None if found["mac"] is None else text.from_base64url(found["mac"], 32),
+        digest=None if found.get("digest") is None else text.from_hex(found["digest"], 32),
     )
     if (row.state is KeyState.DESTROYED) != (row.wrapped is None):
         raise ValueError("a destroyed key has nothing wrapped, every other has")
+    linked = row.scope.kind is KeyKind.SUBJECT and row.state is not KeyState.DESTROYED
+    if linked != (row.digest is not None):
+        raise ValueError("a subject's key has its digest until it is destroyed, no other has one")
     return row
 
 
@@ -282,6 +301,30 @@ def _to_column(found: dict[str, Any], keystore: str) -> ColumnStateRow:
         signer=_hex(found["signer"], 16),
         signature=text.from_base64url(found["signature"], 64),
     )
+
+
+def _from_subject(row: SubjectRow) -> dict[str, Any]:
+    return {
+        "created": row.created,
+        "digest": row.digest.hex(),
+        "hold": row.hold,
+        "pseudonym": row.pseudonym,
+        "shredded": row.shredded,
+    }
+
+
+def _to_subject(found: dict[str, Any]) -> SubjectRow:
+    pseudonym = found["pseudonym"]
+    row = SubjectRow(
+        digest=text.from_hex(found["digest"], 32),
+        pseudonym=None if pseudonym is None else _hex(pseudonym, 16),
+        created=_text(found, "created"),
+        shredded=None if found["shredded"] is None else _text(found, "shredded"),
+        hold=None if found["hold"] is None else _text(found, "hold"),
+    )
+    if (row.pseudonym is None) != (row.shredded is not None):
+        raise ValueError("a shredded subject has no pseudonym, every other has")
+    return row
 
 
 def _from_seen(row: SeenSerial) -> dict[str, Any]:

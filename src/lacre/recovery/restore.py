@@ -45,6 +45,13 @@ def undone_by(dump: KeyStoreContents, held: KeyStoreContents) -> Sequence[str]:
             undone.append(f"manifest {row.serial} of {row.kms_key} was seen: older ones would be believed again")  # fmt: skip
         elif earlier.serial == row.serial and earlier.hash != row.hash:
             undone.append(f"manifest {row.serial} of {row.kms_key} was seen: another one of the same serial would be believed")  # fmt: skip
+    subjects = {row.digest: row for row in dump.subjects}
+    for subject in held.subjects:
+        then = subjects.get(subject.digest)
+        if subject.shredded is not None and (then is None or then.shredded is None):
+            undone.append(f"a subject was shredded on {subject.shredded}: it would LIVE AGAIN")
+        elif subject.hold is not None and (then is None or then.hold is None):
+            undone.append(f"a subject of {subject.created} is on hold: it could be shredded again")
     if held.remembers and not dump.remembers:
         undone.append("that a memory of a manifest is missing would not be noticed any more")
     return undone

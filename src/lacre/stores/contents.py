@@ -9,7 +9,7 @@ what is wrapped stays wrapped.
 from dataclasses import dataclass, field
 
 from lacre.fields.column_state import ColumnStateRow
-from lacre.keys.hierarchy import KeyRow
+from lacre.keys.hierarchy import KeyRow, SubjectRow
 from lacre.keys.seen import SeenSerial
 
 __all__ = ["KeyStoreContents"]
@@ -29,7 +29,8 @@ class KeyStoreContents:
     keys: tuple[KeyRow, ...] = field(repr=False)
     columns: tuple[ColumnStateRow, ...] = field(repr=False)
     seen: tuple[SeenSerial, ...] = field(repr=False)
+    subjects: tuple[SubjectRow, ...] = field(repr=False, default=())
 
     def __bool__(self) -> bool:
         """Whether it holds anything at all."""
-        return bool(self.keys or self.columns or self.seen)
+        return bool(self.keys or self.columns or self.seen or self.subjects)

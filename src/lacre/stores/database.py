@@ -76,6 +76,10 @@ class KeyDatabase(Protocol):
         """Return an INSERT that replaces the row with the same key only where *counter* is higher."""
         ...
 
+    def unless_there(self, table: sa.Table) -> sa.Insert:
+        """Return an INSERT that passes over rows that are there already, by any of the table's unique indexes."""
+        ...
+
     def discard(self) -> None:
         """Remove the store, if its file or schema has the name of a scratch one."""
         ...

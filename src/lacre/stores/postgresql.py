@@ -165,6 +165,9 @@ class PostgreSQLDatabase:
     def highest(self, table: sa.Table, counter: str) -> sa.Insert:
         return only_if_higher(postgresql.insert(table), table, counter)
 
+    def unless_there(self, table: sa.Table) -> sa.Insert:
+        return postgresql.insert(table).on_conflict_do_nothing()
+
     def discard(self) -> None:
         if not self._schema.startswith(SCRATCH):
             raise MisuseError("this is no scratch store; nothing was removed")

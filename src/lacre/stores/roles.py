@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lacre.errors import ConfigurationError
 from lacre.stores.identifiers import is_plain
-from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META
+from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META, SUBJECT
 
 __all__ = ["Roles", "role_statements"]
 
@@ -22,8 +22,9 @@ class Roles:
     """
     The names of the three roles, which are a cluster's and not a database's.
 
-    *runtime*: applications. Reads; writes only what it remembers of manifests.
-    *operator*: `lacre keys`, `lacre protect`. Inserts and changes keys and column states.
+    *runtime*: applications. Reads; writes what it remembers of manifests, and makes subjects and
+    the first key of each.
+    *operator*: `lacre keys`, `lacre protect`. Inserts and changes keys, subjects and column states.
     *auditor*: reads.
     """
 
@@ -42,7 +43,8 @@ class Roles:
 
 # The columns of each table that a row's life may change; all others are written once.
 _CHANGES = {
-    KEY: ("parent", "wrapped", "state", "revision", "changed", "mac"),
+    KEY: ("parent", "wrapped", "state", "revision", "changed", "mac", "digest"),
+    SUBJECT: ("pseudonym", "shredded", "hold"),
     COLUMN_STATE: ("class", "state", "revision", "changed", "keystore", "signer", "signature"),
     KEYSTORE_SEEN: ("serial", "hash", "version_id", "mac"),
 }
@@ -53,7 +55,11 @@ _STEP = 1000
 # What no change of a row may do, whoever makes it: a stolen operator's credential does not bring
 # a destroyed key back, and a stolen run-time's does not make an older manifest acceptable.
 _NEVER = {
-    KEY: "OLD.state = 'destroyed' OR NEW.revision < OLD.revision OR (NEW.revision = OLD.revision AND NEW.state <> OLD.state)",
+    KEY: "OLD.state = 'destroyed' OR NEW.revision < OLD.revision OR (NEW.revision = OLD.revision AND NEW.state <> OLD.state)"
+    " OR (NEW.digest IS DISTINCT FROM OLD.digest AND (NEW.digest IS NOT NULL OR NEW.state <> 'destroyed'))",
+    # A tombstone stays as it is, a pseudonym is erased and never replaced, and what is on hold is not shredded.
+    SUBJECT: "OLD.shredded IS NOT NULL OR (NEW.pseudonym IS NOT NULL AND NEW.pseudonym IS DISTINCT FROM OLD.pseudonym)"
+    " OR (NEW.shredded IS NOT NULL AND OLD.hold IS NOT NULL)",
     COLUMN_STATE: "NEW.revision <> OLD.revision + 1",
     KEYSTORE_SEEN: "NEW.serial <= OLD.serial",
 }
@@ -69,7 +75,7 @@ def role_statements(schema: str, roles: Roles) -> Sequence[str]:
     def changes(table: object) -> str:
         return ", ".join(f'"{column}"' for column in _CHANGES[table])  # type: ignore[index]
 
-    everything = named(META, KEY, COLUMN_STATE, KEYSTORE_SEEN)
+    everything = named(META, KEY, COLUMN_STATE, KEYSTORE_SEEN, SUBJECT)
     statements = [_role(name) for name in (roles.runtime, roles.operator, roles.auditor)]
     statements += [
         # First nothing, then what each needs: a right that a release no longer gives is taken.
@@ -82,6 +88,10 @@ def role_statements(schema: str, roles: Roles) -> Sequence[str]:
         f"GRANT INSERT, UPDATE ({changes(KEYSTORE_SEEN)}) ON {named(KEYSTORE_SEEN)} TO {roles.runtime}, {roles.operator}",
         f"GRANT INSERT, UPDATE ({changes(KEY)}) ON {named(KEY)} TO {roles.operator}",
         f"GRANT INSERT, UPDATE ({changes(COLUMN_STATE)}) ON {named(COLUMN_STATE)} TO {roles.operator}",
+        f"GRANT INSERT, UPDATE ({changes(SUBJECT)}) ON {named(SUBJECT)} TO {roles.operator}",
+        # A subject, and not a tombstone; of keys, those that the trigger below lets by.
+        f"GRANT INSERT (digest, pseudonym, created) ON {named(SUBJECT)} TO {roles.runtime}",
+        f"GRANT INSERT ON {named(KEY)} TO {roles.runtime}",
     ]
     for table, forbidden in _NEVER.items():
         fixed = ", ".join(
@@ -100,7 +110,36 @@ END $guard$""",
             f"REVOKE ALL ON FUNCTION {guard}() FROM PUBLIC",
             f"CREATE OR REPLACE TRIGGER {table.name}_guard BEFORE UPDATE ON {named(table)} FOR EACH ROW EXECUTE FUNCTION {guard}()",
         ]
-    return [*statements, *_remembering(schema, roles)]
+    return [*statements, *_remembering(schema, roles), *_making(schema, roles)]
+
+
+def _making(schema: str, roles: Roles) -> Sequence[str]:
+    # What the run time makes is a subject's first key, and nothing that a KMS key wraps. A trigger
+    # and not row security, which would stop a backup that reads everything.
+    table, first = f"{schema}.{KEY.name}", f"{schema}.{KEY.name}_first"
+    return [
+        f"""CREATE OR REPLACE FUNCTION {first}() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $first$
+BEGIN
+  IF {_trusted(roles)} THEN
+    RETURN NEW;
+  END IF;
+  IF NEW.kind <> 'subject' OR NEW.state <> 'active' OR NEW.version <> 1 OR NEW.revision <> 2
+    OR NEW.digest IS NULL OR NEW.parent !~ '^[0-9a-f]{{32}}$'
+    OR pg_catalog.octet_length(NEW.mac) IS DISTINCT FROM 32
+    OR pg_catalog.octet_length(NEW.wrapped) NOT BETWEEN 123 AND 1024 THEN
+    RAISE EXCEPTION 'lacre: the run time makes no such key' USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN NEW;
+END $first$""",
+        f"REVOKE ALL ON FUNCTION {first}() FROM PUBLIC",
+        f"CREATE OR REPLACE TRIGGER {KEY.name}_first BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION {first}()",
+    ]
+
+
+def _trusted(roles: Roles) -> str:
+    # Whoever inserts is an operator, or the owner of the table.
+    return f"""EXISTS (SELECT FROM pg_roles WHERE rolname = '{roles.operator}' AND pg_has_role(current_user, oid, 'USAGE'))
+    OR EXISTS (SELECT FROM pg_class WHERE oid = TG_RELID AND pg_has_role(current_user, relowner, 'USAGE'))"""  # noqa: S608 - plain identifiers, which Roles checks
 
 
 def _remembering(schema: str, roles: Roles) -> Sequence[str]:
@@ -110,8 +149,7 @@ def _remembering(schema: str, roles: Roles) -> Sequence[str]:
     return [
         f"""CREATE OR REPLACE FUNCTION {step}() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $step$
 BEGIN
-  IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{roles.operator}' AND pg_has_role(current_user, oid, 'USAGE'))
-    OR EXISTS (SELECT FROM pg_class WHERE oid = TG_RELID AND pg_has_role(current_user, relowner, 'USAGE')) THEN
+  IF {_trusted(roles)} THEN
     RETURN NEW;
   END IF;
   IF pg_catalog.octet_length(NEW.mac) <> 32

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from lacre.errors import ConfigurationError
 from lacre.fields.column_state import ColumnState, ColumnStateRow
-from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
+from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow
 from lacre.keys.seen import SeenSerial
 from lacre.stores.schema import KEY
 
@@ -27,6 +27,8 @@ __all__ = [
     "key_row",
     "mutable_columns",
     "seen_columns",
+    "subject_columns",
+    "subject_row",
 ]
 
 
@@ -73,7 +75,7 @@ def key_columns(row: KeyRow) -> dict[str, Any]:
     }
 
 
-MUTABLE = ("parent", "wrapped", "state", "revision", "changed", "mac")
+MUTABLE = ("parent", "wrapped", "state", "revision", "changed", "mac", "digest")
 
 
 def mutable_columns(row: KeyRow) -> dict[str, Any]:
@@ -85,6 +87,7 @@ def mutable_columns(row: KeyRow) -> dict[str, Any]:
         "revision": row.revision,
         "changed": row.changed,
         "mac": row.mac,
+        "digest": row.digest,
     }
 
 
@@ -103,7 +106,9 @@ def key_row(found: sa.RowMapping) -> KeyRow:
         if (
             any(type(found[name]) is not str or len(found[name]) > _LONGEST for name in _TEXTS)
             or any(type(found[name]) is not int for name in _INTEGERS)
-            or not all(isinstance(found[name], bytes | None) for name in ("wrapped", "mac"))
+            or not all(
+                isinstance(found[name], bytes | None) for name in ("wrapped", "mac", "digest")
+            )
             or not isinstance(found["key_id"], bytes)
         ):
             raise TypeError
@@ -129,12 +134,45 @@ def key_row(found: sa.RowMapping) -> KeyRow:
             revision=found["revision"],
             changed=found["changed"],
             mac=found["mac"],
+            digest=found["digest"],
         )
     except (ValueError, TypeError):
-        raise ConfigurationError(
-            "the key store holds a row that no release writes",
-            hint="restore the key store from a backup",
-        ) from None
+        raise _strange() from None
+
+
+def _strange() -> ConfigurationError:
+    return ConfigurationError(
+        "the key store holds a row that no release writes",
+        hint="restore the key store from a backup",
+    )
+
+
+def subject_columns(row: SubjectRow) -> dict[str, Any]:
+    """Return every column of a row."""
+    return {
+        "digest": row.digest, "pseudonym": row.pseudonym, "created": row.created, "shredded": row.shredded, "hold": row.hold,
+    }  # fmt: skip
+
+
+def subject_row(found: sa.RowMapping) -> SubjectRow:
+    """Return the row, or raise `ConfigurationError` where it is none that a release writes."""
+    texts = (
+        found["created"],
+        found["pseudonym"] or "",
+        found["shredded"] or "",
+        found["hold"] or "",
+    )
+    if not isinstance(found["digest"], bytes) or any(
+        type(text) is not str or len(text) > _LONGEST for text in texts
+    ):
+        raise _strange()
+    return SubjectRow(
+        digest=found["digest"],
+        pseudonym=found["pseudonym"],
+        created=found["created"],
+        shredded=found["shredded"],
+        hold=found["hold"],
+    )
 
 
 def seen_columns(seen: SeenSerial) -> dict[str, Any]:

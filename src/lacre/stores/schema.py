@@ -8,10 +8,23 @@ here may be read by whoever reads the database.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
 
-__all__ = ["COLUMN_STATE", "KEY", "KEYSTORE_SEEN", "META", "STEPS", "TABLES", "VERSION"]
+__all__ = [
+    "COLUMN_STATE",
+    "KEY",
+    "KEYSTORE_SEEN",
+    "META",
+    "STEPS",
+    "SUBJECT",
+    "TABLES",
+    "VERSION",
+    "AddColumn",
+    "AddReference",
+]
 
 _metadata = sa.MetaData()
 
@@ -22,9 +35,10 @@ META = sa.Table(
     sa.Column("value", sa.String(255), nullable=False),
 )
 
-KEY = sa.Table(
+# As the first release made it; what steps add to it is on `KEY`, below.
+_FIRST_KEY = sa.Table(
     "lacre_key",
-    _metadata,
+    sa.MetaData(),
     sa.Column("key_id", sa.LargeBinary(16), primary_key=True),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("app", sa.String(255), nullable=False),
@@ -45,6 +59,11 @@ KEY = sa.Table(
     sa.Column("changed", sa.String(32), nullable=False),
     sa.Column("mac", sa.LargeBinary(32), nullable=True),
 )
+
+KEY = _FIRST_KEY.to_metadata(_metadata)
+# Of a subject key: whose it is. NULL of every other, and of one that was destroyed.
+_digest: sa.Column[Any] = sa.Column("digest", sa.LargeBinary(32), nullable=True)
+KEY.append_column(_digest)
 
 SCOPE_COLUMNS = ("kind", "app", "env", "service", "tenant", "class", "subject")
 _scope = [KEY.c[name] for name in SCOPE_COLUMNS]
@@ -85,17 +104,86 @@ KEYSTORE_SEEN = sa.Table(
     sa.Column("mac", sa.LargeBinary(32), nullable=False),
 )
 
-TABLES = (META, KEY, COLUMN_STATE, KEYSTORE_SEEN)
+# A subject, by a digest of its id. Shredded, it has no pseudonym any more: the row is a tombstone.
+SUBJECT = sa.Table(
+    "lacre_subject",
+    _metadata,
+    sa.Column("digest", sa.LargeBinary(32), primary_key=True),
+    sa.Column("pseudonym", sa.String(32), nullable=True),
+    sa.Column("created", sa.String(32), nullable=False),
+    sa.Column("shredded", sa.String(32), nullable=True),
+    sa.Column("hold", sa.String(255), nullable=True),
+    sa.CheckConstraint(
+        "(pseudonym IS NULL) = (shredded IS NOT NULL)", name="lacre_subject_tombstone"
+    ),
+)
+_one_pseudonym = sa.Index(
+    "lacre_subject_pseudonym", SUBJECT.c.digest, SUBJECT.c.pseudonym, unique=True
+)
+
+TABLES = (META, KEY, COLUMN_STATE, KEYSTORE_SEEN, SUBJECT)
+
+
+class AddColumn(sa.schema.ExecutableDDLElement):
+    """ALTER TABLE ... ADD COLUMN, of a column that may be NULL: no row is rewritten."""
+
+    def __init__(self, column: sa.Column[Any]) -> None:
+        self.column = column
+
+
+class AddReference(sa.schema.ExecutableDDLElement):
+    """
+    ALTER TABLE ... ADD a foreign key. PostgreSQL's only: SQLite has one writer at a time anyway.
+
+    Rows of which one column is NULL refer to nothing.
+    """
+
+    def __init__(
+        self, name: str, columns: Sequence[sa.Column[Any]], to: Sequence[sa.Column[Any]]
+    ) -> None:
+        self.name = name
+        self.columns = columns
+        self.to = to
+
+
+@compiles(AddColumn)
+def _add_column(element: AddColumn, compiler: Any, **_: Any) -> str:
+    table = compiler.preparer.format_table(element.column.table)
+    return f"ALTER TABLE {table} ADD COLUMN {compiler.get_column_specification(element.column)}"
+
+
+@compiles(AddReference)
+def _add_reference(element: AddReference, compiler: Any, **_: Any) -> str:
+    def names(columns: Sequence[sa.Column[Any]]) -> str:
+        return ", ".join(compiler.preparer.format_column(column) for column in columns)
+
+    table, to = (
+        compiler.preparer.format_table(each[0].table) for each in (element.columns, element.to)
+    )
+    return f"ALTER TABLE {table} ADD CONSTRAINT {element.name} FOREIGN KEY ({names(element.columns)}) REFERENCES {to} ({names(element.to)})"
+
 
 # Step n brings a store from version n to n + 1. Never edit one that was released.
 STEPS: Sequence[Sequence[sa.schema.ExecutableDDLElement]] = (
     (
         sa.schema.CreateTable(META),
-        sa.schema.CreateTable(KEY),
+        sa.schema.CreateTable(_FIRST_KEY),
         sa.schema.CreateIndex(_one_row_a_version),
         sa.schema.CreateIndex(_one_active_row),
     ),
     (sa.schema.CreateTable(COLUMN_STATE), sa.schema.CreateTable(KEYSTORE_SEEN)),
+    (
+        sa.schema.CreateTable(SUBJECT),
+        sa.schema.CreateIndex(_one_pseudonym),
+        AddColumn(_digest),
+        # No key is ever of a subject that was shredded: a mint and a shred at one moment race on
+        # this, and one of them is told.
+        AddReference(
+            "lacre_key_subject",
+            (KEY.c.digest, KEY.c.subject),
+            (SUBJECT.c.digest, SUBJECT.c.pseudonym),
+        ),
+    ),
 )
 
 VERSION = len(STEPS)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from lacre.errors import ConfigurationError, KeyNotFound, MisuseError, Tampered
 from lacre.fields.column_state import ColumnStateRow
-from lacre.keys.hierarchy import KeyRow, Scope
+from lacre.keys.hierarchy import KeyKind, KeyRow, Scope, SubjectRow, SubjectRows
 from lacre.keys.seen import SeenSerial
 from lacre.stores.contents import KeyStoreContents
 from lacre.stores.database import KeyDatabase
@@ -36,9 +36,18 @@ from lacre.stores.rows import (
     mutable_columns,
     seen_columns,
 )
-from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META, VERSION
+from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META, SUBJECT, VERSION
 from lacre.stores.sqlite import SQLiteDatabase
+from lacre.stores.subjects import (
+    SubjectCount,
+    add_keys,
+    add_subjects,
+    counted,
+    page_of,
+    subjects_of,
+)
 from lacre.stores.upgrading import Upgrade
+from lacre.stores.whole import contents_of, put_contents
 
 __all__ = ["SQLKeyStore"]
 
@@ -178,13 +187,15 @@ class SQLKeyStore:
             )
 
     def rows(self) -> Sequence[KeyRow]:
-        """Return every row, by tenant, class, kind and version: for listings."""
+        """
+        Return every row but those of subject keys, by tenant, class, kind and version: for listings.
+
+        There may be millions of those: `subject_keys` counts them.
+        """
         with self._reading() as connection:
             order = (KEY.c.tenant, KEY.c["class"], KEY.c.kind, KEY.c.version)
-            return [
-                key_row(found)
-                for found in connection.execute(sa.select(KEY).order_by(*order)).mappings()
-            ]
+            query = sa.select(KEY).where(KEY.c.kind != KeyKind.SUBJECT).order_by(*order)
+            return [key_row(found) for found in connection.execute(query).mappings()]
 
     def row(self, key_id: bytes) -> KeyRow:
         """
@@ -229,6 +240,40 @@ class SQLKeyStore:
                     connection.execute(KEY.insert(), [key_columns(row) for row in add])
         except IntegrityError:
             raise conflict from None
+
+    # Subjects and their keys
+
+    def subjects(self, scope: Scope, digests: Collection[bytes]) -> Mapping[bytes, SubjectRows]:
+        """See `SubjectReader.subjects`."""
+        with self._reading() as connection:
+            return subjects_of(connection, scope, digests)
+
+    def add_subjects(self, rows: Sequence[SubjectRow]) -> None:
+        """See `SubjectWriter.add_subjects`."""
+        with self._writing() as connection:
+            add_subjects(connection, self._database.unless_there(SUBJECT), rows)
+
+    def add_subject_keys(self, rows: Sequence[KeyRow]) -> None:
+        """See `SubjectWriter.add_subject_keys`."""
+        try:
+            with self._writing() as connection:
+                add_keys(connection, self._database.unless_there(KEY), rows)
+        except IntegrityError:
+            raise MisuseError(
+                "a subject was shredded at the same moment; nothing was done", hint="try again"
+            ) from None
+
+    def subject_page(
+        self, scope: Scope, *, after: tuple[str, int] = ("", 0), limit: int = 1000
+    ) -> Sequence[KeyRow]:
+        """Return the rows of subject keys of *scope*'s tenant and class, *limit* at most, by (pseudonym, version) above *after*."""
+        with self._reading() as connection:
+            return page_of(connection, scope, after=after, limit=limit)
+
+    def subject_keys(self) -> Sequence[SubjectCount]:
+        """Return how many subject keys there are, by tenant, class, state and parent."""
+        with self._reading() as connection:
+            return counted(connection)
 
     # Column states
 
@@ -328,7 +373,7 @@ class SQLKeyStore:
         """Return all it holds, as it was at one moment."""
         self._check_version()
         with self._database.translated(), self._database.snapshot.begin() as connection:
-            return _contents(connection)
+            return contents_of(connection)
 
     def restore(
         self, contents: KeyStoreContents, *, allow: Callable[[KeyStoreContents], None]
@@ -343,23 +388,8 @@ class SQLKeyStore:
         try:
             with self._writing() as connection:
                 self._database.alone(connection)
-                allow(_contents(connection))
-                for table in (KEY, COLUMN_STATE, KEYSTORE_SEEN):
-                    connection.execute(table.delete())
-                meta = {"keystore": contents.keystore} | (
-                    {"seen": "always"} if contents.remembers else {}
-                )
-                connection.execute(META.delete().where(META.c.name.in_(("keystore", "seen"))))
-                connection.execute(
-                    META.insert(), [{"name": n, "value": v} for n, v in meta.items()]
-                )
-                for table, rows in (
-                    (KEY, [key_columns(row) for row in contents.keys]),
-                    (COLUMN_STATE, [column_state_columns(row) for row in contents.columns]),
-                    (KEYSTORE_SEEN, [seen_columns(row) for row in contents.seen]),
-                ):
-                    if rows:
-                        connection.execute(table.insert(), rows)
+                allow(contents_of(connection))
+                put_contents(connection, contents)
         except IntegrityError:
             raise MisuseError(
                 "these rows cannot be in one key store; nothing was written"
@@ -446,21 +476,3 @@ def _version(connection: sa.Connection, schema: str | None) -> int:
             hint="restore the key store from a backup",
         )
     return int(str(found))
-
-
-def _contents(connection: sa.Connection) -> KeyStoreContents:
-    meta: dict[str, str] = {
-        row.name: row.value for row in connection.execute(sa.select(META.c.name, META.c.value))
-    }
-    return KeyStoreContents(
-        keystore=meta["keystore"],
-        remembers=meta.get("seen") == "always",
-        keys=tuple(key_row(found) for found in connection.execute(sa.select(KEY)).mappings()),
-        columns=tuple(
-            column_state_row(found)
-            for found in connection.execute(sa.select(COLUMN_STATE)).mappings()
-        ),
-        seen=tuple(
-            SeenSerial(**found) for found in connection.execute(sa.select(KEYSTORE_SEEN)).mappings()
-        ),
-    )

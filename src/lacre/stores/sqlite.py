@@ -72,6 +72,9 @@ class SQLiteDatabase:
     def highest(self, table: sa.Table, counter: str) -> sa.Insert:
         return only_if_higher(sqlite.insert(table), table, counter)
 
+    def unless_there(self, table: sa.Table) -> sa.Insert:
+        return sqlite.insert(table).on_conflict_do_nothing()
+
     def discard(self) -> None:
         if not self._path.name.startswith(SCRATCH):
             raise MisuseError("this is no scratch store; nothing was removed")

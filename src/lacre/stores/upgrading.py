@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from lacre.stores.schema import META, STEPS
+from lacre.stores.schema import META, STEPS, AddColumn, AddReference
 
 __all__ = ["Upgrade"]
 
@@ -30,7 +30,11 @@ class Upgrade:
             return []
         meta = META.to_metadata(sa.MetaData(schema=schema))
         made: list[sa.Executable] = [
-            _in(schema, statement) for step in STEPS[self.before : self.to] for statement in step
+            _in(schema, statement)
+            for step in STEPS[self.before : self.to]
+            for statement in step
+            # Only PostgreSQL has schemas, and foreign keys that are added to a table.
+            if schema is not None or not isinstance(statement, AddReference)
         ]
         if self.before:
             made.append(meta.update().where(meta.c.name == "schema").values(value=str(self.to)))
@@ -64,4 +68,11 @@ def _in(schema: str | None, ddl: sa.schema.ExecutableDDLElement) -> sa.schema.Ex
         case sa.schema.CreateIndex(element=sa.Index(table=sa.Table() as table, name=name)):
             indexes = table.to_metadata(metadata).indexes
             return sa.schema.CreateIndex(next(index for index in indexes if index.name == name))
+        case AddColumn(column=column):
+            return AddColumn(column.table.to_metadata(metadata).c[column.name])
+        case AddReference(name=name, columns=columns, to=to):
+            own, other = (each[0].table.to_metadata(metadata) for each in (columns, to))
+            return AddReference(
+                name, [own.c[each.name] for each in columns], [other.c[each.name] for each in to]
+            )
     return ddl

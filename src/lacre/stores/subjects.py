@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Statements about subjects and their keys: many at once, because subjects are.
+
+Does not open a connection (`lacre.stores.sql` does) and authenticates nothing.
+
+Rows are inserted in the order of their digests, so that two processes that make the same ones at
+once wait for each other and never in a circle.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+import sqlalchemy as sa
+
+from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow, SubjectRows
+from lacre.stores.rows import key_columns, key_row, subject_columns, subject_row
+from lacre.stores.schema import KEY, SUBJECT
+
+__all__ = ["SubjectCount", "add_keys", "add_subjects", "counted", "page_of", "subjects_of"]
+
+_AT_ONCE = 500  # subjects named in one query
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectCount:
+    """How many subject keys a tenant and class has in *state* under *parent*; *oldest* is when the first was made."""
+
+    tenant: str
+    class_: str
+    state: KeyState
+    parent: str
+    number: int
+    oldest: str
+
+
+def subjects_of(
+    connection: sa.Connection, scope: Scope, digests: Collection[bytes]
+) -> dict[bytes, SubjectRows]:
+    """Return those of the subjects that are known, each with its keys of *scope*."""
+    subjects: dict[bytes, SubjectRow] = {}
+    keys: dict[bytes, list[KeyRow]] = {}
+    # By the pseudonym, which is in the index of versions; that the digest agrees is for whoever
+    # asked to see, because a row that was given another digest must not be passed over.
+    theirs = sa.and_(*_of(scope), KEY.c.subject == SUBJECT.c.pseudonym)
+    named = [column.label(f"subject_{column.name}") for column in SUBJECT.c]
+    wanted = list(digests)
+    for start in range(0, len(wanted), _AT_ONCE):
+        query = (
+            sa.select(*named, KEY)
+            .select_from(SUBJECT.outerjoin(KEY, theirs))
+            .where(SUBJECT.c.digest.in_(wanted[start : start + _AT_ONCE]))
+            .order_by(KEY.c.version.desc())
+        )
+        for found in connection.execute(query).mappings():
+            row = subject_row({name: found[f"subject_{name}"] for name in SUBJECT.c.keys()})  # type: ignore[arg-type] # noqa: SIM118
+            subjects[row.digest] = row
+            held = keys.setdefault(row.digest, [])
+            if found["key_id"] is not None:
+                held.append(key_row(found))
+    return {
+        digest: SubjectRows(subject=row, versions=tuple(keys[digest]))
+        for digest, row in subjects.items()
+    }
+
+
+def add_subjects(connection: sa.Connection, insert: sa.Insert, rows: Sequence[SubjectRow]) -> None:
+    """Insert those that are not there."""
+    ordered = sorted(rows, key=attrgetter("digest"))
+    made = [subject_columns(row) for row in ordered]
+    for columns in made:
+        # Of a new subject nothing else is written: the run time has no right to.
+        del columns["shredded"], columns["hold"]
+    if made:
+        connection.execute(insert, made)
+
+
+def add_keys(connection: sa.Connection, insert: sa.Insert, rows: Sequence[KeyRow]) -> None:
+    """Insert those whose version is not there, and whose subject is as it was: not shredded meanwhile."""
+    ordered = sorted({row.digest for row in rows if row.digest is not None})
+    present: set[tuple[bytes, str]] = set()
+    for start in range(0, len(ordered), _AT_ONCE):
+        query = sa.select(SUBJECT.c.digest, SUBJECT.c.pseudonym).where(
+            SUBJECT.c.digest.in_(ordered[start : start + _AT_ONCE]), SUBJECT.c.shredded.is_(None)
+        )
+        present.update((digest, pseudonym) for digest, pseudonym in connection.execute(query))
+    made = [
+        key_columns(row)
+        for row in sorted(rows, key=lambda row: row.digest or b"")
+        if (row.digest, row.scope.subject) in present
+    ]
+    if made:
+        connection.execute(insert, made)
+
+
+def page_of(
+    connection: sa.Connection, scope: Scope, *, after: tuple[str, int], limit: int
+) -> list[KeyRow]:
+    """Return subject keys of *scope*'s tenant and class, in the order of their index."""
+    place = sa.tuple_(KEY.c.subject, KEY.c.version)
+    query = (
+        sa.select(KEY)
+        .where(*_of(scope), place > after)
+        .order_by(KEY.c.subject, KEY.c.version)
+        .limit(limit)
+    )
+    return [key_row(found) for found in connection.execute(query).mappings()]
+
+
+def counted(connection: sa.Connection) -> list[SubjectCount]:
+    """Count subject keys, by tenant, class, state and parent."""
+    groups = (KEY.c.tenant, KEY.c["class"], KEY.c.state, KEY.c.parent)
+    query = (
+        sa.select(*groups, sa.func.count(), sa.func.min(KEY.c.created))
+        .where(KEY.c.kind == KeyKind.SUBJECT)
+        .group_by(*groups)
+        .order_by(*groups)
+    )
+    return [
+        SubjectCount(
+            tenant=tenant,
+            class_=class_,
+            state=KeyState(state),
+            parent=parent,
+            number=number,
+            oldest=oldest,
+        )
+        for tenant, class_, state, parent, number, oldest in connection.execute(query)
+    ]
+
+
+def _of(scope: Scope) -> list[sa.ColumnElement[bool]]:
+    pairs = scope.of_kind(KeyKind.SUBJECT).pairs()
+    return [KEY.c[name] == value for name, value in pairs.items()]
