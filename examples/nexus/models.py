@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables. Who a person is stands in them encrypted; what they are called by is a random id."""
+
+import datetime as dt
+from uuid import UUID, uuid4
+
+from sqlalchemy import DateTime, func
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from lacre.sqlalchemy import BlindIndex, encrypted
+
+__all__ = ["Base", "User"]
+
+
+class Base(DeclarativeBase): ...
+
+
+class User(Base):
+    """One person. No two have one e-mail address or one CPF: the database refuses the second."""
+
+    __tablename__ = "users"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    created: Mapped[dt.datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    role: Mapped[str] = mapped_column(default="person")
+    password_hash: Mapped[str]
+    email: Mapped[str] = encrypted("pii", index=BlindIndex("email", unique=True), mask="email")
+    name: Mapped[str] = encrypted("pii", index=BlindIndex("name"), mask="name")
+    cpf: Mapped[str | None] = encrypted("pii", index=BlindIndex("cpf", unique=True), mask="cpf")
+    phone: Mapped[str | None] = encrypted("pii", mask="phone")
+    address: Mapped[str | None] = encrypted("pii")
+    born: Mapped[dt.date | None] = encrypted("pii", mask="year")

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The example does what its source wanted, over HTTP, on a real PostgreSQL, and shows nothing else."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.components.processes import environment, free_port
+from tests.examples.conftest import EXAMPLES, PASSWORD, Nexus
+
+CPF = Callable[[], str]
+
+
+def written(cpf: str) -> str:
+    """As people write it."""
+    return f"{cpf[:3]}.{cpf[3:6]}.{cpf[6:9]}-{cpf[9:]}"
+
+
+def address() -> str:
+    return f"p{uuid4().hex[:12]}@example.org"
+
+
+def test_a_person_signs_up_sees_changes_and_clears_their_data(nexus: Nexus, cpf: CPF) -> None:
+    """Null clears a field, a field that is left out stays, and one's own page shows values."""
+    email, number = address(), written(cpf())
+    nexus.sign_up(email, cpf=number, phone="+55 11 98765 4321", born="1990-05-01")
+
+    first = nexus.ask("GET", "/me", email).json()
+    changed = nexus.ask(
+        "PATCH", "/me", email, json={"phone": None, "address": "Rua das Flores, 12"}
+    )
+    second = nexus.ask("GET", "/me", email).json()
+
+    assert (first["cpf"], first["phone"], first["born"]) == (number, "+55 11 98765 4321", "1990-05-01")  # fmt: skip
+    assert changed.status_code == 204
+    assert second == first | {"phone": None, "address": "Rua das Flores, 12"}
+
+
+def test_staff_finds_by_cpf_however_it_is_written(nexus: Nexus, cpf: CPF) -> None:
+    """Support sees masks, in a search and in the record; an administrator sees the record's values."""
+    number = cpf()
+    person = nexus.sign_up(address(), cpf=written(number), name="Bruna Costa")
+    found = [
+        nexus.ask("POST", "/users/search", who, json={"cpf": asked}).json()["users"]
+        for who in ("support", "admin")
+        for asked in (number, written(number))
+    ]
+    to_support = nexus.ask("GET", f"/users/{person}", "support").json()
+    to_admin = nexus.ask("GET", f"/users/{person}", "admin", headers={"X-Purpose": "fraud"}).json()
+
+    for (one,) in found:
+        assert (one["id"], one["name"]) == (str(person), "B. C.")
+        assert one["cpf"] == f"***.***.{number[6:9]}-**"
+    assert (to_support["name"], to_support["cpf"]) == ("B. C.", f"***.***.{number[6:9]}-**")
+    assert (to_admin["name"], to_admin["cpf"]) == ("Bruna Costa", written(number))
+    assert nexus.ask("POST", "/users/search", "admin", json={"cpf": cpf()}).json()["users"] == []
+
+
+def test_an_administrator_finds_by_name(nexus: Nexus) -> None:
+    """Without regard to case and accents; support, who may not read names, is refused."""
+    person = nexus.sign_up(address(), name="Íris Araújo Quintela")
+    found = nexus.ask("POST", "/users/search", "admin", json={"name": "iris araujo QUINTELA"})
+    denied = nexus.ask("POST", "/users/search", "support", json={"name": "iris araujo quintela"})
+
+    assert [one["id"] for one in found.json()["users"]] == [str(person)]
+    assert (denied.status_code, denied.json()["code"]) == (403, "access-denied")
+
+
+def test_the_database_decides_who_of_twenty_has_a_cpf(nexus: Nexus, cpf: CPF) -> None:
+    """Twenty requests with one CPF at once: one is answered 201, nineteen 409, and one row is there."""
+    number = cpf()
+    start = threading.Barrier(20)
+
+    def sign_up(n: int) -> int:
+        told = {"email": f"{n}{address()}", "password": PASSWORD, "name": "Ana", "cpf": number}
+        start.wait()
+        return nexus.http.post("/users", json=told).status_code
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = Counter(pool.map(sign_up, range(20)))
+    found = nexus.ask("POST", "/users/search", "admin", json={"cpf": number}).json()["users"]
+
+    assert answers == {201: 1, 409: 19}
+    assert len(found) == 1
+
+
+def test_a_change_to_what_another_has_is_refused(nexus: Nexus, cpf: CPF) -> None:
+    """A CPF cannot be taken over by a change either, and the answer does not hold it."""
+    number, email = cpf(), address()
+    nexus.sign_up(address(), cpf=number)
+    nexus.sign_up(email)
+
+    answer = nexus.ask("PATCH", "/me", email, json={"cpf": number})
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "duplicate-value")
+    assert number not in answer.text
+    assert nexus.ask("GET", "/me", email).json()["cpf"] is None
+
+
+def test_pages_hold_everybody_once_while_others_sign_up(nexus: Nexus) -> None:
+    """Going from page to page, nobody who was there is left out or comes twice."""
+    there = {str(nexus.sign_up(address())) for _ in range(5)}
+    seen: list[str] = []
+    after = None
+    while True:
+        asked = {"limit": 3} | ({"after": after} if after else {})
+        page = nexus.ask("GET", "/users", "support", params=asked).json()
+        seen += [user["id"] for user in page["users"]]
+        after = page["after"]
+        if after is None:
+            break
+        nexus.sign_up(address())
+
+    assert len(seen) == len(set(seen))
+    assert there <= set(seen)
+    assert seen == sorted(seen)
+
+
+def test_the_access_report_says_who_looked_as_what_and_why(nexus: Nexus, cpf: CPF) -> None:
+    """One's report has one's data and each access to it; nobody else's, and no employee's name."""
+    email, other = address(), address()
+    person, number = nexus.sign_up(email, cpf=cpf()), cpf()
+    nexus.sign_up(other, cpf=number)
+    nexus.ask("GET", f"/users/{person}", "support")
+    nexus.ask("GET", f"/users/{person}", "admin", headers={"X-Purpose": "fraud"})
+
+    report = nexus.ask("GET", "/me/report", email).json()
+    told = Counter(
+        (look["what"], look["by"], *look["roles"], look["purpose"], look["outcome"])
+        for look in report["looks"]
+        if look["field"] == "cpf"
+    )
+
+    assert told == {
+        ("written", "svc:nexus", "registration", "registration", "allowed"): 1,
+        ("read", "staff", "support", "support call", "masked"): 1,
+        ("read", "staff", "admin", "fraud", "allowed"): 1,
+        ("read", "yourself", "person", "access report", "allowed"): 1,
+    }
+    assert report["complete"] is True
+    assert report["account"]["id"] == str(person)
+    assert report["data"]["email"] == email
+    assert number not in json.dumps(report)
+
+
+REFUSED = [
+    ("GET", "/users", "person", 403),
+    ("GET", "/users", "", 401),
+    ("GET", "/me", "", 401),
+    ("PATCH", "/users/{person}", "support", 403),
+    ("PATCH", "/users/{person}", "person", 403),
+    ("GET", "/users/{person}", "person", 403),
+    ("GET", "/users/00000000-0000-4000-8000-000000000000", "admin", 404),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "who", "status"), REFUSED)
+def test_who_may_not_is_told_so_and_nothing_else(
+    nexus: Nexus, method: str, path: str, who: str, status: int
+) -> None:
+    """Each route is for its roles; the answer is a problem with a code."""
+    email = address()
+    person = nexus.sign_up(email)
+    headers = {"X-Purpose": "fraud"}
+    sent = {"json": {"phone": None}} if method == "PATCH" else {}
+    answer = nexus.ask(
+        method,
+        path.format(person=person),
+        email if who == "person" else who,
+        headers=headers,
+        **sent,
+    )
+
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+
+
+def test_a_purpose_is_one_of_the_routes(nexus: Nexus) -> None:
+    """Staff says why, and curiosity is no reason."""
+    for purpose in ("curiosity", ""):
+        answer = nexus.ask("GET", "/users", "admin", headers={"X-Purpose": purpose})
+
+        assert answer.status_code == 422
+
+
+def test_a_wrong_password_and_no_account_are_answered_alike(nexus: Nexus) -> None:
+    """Neither says whether there is an account."""
+    email = address()
+    nexus.sign_up(email)
+    answers = [
+        nexus.http.post("/tokens", json={"email": who, "password": "wrong"})
+        for who in (email, address())
+    ]
+
+    assert [answer.status_code for answer in answers] == [401, 401]
+    assert answers[0].content == answers[1].content
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cpf": "529.982.247-26"},
+        {"cpf": "canary"},
+        {"name": ""},
+        {"born": "canary"},
+        {"email": "canary"},
+        {"password": "canary"},
+        {"canary": 1},
+    ],
+)
+def test_what_does_not_fit_is_refused_and_not_repeated(nexus: Nexus, wrong: Any) -> None:
+    """The answer says where and which rule; a CPF's check digits are lacre's to refuse."""
+    told = {"email": address(), "password": PASSWORD, "name": "Ana"} | wrong
+    answer = nexus.http.post("/users", json=told)
+
+    assert answer.status_code == 422
+    assert answer.json()["code"] in ("invalid-request", "invalid-value")
+    assert not any(str(value) in answer.text for value in wrong.values() if len(str(value)) > 1)
+
+
+def test_a_name_is_not_cleared(nexus: Nexus) -> None:
+    """A field without which there is nobody is changed, and never null."""
+    email = address()
+    nexus.sign_up(email)
+
+    assert nexus.ask("PATCH", "/me", email, json={"name": None}).status_code == 422
+    assert nexus.ask("PATCH", "/me", email, json={}).status_code == 204
+    assert nexus.ask("GET", "/me", email).json()["name"] == "Ana Souza"
+
+
+def test_no_value_is_in_the_database_the_evidence_or_a_log(nexus: Nexus, cpf: CPF) -> None:
+    """Written, read, searched and refused; found in no dump of a table and no file of the service."""
+    number, email = cpf(), "canary.person@example.org"
+    planted = {
+        "cpf": written(number),
+        "phone": "+55 11 91234 8765",
+        "address": "Canary Street 77",
+        "born": "1971-03-04",
+        "name": "Canary Person",
+    }
+    person = nexus.sign_up(email, **planted)
+    nexus.ask("GET", "/me/report", email)
+    nexus.ask("GET", f"/users/{person}", "support")
+    nexus.ask("POST", "/users/search", "admin", json={"name": planted["name"]})
+    nexus.ask("POST", "/users", json=planted | {"email": email, "password": PASSWORD})
+    nexus.ask("POST", "/users/search", "admin", json={"cpf": number, "name": planted["name"]})
+    with nexus.database.connect() as connection:
+        (dump,) = connection.execute("SELECT string_agg(t::text, ' ') FROM users t").fetchone()  # type: ignore[misc]
+    texts = {
+        "table": dump,
+        "evidence": nexus.evidence(),
+        "uvicorn": nexus.log.read_text("utf-8"),
+        "server": nexus.database.server.log(),
+    }
+
+    assert person.hex in texts["evidence"]
+    assert str(person) in texts["table"]
+    for place, text in texts.items():
+        for value in (*planted.values(), number, email, PASSWORD):
+            assert value not in text, (place, value)
+
+
+def test_it_is_ready_and_alive(nexus: Nexus) -> None:
+    """The probe is lacre's report, and names the encrypted columns."""
+    report = nexus.http.get("/ready").json()
+
+    assert report["status"] == "pass"
+    assert {"users.cpf", "users.email"} <= {check.get("subject") for check in report["checks"]}
+    assert nexus.http.get("/live").status_code == 200
+
+
+@pytest.fixture
+def public_directory() -> Iterator[Path]:
+    """A directory that PostgreSQL's user may enter, as `/tmp` is; pytest's are for nobody else."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_the_one_command_runs_it_and_leaves_nothing(
+    public_directory: Path, end: signal.Signals
+) -> None:
+    """`python -m nexus` says what to type, answers, and when it is interrupted its files are gone."""
+    root = EXAMPLES.parent
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nexus", "--port", str(port)],
+        cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0,
+        env=environment(
+            PYTHONPATH=f"{root}:{root / 'src'}:{EXAMPLES}", TMPDIR=str(public_directory)
+        ),
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        told = ""
+        while "removes everything" not in told:
+            line = process.stdout.readline()
+            assert line, told
+            told += line
+        process.send_signal(end)
+        rest, _ = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.stdout.close()
+
+    assert (process.returncode, rest.strip()) == (0, "")
+    assert f"curl -s http://127.0.0.1:{port}/users" in told
+    assert list(public_directory.iterdir()) == []
