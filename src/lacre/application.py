@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session, sessionmaker
 
     from lacre.kms.local.identity import Identity, PublicIdentity
+    from lacre.legacy import Unwrap
+    from lacre.legacy.reading import Reading
     from lacre.stores.sql import SQLKeyStore
 
 __all__ = ["Lacre", "Store"]
@@ -91,6 +93,7 @@ class Lacre:
         settings = policy.file
         self.policy = policy
         self.store = store
+        self.base = Path()  # what paths of the policy are relative to
         self._counters = UsageCounters(clock=clock or time.time)
         self.services: Mapping[str, KeyService] = {
             scheme: self._counted(service) for scheme, service in services.items()
@@ -185,7 +188,7 @@ class Lacre:
             keystore_id=store.keystore_id,
             environ=environ,
         )
-        return cls(
+        application = cls(
             policy,
             store=store,
             services=services,
@@ -193,6 +196,8 @@ class Lacre:
             signers=signers,
             check_identity=check_identity,
         )
+        application.base = base
+        return application
 
     def acting_as(
         self,
@@ -257,6 +262,27 @@ class Lacre:
                 hint=f"add [stores.{scheme.store}], or name one of {sorted(self.policy.file.stores)}",
             )
         return Field(self.guard, scheme)
+
+    def legacy(self, name: str, field: Field, *, unwrap: "Unwrap | None" = None) -> "Reading":
+        """
+        Return what reads *field*'s column while it is moved in: lacre's values, and the legacy reader *name*'s.
+
+        Args:
+            name: of a `[legacy.NAME]` in lacre.toml, whose last day it says.
+            unwrap: opens the data keys beside legacy values, in the place of `[aws]`.
+
+        Raises:
+            ConfigurationError: there is no such reader, its time is over, or it cannot be opened.
+            Tampered: the column's state was not signed by an operator that lacre.toml trusts.
+        """
+        from lacre.legacy.opening import open_reader, settings_of
+        from lacre.legacy.reading import Reading
+
+        scheme, file = field.scheme, self.policy.file
+        reader = open_reader(file, name, base=self.base, unwrap=unwrap)
+        recorded = self.store.get(scheme.store, scheme.table, scheme.column) is not None
+        moved = recorded and self.column_state(scheme) is ColumnState.ENCRYPTED
+        return Reading(field, reader, until=settings_of(file, name).until, moved=moved)
 
     def column_state(self, scheme: Scheme) -> ColumnState:
         """

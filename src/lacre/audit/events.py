@@ -22,6 +22,7 @@ __all__ = [
     "Event",
     "KeyChanged",
     "KeyRewrapped",
+    "LegacyLooked",
     "Look",
     "Looked",
     "Outcome",
@@ -165,6 +166,13 @@ class BulkRead(Event):
             "rows": surrogates(self.rows),
             "keys": list(self.keys),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegacyLooked(Looked):
+    """Values that another library had encrypted were looked at. The rule names the legacy reader."""
+
+    action: ClassVar[str] = "legacy-look"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -24,9 +25,18 @@ from lacre.jobs.ledger import Job, Report
 from lacre.jobs.pace import Pace
 from lacre.jobs.pace import Progress as Position
 from lacre.jobs.postgresql.estimate import Estimate, estimated
+from lacre.jobs.sources import NO_SOURCES, Source, SourceReader, Sources
 from lacre.jobs.sqlite.plan import Plan as SQLitePlan
 
-__all__ = ["authority_of", "fields_of", "model_of", "progress_bar", "protect", "unprotect"]
+__all__ = [
+    "authority_of",
+    "fields_of",
+    "model_of",
+    "progress_bar",
+    "protect",
+    "sources_of",
+    "unprotect",
+]
 
 _Database = typer.Option(
     ...,
@@ -52,6 +62,11 @@ def protect(
     database: str = _Database,
     table_name: str = _Table,
     column: list[str] = _Columns,
+    from_: str = typer.Option(
+        "",
+        "--from",
+        help="what reads the columns' present content, where another library wrote it: [legacy.NAME]",
+    ),
     store: str = _Store,
     dry_run: bool = typer.Option(False, "--dry-run", help="show the plan and change nothing"),
     yes: bool = _Yes,
@@ -77,7 +92,8 @@ def protect(
 
     Example: lacre protect --database shop.db --table customers --column email:pii:email --column cpf:pii:cpf --column address:pii
     """
-    shown, requests = _named(database), [ColumnRequest.parse(text) for text in column]
+    shown = _named(database)
+    requests = [replace(ColumnRequest.parse(text), reader=from_) for text in column]
     with as_operator(config, passphrase_file, purpose="protect") as operator:
         if store not in operator.lacre.policy.file.stores:
             raise ConfigurationError(
@@ -88,6 +104,7 @@ def protect(
                 request.class_
             )  # also before a dry run: raises where there is none
         authority, fields = authority_of(operator), fields_of(operator, store)
+        sources = sources_of(operator, store, from_) if from_ else NO_SOURCES
         decided = None
         job = databases.under_way(database, table_name, requests, authority=authority, store=store)
         if job is not None:
@@ -95,10 +112,12 @@ def protect(
             _show_job(job, as_json=dry_run and as_json)
             found, adds_row_id = job.columns, job.key.added
         else:
-            decided = databases.plan(database, table_name, requests, store=store)
+            decided = databases.plan(database, table_name, requests, store=store, sources=sources)
             figures = None
             if not isinstance(decided, SQLitePlan) and not decided.refusals:
-                figures = estimated(database, decided, fields, workers=workers, throttle=throttle)
+                figures = estimated(
+                    database, decided, fields, workers=workers, throttle=throttle, sources=sources
+                )
             _show_plan(decided, figures, as_json=dry_run and as_json)
             found, adds_row_id = decided.columns, decided.adds_row_id
         refused = decided is not None and bool(decided.refusals)
@@ -125,6 +144,7 @@ def protect(
                 join=join,
                 lock_timeout=lock_timeout,
                 decided=decided,
+                sources=sources,
             )
     _show_report("protected", report, as_json=as_json)
     if report.joined:
@@ -210,6 +230,27 @@ def fields_of(operator: Operator, store: str) -> Callable[[PlannedColumn], Field
         )
 
     return made
+
+
+def sources_of(operator: Operator, store: str, name: str) -> Sources:
+    """Return what reads columns by the legacy reader *name*, opened once, each value recorded."""
+    from lacre.legacy.opening import open_reader
+    from lacre.legacy.reading import RecordedReader
+
+    lacre = operator.lacre
+    reader = open_reader(lacre.policy.file, name, base=operator.base)
+
+    def source(asked: Source) -> SourceReader:
+        scheme = Scheme(
+            class_=asked.class_,
+            store=store,
+            table=asked.table,
+            column=asked.column,
+            python_type=reader.python_type,
+        )
+        return RecordedReader(lacre.field_of(scheme), reader)
+
+    return source
 
 
 def authority_of(operator: Operator) -> Authority:

@@ -8,15 +8,16 @@ Does not encrypt, decrypt or search (`lacre.fields.field`).
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 from lacre._core.canonical import FieldPlace
 from lacre._core.derive import PreparedKey
-from lacre.audit.events import Look, Looked, Outcome, Written, who
+from lacre.audit.events import LegacyLooked, Look, Looked, Outcome, Written, who
 from lacre.audit.recorder import Recorder
-from lacre.context import Acting
-from lacre.errors import AccessDenied
+from lacre.context import Acting, current
+from lacre.errors import AccessDenied, LacreError
 from lacre.fields.masks import mask as mask_named
+from lacre.fields.rows import RowId, row_text
 from lacre.fields.scheme import Scheme
 from lacre.keys.hierarchy import KeyKind
 from lacre.keys.ports import KeyReader
@@ -26,6 +27,8 @@ from lacre.policy.model import Right
 from lacre.sensitive import Mask
 
 __all__ = ["Guard", "Guarded", "TenantFacts"]
+
+T = TypeVar("T")
 
 _TENANTS = 1000  # tenants whose derived facts a field keeps at most
 
@@ -79,11 +82,69 @@ class Guarded:
         self._clock = guard.clock
         self._default_tenant = guard.policy.file.default_tenant
         self._tenants: dict[str | None, TenantFacts] = {}
+        self._rules_elsewhere: dict[tuple[str, str], str] = {}
         # Replaced as a whole, so that threads see one or another.
         self._looking: tuple[Acting, str | None, Decision, TenantFacts] | None = None
 
     def __repr__(self) -> str:
         return f"<Field {self.scheme} ({self.scheme.class_})>"
+
+    def look_elsewhere(
+        self, read: Callable[[], Any], *, by: str, row: RowId, tenant: str | None = None
+    ) -> Any:
+        """
+        Look at a value that is in another format: decide, let *read* decrypt it, record, as any look.
+
+        Args:
+            by: the legacy reader, which the evidence names.
+
+        Returns:
+            The value, or a `Mask`.
+        """
+        acting = current()
+        decision = self._guard.policy.decide(acting, self.scheme.class_, Right.DECRYPT)
+        facts, text = self._tenant(acting, tenant), row_text(row)
+        if decision.outcome is Outcome.DENIED:
+            return self._denied(acting, facts, decision, text)
+        value = self._elsewhere(read, acting, facts, decision, text, by)
+        return value if decision.outcome is Outcome.ALLOWED else self._mask(value)
+
+    def take_elsewhere(self, read: Callable[[], T], *, by: str) -> T:
+        """
+        Look at a value in another format, to be encrypted in this field. Recorded as `look_elsewhere` is.
+
+        Raises:
+            AccessDenied: the principal may not decrypt this class, so it cannot move its values in.
+        """
+        acting = current()
+        decision = self._decided(acting, Right.DECRYPT)
+        return self._elsewhere(read, acting, self._tenant(acting), decision, "", by)
+
+    def _elsewhere(
+        self,
+        read: Callable[[], T],
+        acting: Acting,
+        facts: TenantFacts,
+        decision: Decision,
+        row: str,
+        by: str,
+    ) -> T:
+        rule = self._rules_elsewhere.get((decision.rule, by))
+        if rule is None:  # one object for all looks, so that they are grouped by identity
+            rule = f"{decision.rule}; legacy reader {by}"
+            self._rules_elsewhere[decision.rule, by] = rule
+        try:
+            value = read()
+        except LacreError:
+            failed = Decision(Outcome.FAILED, rule)
+            self._record(LegacyLooked, acting, facts, failed, row, b"")
+            raise
+        try:
+            self._record(LegacyLooked, acting, facts, Decision(decision.outcome, rule), row, b"")
+        except BaseException:
+            del value  # whoever logs the locals of a traceback must not log what was refused
+            raise
+        return value
 
     def _decided(self, acting: Acting, right: Right, tenant: str | None = None) -> Decision:
         decision = self._guard.policy.decide(acting, self.scheme.class_, right)

@@ -13,6 +13,7 @@ from lacre.legacy.fernet import FernetReader
 from lacre.legacy.nexus import NexusReader
 from lacre.legacy.rails import RailsReader
 from lacre.legacy.reader import Found, LegacyReader
+from lacre.legacy.reading import Reading
 from lacre.legacy.sqlalchemy_utils import SqlalchemyUtilsReader
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "LegacyReader",
     "NexusReader",
     "RailsReader",
+    "Reading",
     "SqlalchemyUtilsReader",
     "Unwrap",
     "of_client",

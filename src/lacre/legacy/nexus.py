@@ -28,6 +28,7 @@ __all__ = ["Cipher", "NexusReader"]
 
 Cipher = Literal["createCipher", "createCipheriv"]
 
+_ALGORITHM = "aes-256-gcm"
 _MEMBERS = frozenset(
     {"algorithm", "authTag", "context", "encryptedData", "encryptedKey", "iv", "keyId"}
 )
@@ -56,13 +57,15 @@ class NexusReader(Reader):
 
     def looks_like(self, stored: object) -> bool:
         try:
-            return json_of(stored).keys() == _MEMBERS
+            field = json_of(stored)
         except Tampered:
             return False
+        # By its algorithm too: the JSON form of lacre has the same members.
+        return field.keys() == _MEMBERS and field["algorithm"] == _ALGORITHM
 
     def found(self, stored: object) -> Found:
         field = members_of(stored, _MEMBERS)
-        if field["algorithm"] != "aes-256-gcm" or not isinstance(field["context"], dict):
+        if field["algorithm"] != _ALGORITHM or not isinstance(field["context"], dict):
             raise Tampered
         associated = _associated(field["context"])
         iv, tag = base64_of(field["iv"], exactly=16), base64_of(field["authTag"], exactly=16)

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from lacre.keys.kms_keys import expanded, scheme_of
 from lacre.policy.bulk import BulkSettings
 from lacre.policy.columns import ColumnName, ColumnTarget, WaiverSettings
+from lacre.policy.legacy import LegacySettings
 from lacre.policy.values import (
     Address,
     Identifier,
@@ -226,6 +227,7 @@ class PolicyFile(Table):
     aws: AwsSettings | None = None
     calls: CallSettings = CallSettings()
     move: MoveSettings | None = None
+    legacy: dict[Name, LegacySettings] = Field(default_factory=dict)
     stores: dict[Name, StoreSettings] = Field(default_factory=lambda: {"main": StoreSettings()})
     classes: dict[Name, ClassPolicy] = Field(min_length=1)
     columns: dict[ColumnName, ColumnTarget] = Field(default_factory=dict)
