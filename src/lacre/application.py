@@ -17,6 +17,7 @@ from lacre.audit.recorder import Recorder, Sink
 from lacre.context import acting_as
 from lacre.errors import ConfigurationError
 from lacre.fields.column_state import ColumnState, ColumnStates, state_of
+from lacre.fields.deadlines import Deadlines
 from lacre.fields.field import Field
 from lacre.fields.guard import Guard
 from lacre.fields.index import Index
@@ -119,12 +120,19 @@ class Lacre:
             store=store,
             clock=clock or time.time,
         )
+        self.deadlines = Deadlines(
+            settings.columns,
+            present=self._present,
+            clock=clock or time.time,
+            witnesses=_witnesses(store, sink),
+        )
         self._probe = Probe(
             policy=policy,
             resolver=self.resolver,
             recorder=self.recorder,
             check_store=store.check,
             column_state=self.column_state,
+            deadlines=self.deadlines,
             check_identity=check_identity,
         )
 
@@ -299,6 +307,13 @@ class Lacre:
             table=scheme.table,
             column=scheme.column,
             class_=scheme.class_,
+        )
+
+    def _present(self, store: str, table: str, column: str, class_: str) -> ColumnState | None:
+        if self.store.get(store, table, column) is None:
+            return None
+        return self.column_state(
+            Scheme(class_=class_, store=store, table=table, column=column, python_type=str)
         )
 
     @overload
@@ -483,6 +498,11 @@ class Lacre:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _witnesses(store: Any, sink: Any) -> dict[str, Callable[[], float | None]]:
+    found = {"the key store": store, "the newest evidence": sink}
+    return {word: part.newest for word, part in found.items() if hasattr(part, "newest")}
 
 
 def open_key_store(url: str, base: Path, *, schema: str = "lacre") -> "SQLKeyStore":

@@ -18,8 +18,15 @@ from enum import StrEnum
 from typing import Any
 
 from lacre.audit.recorder import Recorder
-from lacre.errors import ConfigurationError, KeyServiceUnreachable, KeyStoreUnreachable, LacreError
+from lacre.errors import (
+    ConfigurationError,
+    KeyServiceUnreachable,
+    KeyStoreUnreachable,
+    LacreError,
+    PlaintextFound,
+)
 from lacre.fields.column_state import ColumnState
+from lacre.fields.deadlines import Deadlines, Standing
 from lacre.fields.scheme import Scheme
 from lacre.keys.hierarchy import KeyKind
 from lacre.keys.resolver import Resolver, ScopeHandle
@@ -27,6 +34,7 @@ from lacre.policy.decisions import Policy
 
 __all__ = ["Check", "Part", "Probe", "Readiness", "Status"]
 
+_SOON = 30  # days before a column's deadline, from which it is a warning
 _AHEAD = 0.2  # of a key's age: what is left of it when it is asked for anew
 
 
@@ -143,6 +151,7 @@ class Probe:
     Args:
         check_store: raises where the key store does not answer or has another schema.
         column_state: of one column, authenticated.
+        deadlines: of the columns that lacre.toml names.
         check_identity: raises where the identity file could not be loaded again; None without one.
     """
 
@@ -151,6 +160,7 @@ class Probe:
     recorder: Recorder
     check_store: Callable[[], None]
     column_state: Callable[[Scheme], ColumnState]
+    deadlines: Deadlines
     check_identity: Callable[[], None] | None = None
 
     def scopes(
@@ -221,6 +231,8 @@ class Probe:
             trouble = _raised(self.check_identity)
             checks.append(_told(Part.IDENTITY, trouble, Status.WARN))
         checks += [self._column(scheme, store, held) for scheme in columns]
+        if store is None:
+            checks += self._due()
         return Readiness(checks=tuple(checks))
 
     def _keys(
@@ -257,6 +269,13 @@ class Probe:
             return 0.0
         return self.resolver.reads_for(ScopeHandle(handle.scope.of_kind(KeyKind.DATA)))
 
+    def _due(self) -> list[Check]:
+        try:
+            standings = self.deadlines.standings()
+        except LacreError as error:
+            return [_told(Part.COLUMNS, error, Status.FAIL, subject="[columns] of lacre.toml")]
+        return [_due(each) for each in standings if each.deadline is not None and not each.done]
+
     def _column(self, scheme: Scheme, store: LacreError | None, held: float) -> Check:
         subject = f"{scheme.table}.{scheme.column}"
         if store is not None:
@@ -269,6 +288,15 @@ class Probe:
             return Check(part=Part.COLUMNS, subject=subject)
         wrong = ConfigurationError(f"declared as encrypted, its present state is {state}")
         return _told(Part.COLUMNS, wrong, Status.FAIL, subject=subject)
+
+
+def _due(standing: Standing) -> Check:
+    left = standing.days_left or 0
+    if left > _SOON:
+        return Check(part=Part.COLUMNS, subject=str(standing))
+    said = f"it is not encrypted, and its deadline is {standing.deadline}"
+    status = Status.FAIL if standing.overdue else Status.WARN
+    return _told(Part.COLUMNS, PlaintextFound(said), status, subject=str(standing))
 
 
 def _raised(ask: Callable[[], object]) -> LacreError | None:

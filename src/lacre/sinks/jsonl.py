@@ -65,6 +65,22 @@ class JsonLinesSink:
         finally:
             os.close(descriptor)
 
+    def newest(self) -> float | None:
+        """Return the time of the last whole line, in seconds; None without one, and of a pipe."""
+        if not self._path.is_file():
+            return None
+        with self._path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - _ROOM))
+            lines = file.read().split(b"\n")
+        for line in reversed(lines):
+            try:
+                when = json.loads(line)["time"]
+                return dt.datetime.fromisoformat(when).timestamp()
+            except (ValueError, TypeError, KeyError):
+                continue
+        return None
+
 
 def _torn(descriptor: int) -> bool:
     # A disk that filled up, or a process killed while it wrote, leaves half a line: the next

@@ -32,6 +32,7 @@ from lacre.audit.events import Event
 from lacre.audit.recorder import Recorder
 from lacre.errors import ConfigurationError, KeyExpired, LacreError, Tampered
 from lacre.fields.column_state import ColumnState
+from lacre.fields.deadlines import Deadlines
 from lacre.fields.guard import Guard
 from lacre.fields.scheme import Scheme
 from lacre.keys.ports import KeyReader
@@ -65,8 +66,14 @@ class AwaitingApplication:
             ),
             store=cast("KeyReader", _AwaitingStore(guard.store, self._keys)),
         )
+        self._deadlines = _AwaitingDeadlines(application.deadlines, self._keys)
         # `guard.recorder` stays what it is: taking a look is memory only.
         self.recorder = cast("Recorder", _AwaitingRecorder(application.recorder))
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """The columns that are to be encrypted; what their states and the time are is awaited."""
+        return cast("Deadlines", self._deadlines)
 
     def column_state(self, scheme: Scheme) -> ColumnState:
         """Return the authenticated state of the column."""
@@ -243,6 +250,21 @@ class _AwaitingStore:
 
     def holds(self, key_id: bytes) -> bool:
         work = partial(self._store.holds, key_id)
+        return self._threads.awaited(work) if _on_loop() and in_greenlet() else work()
+
+
+class _AwaitingDeadlines:
+    """What a session asks of deadlines: a state and a time may have to be read."""
+
+    def __init__(self, deadlines: Deadlines, threads: _Threads) -> None:
+        self._inner = deadlines
+        self._threads = threads
+
+    def watched(self, table: str) -> frozenset[str]:
+        return self._inner.watched(table)
+
+    def refuse_overdue(self, table: str, columns: Sequence[str]) -> None:
+        work = partial(self._inner.refuse_overdue, table, columns)
         return self._threads.awaited(work) if _on_loop() and in_greenlet() else work()
 
 

@@ -10,7 +10,7 @@ by a test).
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy.orm import Mapper, object_session
 from sqlalchemy.orm.attributes import instance_state
@@ -21,13 +21,14 @@ from lacre.audit.recorder import Recorder
 from lacre.context import current
 from lacre.errors import ActingError, ConfigurationError, LacreError
 from lacre.fields.column_state import ColumnState
+from lacre.fields.deadlines import Deadlines
 from lacre.fields.guard import Guard
 from lacre.fields.held import HeldField
 from lacre.fields.scheme import Scheme
 from lacre.keys.hierarchy import KeyKind
 from lacre.keys.resolver import ScopeHandle
 from lacre.policy.model import Right
-from lacre.sqlalchemy.declared import sealed_properties
+from lacre.sqlalchemy.declared import logical_table, sealed_properties
 from lacre.sqlalchemy.types import SealedValue
 from lacre.sqlalchemy.violations import Duplicate
 
@@ -42,6 +43,11 @@ class Application(Protocol):
 
     guard: Guard
     recorder: Recorder
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """The columns that are to be encrypted, and until when."""
+        ...
 
     def column_state(self, scheme: Scheme) -> ColumnState:
         """Return the authenticated state of the column."""
@@ -62,6 +68,9 @@ class Binding:
         self._fields: dict[Any, HeldField] = {}
         self._pending: dict[Any, HeldField] = {}
         self._handles: dict[tuple[str, str], ScopeHandle] = {}
+        self._plain: WeakKeyDictionary[Mapper[Any], tuple[tuple[str, tuple[str, ...]], ...]] = (
+            WeakKeyDictionary()
+        )
 
     def field(self, prop: Any) -> HeldField:
         """
@@ -82,6 +91,30 @@ class Binding:
                 )
             self._fields[prop] = field
         return field
+
+    def refuse_overdue(self, mapper: Mapper[Any]) -> None:
+        """
+        Raise where *mapper* maps as plaintext what had to be encrypted by now.
+
+        Raises:
+            PlaintextFound: the deadline of ``lacre.toml`` is past and the column's state is not
+                `encrypted`.
+        """
+        found = self._plain.get(mapper)
+        if found is None:
+            found = self._plain[mapper] = self._mapped_plain(mapper)
+        for table, columns in found:
+            self.application.deadlines.refuse_overdue(table, columns)
+
+    def _mapped_plain(self, mapper: Mapper[Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        sealed = {prop.columns[0] for prop in sealed_properties(mapper)}
+        found = []
+        for table in mapper.tables:
+            watched = self.application.deadlines.watched(logical_table(mapper, table))
+            plain = [c.name for c in table.c if c.name in watched and c not in sealed]
+            if plain:
+                found.append((logical_table(mapper, table), tuple(plain)))
+        return tuple(found)
 
     def field_of_pending(self, prop: Any) -> HeldField:
         """

@@ -83,6 +83,7 @@ def _listen(sessions: Any) -> None:
     prepare_writing(sessions)
     event.listen(sessions, "do_orm_execute", _on_execute)
     event.listen(sessions, "after_begin", _on_begin)
+    event.listen(sessions, "before_flush", _on_flush)
     for leaving in (
         "persistent_to_detached",
         "deleted_to_detached",
@@ -100,8 +101,18 @@ def _on_begin(session: Session, _transaction: Any, connection: Connection) -> No
         )
 
 
+def _on_flush(session: Session, _context: Any, _objects: Any) -> None:
+    binding = session.info["lacre"]
+    for mapper in {
+        instance_state(each).mapper for each in (*session.new, *session.dirty, *session.deleted)
+    }:
+        binding.refuse_overdue(mapper)
+
+
 def _on_execute(state: ORMExecuteState) -> Any:
     binding = state.session.info["lacre"]
+    for mapper in state.all_mappers:
+        binding.refuse_overdue(mapper)
     if is_candidates(state):
         # A re-check of a statement that is being asked already.
         _refuse_written(state)

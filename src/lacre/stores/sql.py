@@ -46,6 +46,7 @@ from lacre.stores.subjects import (
     page_of,
     subjects_of,
 )
+from lacre.stores.times import newest
 from lacre.stores.upgrading import Upgrade
 from lacre.stores.whole import contents_of, put_contents
 
@@ -287,6 +288,11 @@ class SQLKeyStore:
         with self._reading() as connection:
             found = connection.execute(sa.select(COLUMN_STATE).where(*place)).mappings().first()
         return column_state_row(found) if found is not None else None
+
+    def newest(self) -> float | None:
+        """Return the latest time that the key store knows of, in seconds: of its rows, and PostgreSQL's clock."""
+        with self._reading() as connection:
+            return newest(connection)
 
     def put(self, row: ColumnStateRow) -> None:
         """
