@@ -120,12 +120,7 @@ class Lacre:
             store=store,
             clock=clock or time.time,
         )
-        self.deadlines = Deadlines(
-            settings.columns,
-            present=self._present,
-            clock=clock or time.time,
-            witnesses=_witnesses(store, sink),
-        )
+        self.deadlines = Deadlines.of(self, settings.columns, sink, clock=clock or time.time)
         self._probe = Probe(
             policy=policy,
             resolver=self.resolver,
@@ -307,13 +302,6 @@ class Lacre:
             table=scheme.table,
             column=scheme.column,
             class_=scheme.class_,
-        )
-
-    def _present(self, store: str, table: str, column: str, class_: str) -> ColumnState | None:
-        if self.store.get(store, table, column) is None:
-            return None
-        return self.column_state(
-            Scheme(class_=class_, store=store, table=table, column=column, python_type=str)
         )
 
     @overload
@@ -498,11 +486,6 @@ class Lacre:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _witnesses(store: Any, sink: Any) -> dict[str, Callable[[], float | None]]:
-    found = {"the key store": store, "the newest evidence": sink}
-    return {word: part.newest for word, part in found.items() if hasattr(part, "newest")}
 
 
 def open_key_store(url: str, base: Path, *, schema: str = "lacre") -> "SQLKeyStore":

@@ -19,12 +19,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from lacre.errors import ConfigurationError, LacreError, PlaintextFound
-from lacre.fields.column_state import ColumnState
+from lacre.fields.column_state import ColumnState, ColumnStates
+from lacre.fields.scheme import Scheme
 
-__all__ = ["Deadlines", "Present", "Standing", "Target", "latest_of"]
+__all__ = ["Deadlines", "Present", "Standing", "Stated", "Target", "latest_of"]
 
 _ASK_AGAIN = 300.0  # seconds, after which the sources of time are asked again
 Present = Callable[[str, str, str, str], ColumnState | None]
@@ -41,6 +42,15 @@ class Target(Protocol):
 
     @property
     def deadline(self) -> dt.date | None: ...
+
+
+class Stated(Protocol):
+    """An application, as far as its columns have states."""
+
+    @property
+    def store(self) -> ColumnStates: ...
+
+    def column_state(self, scheme: Scheme) -> ColumnState: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +109,29 @@ class Deadlines:
         self._asked = float("-inf")
         self._lock = threading.Lock()
         self._done: set[tuple[str, str]] = set()
+
+    @classmethod
+    def of(
+        cls,
+        application: "Stated",
+        targets: Mapping[str, Target],
+        sink: object,
+        *,
+        clock: Callable[[], float],
+    ) -> Self:
+        """Return the deadlines of *application*, whose key store and *sink* are witnesses."""
+
+        def present(store: str, table: str, column: str, class_: str) -> ColumnState | None:
+            if application.store.get(store, table, column) is None:
+                return None
+            scheme = Scheme(class_=class_, store=store, table=table, column=column, python_type=str)
+            return application.column_state(scheme)
+
+        parts = {"the key store": application.store, "the newest evidence": sink}
+        witnesses = {
+            word: ask for word, part in parts.items() if (ask := getattr(part, "newest", None))
+        }
+        return cls(targets, present=present, clock=clock, witnesses=witnesses)
 
     def watched(self, table: str) -> frozenset[str]:
         """Return the columns of *table* that have a deadline."""
