@@ -65,7 +65,7 @@ def test_the_wheel_is_typed(bare: Path) -> None:
 
 def test_a_key_store_without_sqlalchemy_says_what_to_install(bare: Path, tmp_path: Path) -> None:
     """The SQL key store without SQLAlchemy is a ConfigurationError with the line that installs it."""
-    call = f"import lacre.application, pathlib; lacre.application.open_key_store('sqlite:///keys.db', pathlib.Path({str(tmp_path)!r}))"
+    call = f"import lacre.stores.opening, pathlib; lacre.stores.opening.open_key_store('sqlite:///keys.db', pathlib.Path({str(tmp_path)!r}))"
 
     assert hint_of(bare, call) == "pip install 'lacre[sqlalchemy]'"
 

@@ -30,6 +30,7 @@ from lacre.keys.usage import CountedKeyService, Usage, UsageCounters
 from lacre.policy.decisions import Policy
 from lacre.policy.loading import load_pins, load_policy
 from lacre.readiness import Probe, Readiness
+from lacre.stores.opening import open_key_store
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from lacre.kms.local.identity import Identity, PublicIdentity
     from lacre.legacy import Unwrap
     from lacre.legacy.reading import Reading
-    from lacre.stores.sql import SQLKeyStore
 
 __all__ = ["Lacre", "Store"]
 
@@ -486,17 +486,3 @@ class Lacre:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def open_key_store(url: str, base: Path, *, schema: str = "lacre") -> "SQLKeyStore":
-    """Return the SQL key store at *url*; the path of an SQLite file is relative to *base*, *schema* is of PostgreSQL."""
-    try:
-        from lacre.stores.sql import SQLKeyStore
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"{error.name} is not installed", hint="pip install 'lacre[sqlalchemy]'"
-        ) from None
-    prefix = "sqlite:///"
-    if url.startswith(prefix) and not url.startswith("sqlite:////"):
-        url = prefix + str(base / url.removeprefix(prefix))
-    return SQLKeyStore(url, schema=schema)

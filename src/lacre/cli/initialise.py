@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lacre.application import Lacre, open_key_store
+from lacre.application import Lacre
 from lacre.context import acting_as
 from lacre.errors import ConfigurationError
 from lacre.keys.hierarchy import KeyKind, KeyState
 from lacre.kms.local import Identity, KeystoreAdministration
 from lacre.policy.loading import parse_policy
+from lacre.stores.opening import open_key_store
 
 __all__ = ["CLASSES", "Initialised", "initialise"]
 

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import typer
 
-from lacre.application import Lacre, open_key_store
+from lacre.application import Lacre
 from lacre.context import acting_as
 from lacre.errors import ConfigurationError
 from lacre.kms.local import Identity, KeystoreAdministration, PublicIdentity
 from lacre.policy.loading import load_policy
 from lacre.policy.model import PolicyFile
+from lacre.stores.opening import open_key_store
 from lacre.stores.sql import SQLKeyStore
 
 __all__ = [

@@ -18,7 +18,7 @@ from typing import Any
 
 import typer
 
-from lacre.application import Lacre, open_key_store
+from lacre.application import Lacre
 from lacre.audit.events import Recovery, who
 from lacre.audit.recorder import Recorder
 from lacre.cli.operator import Config, PassphraseFile, as_operator, key_store, load_operator
@@ -36,6 +36,7 @@ from lacre.recovery.dump import Dump, read_dump, write_dump
 from lacre.recovery.restore import restore
 from lacre.sinks.jsonl import JsonLinesSink
 from lacre.stores.database import SCRATCH
+from lacre.stores.opening import open_key_store
 
 __all__ = ["backup_keys", "drill_keys", "restore_keys"]
 
