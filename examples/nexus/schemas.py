@@ -17,16 +17,20 @@ from pydantic import (
 from lacre.pydantic import Exposed, MaskedAs, Protected, ProtectedModel
 
 __all__ = [
+    "CPF",
     "Account",
     "Change",
     "Created",
     "Credentials",
+    "Date",
     "Found",
     "Look",
     "Page",
+    "Phone",
     "Registration",
     "Report",
     "Search",
+    "Text",
     "TokenGiven",
     "UserOpen",
     "UserShown",

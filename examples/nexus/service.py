@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the routes of one process share: the application of lacre, sessions, and who may act."""
 
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -39,13 +38,12 @@ class Service:
     def of(cls, settings: Settings) -> Self:
         """Compose the service that *settings* describe."""
         lacre = Lacre.load(settings.lacre)
-        tls = {} if settings.database_ca is None else {"ssl": ssl.create_default_context(cafile=str(settings.database_ca))}  # fmt: skip
         engine = create_async_engine(
             settings.database_url.get_secret_value(),
             pool_size=settings.database_connections,
             max_overflow=0,
             pool_pre_ping=True,
-            connect_args=tls,
+            connect_args=settings.tls(),
         )
         issuer = Issuer(settings)
         return cls(

@@ -2,6 +2,7 @@
 """What Nexus is told by its environment. Holds no key: those are in files of their own."""
 
 import os
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -42,6 +43,12 @@ class Settings(BaseModel):
         return cls.model_validate(
             {names[key]: value for key, value in environ.items() if key in names}
         )
+
+    def tls(self) -> dict[str, ssl.SSLContext]:
+        """Return what asyncpg takes to check the server's certificate."""
+        if self.database_ca is None:
+            return {}
+        return {"ssl": ssl.create_default_context(cafile=str(self.database_ca))}
 
     def to_environ(self) -> dict[str, str]:
         """Return the variables, for a process of its own."""
