@@ -14,13 +14,17 @@ DEMO := .venv-demo/bin/python
 TEST := .venv-test/bin/python
 SOURCES := $(shell find src -name '*.py' 2>/dev/null) pyproject.toml $(wildcard README.md)
 
-.PHONY: help demo test test-long components bench lint clean constraints
+.PHONY: help demo nexus test test-long components bench load lint clean constraints
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' Makefile | awk -F: '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 demo: .venv-demo/.stamp  ## the main job from end to end, on a database made for it; no root, no server
 	@$(DEMO) -m lacre.cli demo
+
+nexus: .venv-test/.stamp  ## the example service, on a PostgreSQL of its own, until Ctrl-C
+	@scripts/find-postgresql --install >/dev/null
+	@PYTHONPATH=.:examples $(TEST) -m nexus
 
 lint: .venv-test/.stamp  ## ruff, mypy and the floors
 	$(TEST) -m ruff check .
@@ -55,6 +59,10 @@ bench: .venv-demo/.stamp .venv-test/.stamp .venv-peers/.stamp  ## figures, besid
 	PYTHONPATH=. $(TEST) benchmarks/service.py
 	PYTHONPATH=. $(TEST) benchmarks/protect_postgresql.py
 	PYTHONPATH=. $(TEST) benchmarks/key_service.py
+
+load: .venv-test/.stamp  ## the example under sustained load, beside a twin that encrypts nothing
+	@scripts/find-postgresql --install >/dev/null
+	PYTHONPATH=.:examples $(TEST) benchmarks/nexus_load.py
 
 clean:  ## remove the environments and everything that was made
 	rm -rf .venv-* .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
