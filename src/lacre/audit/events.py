@@ -29,6 +29,7 @@ __all__ = [
     "Place",
     "Protection",
     "Recovery",
+    "Reencrypted",
     "Searched",
     "Surrogate",
     "Used",
@@ -180,6 +181,19 @@ class Written(Used):
     """Values were encrypted."""
 
     action: ClassVar[str] = "encrypt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reencrypted(Used):
+    """Values were moved to the key that encrypts now, or their tokens were made anew; *before* are the keys they were under."""
+
+    action: ClassVar[str] = "reencrypt"
+
+    before: tuple[str, ...]
+
+    def details(self) -> Mapping[str, object]:
+        # Not `super()`: a slotted dataclass is another class than the one this was written in.
+        return {**Used.details(self), "before": list(self.before)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

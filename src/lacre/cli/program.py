@@ -18,6 +18,7 @@ from lacre.cli.inspection import inspect
 from lacre.cli.operator import read_passphrase
 from lacre.cli.protection import protect, unprotect
 from lacre.cli.recovery import backup_keys, drill_keys, restore_keys
+from lacre.cli.reencryption import reencrypt
 from lacre.cli.reseating import reseat_keys
 from lacre.cli.terminal import exit_code, out, say, talk, warn
 from lacre.errors import LacreError
@@ -41,6 +42,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(index.app, name="index")
 app.command()(protect)
 app.command()(unprotect)
+app.command()(reencrypt)
 app.command()(inspect)
 app.command()(demo)
 

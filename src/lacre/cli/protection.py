@@ -29,9 +29,11 @@ from lacre.jobs.sources import NO_SOURCES, Source, SourceReader, Sources
 from lacre.jobs.sqlite.plan import Plan as SQLitePlan
 
 __all__ = [
+    "ask",
     "authority_of",
     "fields_of",
     "model_of",
+    "named",
     "progress_bar",
     "protect",
     "sources_of",
@@ -92,7 +94,7 @@ def protect(
 
     Example: lacre protect --database shop.db --table customers --column email:pii:email --column cpf:pii:cpf --column address:pii
     """
-    shown = _named(database)
+    shown = named(database)
     requests = [replace(ColumnRequest.parse(text), reader=from_) for text in column]
     with as_operator(config, passphrase_file, purpose="protect") as operator:
         if store not in operator.lacre.policy.file.stores:
@@ -124,7 +126,7 @@ def protect(
         if dry_run:
             raise typer.Exit(3 if refused else 0)
         if decided is not None and not refused and not yes:
-            _ask(f"encrypt {len(requests)} columns of {table_name} in {shown}?")
+            ask(f"encrypt {len(requests)} columns of {table_name} in {shown}?")
         with progress_bar() as advance:
             report = databases.protect(
                 database,
@@ -177,7 +179,7 @@ def unprotect(
     passphrase_file: Path | None = PassphraseFile,
 ) -> None:
     """Decrypt columns in place: the way back, with the arguments that protect was given."""
-    shown, requests = _named(database), [ColumnRequest.parse(text) for text in column]
+    shown, requests = named(database), [ColumnRequest.parse(text) for text in column]
     with as_operator(config, passphrase_file, purpose="unprotect") as operator:
         authority = authority_of(operator)
         if dry_run:
@@ -188,7 +190,7 @@ def unprotect(
             raise typer.Exit
         warn(f"{len(requests)} columns of {table_name} will hold plaintext again")
         if not yes:
-            _ask(f"decrypt {len(requests)} columns of {table_name} in {shown}?")
+            ask(f"decrypt {len(requests)} columns of {table_name} in {shown}?")
         with progress_bar() as advance:
             report = databases.unprotect(
                 database,
@@ -433,7 +435,13 @@ def _plan_data(decided: Plan) -> dict[str, object]:
     }
 
 
-def _ask(question: str) -> None:
+def ask(question: str) -> None:
+    """
+    Ask a person.
+
+    Raises:
+        MisuseError: nobody is there, or the answer is no.
+    """
     if not sys.stdin.isatty():
         raise MisuseError(
             "nobody can be asked here",
@@ -443,7 +451,7 @@ def _ask(question: str) -> None:
         raise MisuseError("nothing was done")
 
 
-def _named(database: str) -> str:
+def named(database: str) -> str:
     """
     Return what may be shown of *database*.
 

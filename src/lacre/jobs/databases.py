@@ -29,6 +29,7 @@ from lacre.jobs.sqlite import unprotect as sqlite_unprotect
 
 __all__ = [
     "Plan",
+    "file_of",
     "has_password",
     "name_of",
     "plan",
@@ -58,7 +59,7 @@ def plan(
     """
     if is_postgresql(database):
         return postgresql_plan.plan(database, table, columns, store=store, sources=sources)
-    return sqlite_plan.plan(_file(database), table, columns, store=store, sources=sources)
+    return sqlite_plan.plan(file_of(database), table, columns, store=store, sources=sources)
 
 
 def protect(
@@ -110,7 +111,7 @@ def protect(
         )
     _only_postgresql(join=join, verify=not verify, workers=pace is not None and pace.workers > 1)
     return sqlite_protect.protect(
-        _file(database),
+        file_of(database),
         table,
         columns,
         fields=fields,
@@ -135,7 +136,7 @@ def under_way(
             database, table, columns, authority=authority, store=store
         )
     return sqlite_protect.under_way(
-        _file(database), table, columns, authority=authority, store=store
+        file_of(database), table, columns, authority=authority, store=store
     )
 
 
@@ -171,7 +172,13 @@ def unprotect(
         )
     _only_postgresql(workers=pace is not None and pace.workers > 1)
     return sqlite_unprotect.unprotect(
-        _file(database), table, columns, fields=fields, authority=authority, store=store, pace=pace
+        file_of(database),
+        table,
+        columns,
+        fields=fields,
+        authority=authority,
+        store=store,
+        pace=pace,
     )
 
 
@@ -189,7 +196,7 @@ def to_undo(
             database, table, columns, authority=authority, store=store
         )
     return sqlite_unprotect.to_undo(
-        _file(database), table, columns, authority=authority, store=store
+        file_of(database), table, columns, authority=authority, store=store
     )
 
 
@@ -200,7 +207,7 @@ def remains(database: str) -> tuple[str, ...]:
 
 def name_of(database: str) -> str:
     """Return what may be printed of a database's URL: no user, no password."""
-    return shown(database) if is_postgresql(database) else str(_file(database))
+    return shown(database) if is_postgresql(database) else str(file_of(database))
 
 
 def has_password(database: str) -> bool:
@@ -213,7 +220,13 @@ def has_password(database: str) -> bool:
     )
 
 
-def _file(database: str) -> Path:
+def file_of(database: str) -> Path:
+    """
+    Return the file that *database* names.
+
+    Raises:
+        ConfigurationError: it names none, or there is none.
+    """
     path = Path(database.removeprefix("sqlite:///"))
     if "://" in database and not database.startswith("sqlite:///"):
         raise ConfigurationError(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 __all__ = ["Pace", "Progress", "Reporter"]
 
+_THROTTLED = ("fill", "reencrypt")  # the phases that write
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -75,7 +77,7 @@ class Reporter:
                         remaining=left / rate if rate else None,
                     )
                 )
-        if pace.throttle and self._phase == "fill":
+        if pace.throttle and self._phase in _THROTTLED:
             ahead = worked / pace.throttle - elapsed
             if ahead > 0:
                 pace.sleep(ahead)

@@ -141,6 +141,14 @@ class Loader:
             raise Tampered
         return self.to_read(scope, rows[0], asked, spare)
 
+    def compromised(self, scope: Scope, key_id: bytes, spare: float = 0.0) -> UsableKey:
+        """Return the key *key_id*, also where it is compromised: for what moves values away from it."""
+        asked = self.asked()
+        rows = self.find(scope, [key_id])
+        if not rows:
+            raise Tampered
+        return self.open(scope, rows[0], asked, spare, compromised=True)
+
     def to_read(self, scope: Scope, row: KeyRow, asked: float, spare: float = 0.0) -> UsableKey:
         """Return what `open` does; where the key service does not answer, the held key once more."""
         try:
@@ -159,6 +167,7 @@ class Loader:
         spare: float = 0.0,
         *,
         announced: bool = False,
+        compromised: bool = False,
     ) -> UsableKey:
         """
         Return the key of *row*, which was read at *asked* or later.
@@ -166,9 +175,13 @@ class Loader:
         Args:
             spare: for how many seconds the key above has to be good.
             announced: a pending row is meant.
+            compromised: so is one whose key is known to somebody else: to move away what it holds.
         """
         self._check_place(scope, row)
-        if row.state not in USABLE and not (announced and row.state is KeyState.PENDING):
+        meant = (announced and row.state is KeyState.PENDING) or (
+            compromised and row.state is KeyState.COMPROMISED
+        )
+        if row.state not in USABLE and not meant:
             self._saw(row)
             raise not_usable(row, "decrypt")
         # The age counts from before the row was read: what was true then is used no longer.

@@ -43,6 +43,7 @@ __all__ = [
     "unwrap_row",
 ]
 
+_MOVED = b"moved"  # before the id of a key: what it opens is moved to another and goes nowhere else
 _PENDING = 4  # announced index roots tried at most, the highest versions first
 _PATIENCE = 5.0  # seconds that `close` waits for what runs in the background
 
@@ -199,6 +200,23 @@ class Resolver:
         if entry.fresh <= self._clock():
             self._decrypting_late(handle, entry)
         return entry
+
+    def to_move(self, handle: ScopeHandle, key_id: bytes) -> UsableKey:
+        """
+        Return the key *key_id*, to move what it encrypted to another: a compromised one too.
+
+        A compromised key is held apart, so that nothing else ever decrypts with it. What it opens
+        is not thereby authentic: whoever stole it may have written it.
+
+        Raises:
+            Tampered: no such key in this scope.
+            KeyDisabled, KeyDestroyed, KeyServiceDenied, KeyServiceUnreachable, ConfigurationError
+        """
+        slot = (handle.token, _MOVED + key_id)
+        entry = self._entries.get(slot)
+        if entry is not None and entry.expires > self._clock():
+            return entry
+        return self._cache.once(slot, partial(self._loader.compromised, handle.scope, key_id))
 
     def _decrypting_late(self, handle: ScopeHandle, entry: UsableKey) -> None:
         # The key that encrypts too is asked for as that, once for both.

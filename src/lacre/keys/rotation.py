@@ -97,7 +97,7 @@ def _of_scope(
                     do = f"lacre keys activate {where}"
                 yield Due(row=row, urgency=Urgency.WAITING, why=f"{waits}, waits for activation", do=do)  # fmt: skip
         elif row.state is KeyState.COMPROMISED:
-            do = rotate if row is current else f"re-encrypt what it protects, then lacre keys destroy {digits}"  # fmt: skip
+            do = rotate if row is current else f"lacre reencrypt, then lacre keys destroy {digits}"  # fmt: skip
             yield Due(row=row, urgency=Urgency.OVERDUE, why="compromised", do=do)
         elif row.state is KeyState.DISABLED:
             yield Due(row=row, urgency=Urgency.OVERDUE, why="disabled: not readable", do=f"lacre keys enable {digits}, or rotate and destroy")  # fmt: skip

@@ -172,7 +172,8 @@ class ClassPolicy(Table):
     `[classes.NAME]`: the KMS keys of a class, its mask, and which role has which rights.
 
     *rotate_after* is of its branch and data keys, *rotate_index_after* of its index roots; None is
-    never. `lacre keys due` reports both, nothing rotates by itself. Without *fields* the keys are
+    never. *reencrypt_within* is how long after a rotation values may stay under the key before.
+    `lacre keys due` reports both, nothing rotates by itself. Without *fields* the keys are
     those that `kms_keys` names; *index* false is a class that is never searchable.
     """
 
@@ -184,6 +185,7 @@ class ClassPolicy(Table):
     # symmetric key. A new index root makes every look-up ask twice, so nobody asks for one.
     rotate_after: Period = dt.timedelta(days=365)
     rotate_index_after: Period = None
+    reencrypt_within: Period = None
     rights: dict[Name, frozenset[Right]] = Field(default_factory=dict)
 
     def named_keys(self) -> tuple[str, ...]:

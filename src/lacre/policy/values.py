@@ -26,6 +26,7 @@ __all__ = [
     "Period",
     "Region",
     "Table",
+    "period",
 ]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
@@ -89,7 +90,8 @@ def _a_mask(text: str) -> str:
     return text
 
 
-def _a_period(value: object) -> object:
+def period(value: object) -> dt.timedelta | None:
+    """Read ``"90 days"``, or ``"never"``, which is None; raise `ValueError` for anything else."""
     if value == "never":
         return None
     found = re.fullmatch(r"([1-9][0-9]{0,4}) days?", value) if isinstance(value, str) else None
@@ -104,7 +106,7 @@ KmsKey = Annotated[str, AfterValidator(check_kms_key)]
 KmsKeyTemplate = Annotated[str, AfterValidator(_a_template)]
 Region = Annotated[str, AfterValidator(_a_region)]
 Address = Annotated[str, AfterValidator(_an_address)]
-Period = Annotated[dt.timedelta | None, BeforeValidator(_a_period)]
+Period = Annotated[dt.timedelta | None, BeforeValidator(period)]
 MaskName = Annotated[str, AfterValidator(_a_mask)]
 
 

@@ -9,7 +9,7 @@ from lacre.cli.keys.making import activate, create, rotate
 from lacre.cli.keys.pinning import pin
 from lacre.cli.keys.pricing import cost
 from lacre.cli.keys.rewrapping import rewrap
-from lacre.cli.keys.states import destroy, disable, enable
+from lacre.cli.keys.states import compromised, destroy, disable, enable
 
 __all__ = ["app"]
 
@@ -25,4 +25,5 @@ app.command()(status)
 app.command()(cost)
 app.command()(disable)
 app.command()(enable)
+app.command()(compromised)
 app.command()(destroy)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`lacre keys disable`, `enable` and `destroy`: one key at a time."""
+"""`lacre keys disable`, `enable`, `compromised` and `destroy`: one key at a time."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from lacre.cli.terminal import say, warn
 from lacre.errors import ConfigurationError, KeyNotFound, MisuseError
 from lacre.keys.hierarchy import KeyRow, KeyState
 
-__all__ = ["destroy", "disable", "enable"]
+__all__ = ["compromised", "destroy", "disable", "enable"]
 
 
 def disable(
@@ -32,6 +32,19 @@ def enable(
     with as_operator(config, passphrase_file, purpose="key state") as operator:
         row = operator.lacre.provisioner.enable(_found(operator, key).key_id)
     say(f"{row.state}: {row.scope}, version {row.version}")
+
+
+def compromised(
+    key: str = typer.Argument(help="the key's id, or its first 8 digits"),
+    config: Path = Config,
+    passphrase_file: Path | None = PassphraseFile,
+) -> None:
+    """
+    Say that somebody else may know a key: it is used no more, for good. Only `lacre reencrypt` opens what it holds.
+
+    Rotate it first, so that there is a key to move its values to.
+    """
+    _step(key, config, passphrase_file, KeyState.COMPROMISED)
 
 
 def destroy(

@@ -8,6 +8,8 @@ row says and who signed it, `lacre.jobs.ledger` knows. A table of that name that
 could make run code is not touched.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from lacre.errors import ConfigurationError, Tampered
@@ -15,7 +17,16 @@ from lacre.jobs.columns import JOB
 from lacre.jobs.ledger import Direction, Job, Phase, Trust, overtaken, read_row, signed_row
 from lacre.jobs.postgresql.connection import qualified, run
 
-__all__ = ["counted", "jobs_of", "next_id", "open_ledger", "remove", "still_under_way", "write"]
+__all__ = [
+    "counted",
+    "is_there",
+    "jobs_of",
+    "next_id",
+    "open_ledger",
+    "remove",
+    "still_under_way",
+    "write",
+]
 
 _COLUMNS = {
     "id": "bigint",
@@ -65,9 +76,16 @@ def jobs_of(connection: Any, schema: str, table: str, trust: Trust) -> list[Job]
     return jobs
 
 
-def is_there(connection: Any, schema: str, table: str) -> bool:
+def is_there(
+    connection: Any,
+    schema: str,
+    table: str,
+    *,
+    name: str = JOB,
+    columns: Mapping[str, str] = MappingProxyType(_COLUMNS),
+) -> bool:
     """
-    Whether the schema has lacre's table of jobs.
+    Whether the schema has lacre's table of jobs, or another of lacre's, of that *name* and *columns*.
 
     Its owner may give it triggers at any time, which run as whoever writes to it. So it is the job's
     own, or of somebody who can do that already: *table*'s owner or a superuser.
@@ -86,21 +104,21 @@ def is_there(connection: Any, schema: str, table: str) -> bool:
         "AND (EXISTS (SELECT 1 FROM pg_roles r WHERE r.oid = c.relowner AND (r.rolsuper OR r.rolname = current_user)) "
         "OR c.relowner = (SELECT p.relowner FROM pg_class p WHERE p.relnamespace = n.oid AND p.relname = %s)) "
         "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
-        (table, schema, JOB),
+        (table, schema, name),
     ).fetchone()
     if found is None:
         return False
     oid, plain = found
-    columns = dict(
+    present = dict(
         run(
             connection,
             "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped",
             (oid,),
         ).fetchall()
     )
-    if not plain or columns != _COLUMNS:
+    if not plain or present != columns:
         raise ConfigurationError(
-            f"the schema {schema} has a {JOB} that lacre did not make",
+            f"the schema {schema} has a {name} that lacre did not make",
             hint="rename it: lacre keeps its jobs in a table of that name",
         )
     return True

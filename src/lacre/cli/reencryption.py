@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+`lacre reencrypt`: move stored values to the keys that encrypt now, and say which values are under which.
+
+Acts as the operator, for the purpose `reencrypt`, and records what it did in its own name.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.filesize import decimal
+
+from lacre.cli.models import Models, load_models
+from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
+from lacre.cli.protection import ask, named, progress_bar
+from lacre.cli.terminal import DUE, data, out, say, table, warn
+from lacre.errors import ConfigurationError, MisuseError
+from lacre.fields.column_state import ColumnState
+from lacre.fields.moving import MovingField
+from lacre.fields.tables import EncryptedColumn, EncryptedTable
+from lacre.jobs.coverage import Coverage, Share, Standing
+from lacre.jobs.pace import Pace
+from lacre.jobs.postgresql.connection import is_postgresql
+from lacre.jobs.sweeps import Outcome, Sweeper, TableEstimate
+from lacre.keys.hierarchy import KeyKind
+from lacre.policy.values import period
+
+__all__ = ["reencrypt", "sweeper_of", "tables_for"]
+
+_FAILED = 6  # as for a value that does not open
+_Surveys = list[tuple[EncryptedTable, list[Coverage]]]
+
+
+def reencrypt(
+    models: list[str] = Models,
+    database: str = typer.Option(
+        ..., "--database", help="sqlite:///FILE, or postgresql://HOST/DATABASE, the password from PGPASSWORD or PGPASSFILE"
+    ),
+    tenant: str | None = typer.Option(None, "--tenant", help="values of this tenant only; where rows name no tenant, the default tenant's without it"),
+    class_: str | None = typer.Option(None, "--class", help="columns of this class only"),
+    store: str = typer.Option("main", "--store", help="the database's logical name, of [stores.NAME]"),
+    older_than: str | None = typer.Option(None, "--older-than", help='leave values alone whose key was replaced less than, say, "30 days" ago'),
+    workers: int = typer.Option(1, "--workers", min=1, max=64, help="threads that work here (PostgreSQL); run the command on other machines too for more"),
+    batch: int = typer.Option(500, "--batch", min=1, max=10_000, help="rows in one transaction"),
+    throttle: float | None = typer.Option(None, "--throttle", min=1.0, help="rows a second at most"),
+    max_lag: float | None = typer.Option(None, "--max-lag", min=0.0, help="seconds a replica may be behind (PostgreSQL)"),
+    coverage: bool = typer.Option(False, "--coverage", help="only say which values are under which keys"),
+    check: bool = typer.Option(False, "--check", help="with --coverage: exit 10 where values should have been moved by now"),
+    dry_run: bool = typer.Option(False, "--dry-run", help="show the estimate and change nothing"),
+    yes: bool = typer.Option(False, "--yes", help="do not ask"),
+    as_json: bool = typer.Option(False, "--json", help="the coverage, for a program to read"),
+    config: Path = Config,
+    passphrase_file: Path | None = PassphraseFile,
+) -> None:  # fmt: skip
+    """
+    Move values to the keys that encrypt now, while programs go on using the tables.
+
+    Run the same command again to go on where one was stopped, and beside it for more workers.
+
+    Example: lacre reencrypt --models shop.models:Base --database postgresql://db/shop
+    """
+    if check and not coverage:
+        raise MisuseError("--check goes with --coverage", hint="lacre reencrypt --coverage --check")
+    shown, loaded = named(database), load_models(models)
+    with as_operator(config, passphrase_file, purpose="reencrypt") as operator:
+        tables, waiting = tables_for(operator, loaded, database, store, class_)
+        with progress_bar() as advance:
+            sweeper = sweeper_of(
+                operator,
+                database,
+                tenant=tenant,
+                before=_before(older_than),
+                pace=Pace(
+                    batch=batch,
+                    throttle=throttle,
+                    workers=workers,
+                    max_lag=max_lag,
+                    progress=advance,
+                ),
+            )
+            surveys: _Surveys = [(each, sweeper.survey(each)) for each in tables]
+            for name, state in waiting:
+                say(f"left alone: {name} is in state {state}; lacre protect finishes it")
+            if coverage:
+                _show_coverage(
+                    [covered for _, found in surveys for covered in found], as_json=as_json
+                )
+                overdue = _overdue(operator, surveys)
+                raise typer.Exit(DUE if check and (overdue or waiting) else 0)
+            estimates = [
+                sweeper.estimate(each, found, cache_age=operator.lacre.policy.file.cache.age)
+                for each, found in surveys
+                if sweeper.aims(each, found)
+            ]
+            if not as_json:
+                _show_coverage(
+                    [covered for _, found in surveys for covered in found], as_json=False
+                )
+            _show_estimates(estimates, sweeper)
+            if dry_run:
+                if as_json:
+                    data(_records(covered for _, found in surveys for covered in found))
+                raise typer.Exit
+            if not estimates:
+                if as_json:
+                    data(_records(covered for _, found in surveys for covered in found))
+                say("every value is under the key that encrypts now")
+                return
+            if not yes:
+                rows = sum(estimate.rows for estimate in estimates)
+                ask(f"move the values of {rows:,} rows of {len(estimates)} tables in {shown}?")
+            outcomes = [sweeper.run(each) for each, found in surveys if sweeper.aims(each, found)]
+    _tell(operator, outcomes, as_json=as_json)
+
+
+def _tell(operator: Operator, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
+    _show_coverage(
+        [covered for outcome in outcomes for covered in outcome.coverage], as_json=as_json
+    )
+    for outcome in outcomes:
+        say(
+            f"moved: {outcome.moved:,} values in {outcome.rows:,} rows of {outcome.table}"
+            + (f"; {outcome.lost_races:,} rows were left to others, and seen again" if outcome.lost_races else "")
+        )  # fmt: skip
+    suspect = sum(outcome.suspect for outcome in outcomes)
+    if suspect:
+        warn(f"{suspect:,} values came from under a compromised key. They are not thereby authentic: whoever has that key could have written them")  # fmt: skip
+    failures = [failure for outcome in outcomes for failure in outcome.failures]
+    for failure in failures:
+        named_rows = f": rows {', '.join(failure.rows)}{', ...' if failure.values > len(failure.rows) else ''}" if failure.rows else ""  # fmt: skip
+        warn(f"{failure.table}.{failure.column}: {failure.values:,} values did not open ({failure.reason}) and stay as they are{named_rows}")  # fmt: skip
+    young = _settling(operator, outcomes)
+    if young is not None:
+        say(f"running processes may encrypt with the keys before until {young:%Y-%m-%d %H:%M:%S} UTC: run the same command again after that")  # fmt: skip
+    if failures:
+        raise typer.Exit(_FAILED)
+    left = sum(covered.left for outcome in outcomes for covered in outcome.coverage)
+    if left:
+        say(f"{left:,} values are not under the key that encrypts now: run the same command again")
+        raise typer.Exit(DUE)
+
+
+def _settling(operator: Operator, outcomes: Sequence[Outcome]) -> dt.datetime | None:
+    """Return until when processes may hold the keys of before, where that is not over."""
+    age = dt.timedelta(seconds=operator.lacre.policy.file.cache.age)
+    latest = max(
+        (
+            dt.datetime.fromisoformat(share.row.changed) + age
+            for outcome in outcomes
+            for covered in outcome.coverage
+            for share in covered.shares
+            if share.standing is Standing.ACTIVE and share.row is not None and share.row.version > 1
+        ),
+        default=None,
+    )
+    return latest if latest is not None and latest > dt.datetime.now(dt.UTC) else None
+
+
+def tables_for(
+    operator: Operator, models: list[Any], database: str, store: str, class_: str | None
+) -> tuple[list[EncryptedTable], list[tuple[str, ColumnState]]]:
+    """Return the tables with what is asked for of them, and the columns that are not encrypted yet."""
+    import sqlalchemy as sa
+
+    from lacre.sqlalchemy.tables import tables_of
+
+    if store not in operator.lacre.policy.file.stores:
+        raise ConfigurationError(f"lacre.toml has no store {store!r}", hint=f"add [stores.{store}]")
+    if class_ is not None:
+        operator.lacre.policy.class_(class_)
+    url = "postgresql+psycopg://" if is_postgresql(database) else "sqlite://"
+    dialect = sa.make_url(url).get_dialect()()
+    found: list[EncryptedTable] = []
+    waiting: list[tuple[str, ColumnState]] = []
+    for each in tables_of(models, dialect):
+        columns = []
+        for column in each.columns:
+            scheme = column.scheme
+            if scheme.store != store or class_ not in (None, scheme.class_):
+                continue
+            state = operator.lacre.column_state(scheme)
+            if state is ColumnState.ENCRYPTED:
+                columns.append(column)
+            else:
+                waiting.append((str(scheme), state))
+        if columns:
+            found.append(each.of(columns))
+    if not found and not waiting:
+        raise ConfigurationError("these models have no such column", hint="--class and --store say which are meant")  # fmt: skip
+    return found, waiting
+
+
+def sweeper_of(
+    operator: Operator,
+    database: str,
+    *,
+    tenant: str | None,
+    before: dt.datetime | None,
+    pace: Pace,
+) -> Sweeper:
+    lacre = operator.lacre
+    default = lacre.policy.file.default_tenant
+
+    def whose(each: EncryptedTable) -> str | None:
+        if tenant is not None or each.tenant is not None:
+            return tenant
+        if default is None:
+            raise ConfigurationError(
+                f"the rows of {each} name no tenant, and lacre.toml has no default", hint="--tenant NAME"
+            )  # fmt: skip
+        return default
+
+    def field(column: EncryptedColumn) -> MovingField:
+        return MovingField(lacre.guard, column.scheme)
+
+    return Sweeper(
+        database=database,
+        fields=field,
+        keys=operator.store,
+        scope=lacre.policy.scope(KeyKind.DATA, next(iter(lacre.policy.file.classes)), "any"),
+        tenant=whose,
+        record=lacre.recorder.write,
+        forget=lacre.resolver.forget,
+        before=before,
+        pace=pace,
+    )
+
+
+def _before(older_than: str | None) -> dt.datetime | None:
+    if older_than is None:
+        return None
+    try:
+        found = period(older_than)
+    except ValueError as error:
+        raise ConfigurationError(f"--older-than: {error}") from None
+    return None if found is None else dt.datetime.now(dt.UTC) - found
+
+
+def _overdue(operator: Operator, surveys: _Surveys) -> int:
+    """How many values should be elsewhere: by the class's `reencrypt_within`, or all that are, where it has none."""
+    now, late = dt.datetime.now(dt.UTC), 0
+    for _, found in surveys:
+        for covered in found:
+            within = operator.lacre.policy.class_(covered.scheme.class_).reencrypt_within
+            count = covered.left if within is None else covered.overdue(within, now)
+            if count:
+                say(f"due: {count:,} values of {covered.table}.{covered.column}: lacre reencrypt")
+            late += count
+    return late
+
+
+def _show_estimates(estimates: Sequence[TableEstimate], sweeper: Sweeper) -> None:
+    for estimate in estimates:
+        what = f"{estimate.table}: {estimate.values:,} values in about {estimate.rows:,} rows"
+        if estimate.seconds is not None and estimate.rate is not None:
+            what += f", about {estimate.seconds:,.0f} s at {estimate.rate:,.0f} rows/s, as {estimate.sample} rows show"  # fmt: skip
+        say(f"{what}; about {estimate.calls} calls of the key service")
+        if estimate.wal is not None:
+            say(f"{estimate.table}: about {decimal(estimate.wal)} of write-ahead log; the table may grow by as much until vacuum")  # fmt: skip
+    if estimates:
+        lag = sweeper.lag()
+        if lag is not None:
+            say(f"the slowest replica is {lag:.1f} s behind")
+
+
+def _show_coverage(found: Sequence[Coverage], *, as_json: bool) -> None:
+    if as_json:
+        data(_records(found))
+        return
+    rows = [_line(covered, share) for covered in found for share in covered.shares]
+    columns = ("table", "column", "tenant", "key", "#version", "standing", "#values", "#share")
+    out.print(table(columns, rows))
+    for covered in found:
+        out.print(f"{covered.table}.{covered.column}: {_percent(covered)} of {covered.values:,} values under the active key")  # fmt: skip
+
+
+def _line(covered: Coverage, share: Share) -> list[str]:
+    row = share.row
+    part = f"{100 * share.values / covered.values:.1f} %" if covered.values and share.standing is not Standing.ELSEWHERE else "-"  # fmt: skip
+    return [
+        covered.table,
+        covered.column,
+        row.scope.tenant if row is not None else "-",
+        share.key.hex()[:8] if share.key is not None else "-",
+        str(row.version) if row is not None else "-",
+        str(share.standing),
+        f"{share.values:,}",
+        part,
+    ]
+
+
+def _percent(covered: Coverage) -> str:
+    # Rounded down: 100 % is said of all of them only.
+    return f"{int(covered.share * 1000) / 10:g} %"
+
+
+def _records(found: Any) -> list[dict[str, object]]:
+    return [
+        {
+            "table": covered.table,
+            "column": covered.column,
+            "class": covered.scheme.class_,
+            "values": covered.values,
+            "active": covered.active,
+            "share": covered.share,
+            "keys": [
+                {
+                    "key": None if share.key is None else share.key.hex(),
+                    "tenant": None if share.row is None else share.row.scope.tenant,
+                    "version": None if share.row is None else share.row.version,
+                    "standing": str(share.standing),
+                    "values": share.values,
+                    "since": None if share.since is None else share.since.isoformat(),
+                }
+                for share in covered.shares
+            ],
+        }
+        for covered in found
+    ]

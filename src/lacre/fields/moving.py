@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Moving stored values of a field to the key that encrypts now.
+
+Rule 1: plaintext goes from one ciphertext to the next and to nobody: no look is made.
+Rule 2: whoever moves values holds the class's keys, so it needs both rights, `decrypt` and
+        `encrypt`, and what it did is evidence (`Moving.event`).
+Rule 3: the place stays: the new value is bound to the same row, column and tenant as the old one.
+
+A value under a compromised key is opened too, here and nowhere else. It is not thereby authentic:
+whoever stole the key could have written it. Does no SQL and does not choose what is moved.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, final
+
+from lacre._core import field as core
+from lacre.audit.events import Outcome, Place, Reencrypted, who
+from lacre.context import Acting, current
+from lacre.errors import PlaintextFound
+from lacre.fields.field import Field
+from lacre.fields.guard import TenantFacts
+from lacre.keys.resolver import Resolver, UsableKey
+from lacre.policy.decisions import Decision
+from lacre.policy.model import Right
+
+__all__ = ["Moving", "MovingField"]
+
+
+@final
+class Moving:
+    """The permission to move values of one field and tenant. Made by `MovingField.moving`."""
+
+    __slots__ = ("_acting", "_clock", "_decision", "_key", "_padded", "_place", "_resolver", "_tenant")  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        acting: Acting,
+        decision: Decision,
+        tenant: TenantFacts,
+        key: UsableKey,
+        padded: bool,
+        resolver: Resolver,
+        place: Place,
+        clock: Callable[[], float],
+    ) -> None:
+        self._acting = acting
+        self._decision = decision
+        self._tenant = tenant
+        self._key = key
+        self._padded = padded
+        self._resolver = resolver
+        self._place = place
+        self._clock = clock
+
+    def __repr__(self) -> str:
+        return f"<Moving {self._place.table}.{self._place.column}>"
+
+    @property
+    def key_id(self) -> bytes:
+        """The id of the key that values are moved to."""
+        return self._key.key_id
+
+    def moved(self, row: str, raw: Any) -> bytes:
+        """
+        Return *raw*, what the column holds in the row whose id text is *row*, under the present key.
+
+        Raises:
+            PlaintextFound: it is no lacre value.
+            Tampered: it does not open in this place.
+            KeyUnavailable: the key it is under cannot be had.
+        """
+        if not (isinstance(raw, bytes) and core.looks_encrypted(raw)):
+            raise PlaintextFound("a column of ciphertext holds something else")
+        context = self._tenant.place.at(row)
+        held = self._resolver.to_move(self._tenant.data, raw[3:19])
+        # The encoding is kept byte for byte: its type is bound in the context. A fresh salt, drawn
+        # here for this value alone.
+        plaintext = core.decrypt(held.prepared, raw, context)
+        key = self._key
+        made = core.encrypt(
+            key.prepared,
+            key.key_id,
+            context,
+            plaintext,
+            salt=os.urandom(24),
+            padded=self._padded,
+        )
+        return bytes(made)
+
+    def event(self, rows: Sequence[str], before: Iterable[bytes], *, failed: bool) -> Reencrypted:
+        """Return the event of having moved the field in *rows* from the keys *before*, or of having failed to."""
+        return Reencrypted(
+            **who(self._acting, time=self._clock(), tenant=self._tenant.name),
+            place=self._place,
+            outcome=Outcome.FAILED if failed else Outcome.ALLOWED,
+            rule=self._decision.rule,
+            rows=tuple(rows),
+            count=len(rows),
+            key="" if failed else self._key.key_id.hex(),
+            before=tuple(sorted({key.hex() for key in before})),
+        )
+
+
+class MovingField(Field):
+    """One encrypted field, for a job that moves its values to the present key."""
+
+    def moving(self, *, tenant: str | None = None) -> Moving:
+        """
+        Decide on moving values of this field, once for many; good for as long as a batch takes.
+
+        Raises:
+            AccessDenied: no role has both rights, or somebody acts for another tenant than *tenant*.
+            Tampered, KeyUnavailable: there is no key to move to.
+        """
+        acting = current()
+        self._decided(acting, Right.DECRYPT, tenant)
+        decision = self._decided(acting, Right.ENCRYPT, tenant)
+        facts = self._tenant(acting, tenant)
+        resolver = self._guard.resolver
+        return Moving(
+            acting=acting,
+            decision=decision,
+            tenant=facts,
+            key=resolver.to_encrypt(facts.data),
+            padded=self._padded,
+            resolver=resolver,
+            place=self._place,
+            clock=self._clock,
+        )

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: S608 - SQL is built of quoted names; every value is a parameter
+"""
+Re-encryption of a PostgreSQL table that others go on using.
+
+Implements ``spec/reencryption.md``. A chunk of pages is one short transaction: its rows are locked,
+those that somebody else holds left out, moved and written to the very row version that was read.
+So no concurrent write is lost, and no row is moved twice. Rows that were left out, or came
+meanwhile, the next pass finds.
+"""
+
+import contextvars
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from lacre.fields.tables import EncryptedColumn, EncryptedTable, TableColumn
+from lacre.jobs.coverage import Aim
+from lacre.jobs.pace import Pace, Reporter
+from lacre.jobs.postgresql.catalogue import Catalogue, Leaf
+from lacre.jobs.postgresql.chunks import Chunk, Chunks
+from lacre.jobs.postgresql.connection import qualified, quoted, run, transaction
+from lacre.jobs.postgresql.lag import Replicas
+from lacre.jobs.reencryption import Reencrypting, Tally
+
+__all__ = ["Passes", "Sample", "counted", "sampled"]
+
+_SAMPLE = 500
+_WRITES = 2.5  # an UPDATE beside an INSERT without WAL or indexes, near enough
+_LOGGED = 60  # bytes of write-ahead log for a row and for each of its index entries, near enough
+
+_HEADS = r"'\xc101'::pg_catalog.bytea"
+
+
+def counted(
+    connection: Any, table: EncryptedTable
+) -> dict[EncryptedColumn, dict[bytes | None, int]]:
+    """Return how many values of each column of *table* are under which key; None: no lacre values."""
+    source = catalogue_of(connection, table).sql
+    found = {}
+    for column in table.columns:
+        name = quoted(column.name)
+        rows = run(
+            connection,
+            f"SELECT CASE WHEN {_is_value(name)} THEN substring({name} FROM 4 FOR 16) END, count(*) "
+            f"FROM {source} WHERE {name} IS NOT NULL GROUP BY 1",
+            binary=True,
+        )
+        found[column] = {None if key is None else bytes(key): count for key, count in rows}
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """So many rows were moved in so many seconds; *row_bytes* of write-ahead log each, about."""
+
+    rows: int
+    seconds: float
+    row_bytes: int
+
+
+def sampled(connection: Any, job: Reencrypting, clock: Callable[[], float]) -> Sample:
+    """Move a sample of rows into a temporary table, which is thrown away."""
+    catalogue = catalogue_of(connection, job.table)
+    statements = _Statements(job.table, job.aims, catalogue)
+    names = [f"c{at}" for at in range(len(job.aims))]
+    size = run(
+        connection,
+        "SELECT (pg_relation_size(c.oid) / greatest(c.reltuples, 1))::int8 + %s * (1 + (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid)) "
+        "FROM pg_class c WHERE c.oid = %s",
+        (_LOGGED, catalogue.oid),
+    ).fetchone()[0]
+    with transaction(connection):
+        columns = ", ".join(f"{name} pg_catalog.bytea" for name in names)
+        run(connection, f"CREATE TEMPORARY TABLE lacre_sample ({columns}) ON COMMIT DROP")
+        found: list[Any] = []
+        began = clock()
+        for leaf in catalogue.leaves():
+            sql, parameters = statements.reading(leaf, "LIMIT %s")
+            found += run(connection, sql, [*parameters, _SAMPLE - len(found)], binary=True)
+            if len(found) >= _SAMPLE:
+                break
+        if not found:
+            return Sample(rows=0, seconds=0.0, row_bytes=size)
+        made = job.page([row[1:] for row in map(statements.parts, found)]).made
+        read = clock()
+        arrays = ", ".join("%b::bytea[]" for _ in names)
+        run(
+            connection,
+            f"INSERT INTO pg_temp.lacre_sample SELECT * FROM unnest({arrays})",
+            [list(column) for column in zip(*made, strict=True)],
+        )
+        seconds = read - began + (clock() - read) * _WRITES
+        return Sample(rows=len(found), seconds=seconds, row_bytes=size)
+
+
+def catalogue_of(connection: Any, table: EncryptedTable) -> Catalogue:
+    return Catalogue(connection, f"{table.schema or 'public'}.{table.name}")
+
+
+def _is_value(name: str) -> str:
+    return f"(octet_length({name}) >= 91 AND substring({name} FROM 1 FOR 2) = {_HEADS})"
+
+
+class Passes:
+    """
+    Passes over one table, by this process; others may be at the same.
+
+    Args:
+        connect: makes a connection.
+        total: rows to be moved, for the progress.
+    """
+
+    def __init__(
+        self,
+        reencrypting: Reencrypting,
+        pace: Pace,
+        connect: Callable[[], Any],
+        *,
+        tally: Tally,
+        total: int,
+    ) -> None:
+        self._job = reencrypting
+        self._pace = pace
+        self._connect = connect
+        self._tally = tally
+        self._replicas = Replicas(pace)
+        self._report = Reporter(pace, "reencrypt", total=total, done=0)
+        with connect() as connection:
+            self._catalogue = catalogue_of(connection, reencrypting.table)
+            self._leaves = {leaf.oid: leaf for leaf in self._catalogue.leaves()}
+        self._sql = _Statements(reencrypting.table, reencrypting.aims, self._catalogue)
+
+    def run(self) -> None:
+        """Pass over the whole table once, beside whoever else does."""
+        task = " ".join(aim.column.name for aim in self._job.aims)
+        failed = threading.Event()
+
+        def worker(connection: Any) -> None:
+            try:
+                self._work(connection, chunks, failed)
+            except BaseException:
+                failed.set()
+                raise
+
+        with self._connect() as connection:
+            catalogue = catalogue_of(connection, self._job.table)
+            chunks = Chunks(catalogue, task, batch=self._pace.batch)
+            chunks.list_if_none(connection)
+            if self._pace.workers == 1:
+                worker(connection)
+                return
+        with ExitStack() as stack:
+            connections = [stack.enter_context(self._connect()) for _ in range(self._pace.workers)]
+            pool = stack.enter_context(ThreadPoolExecutor(self._pace.workers))
+            # Each thread acts as whoever runs the job.
+            running = [
+                pool.submit(contextvars.copy_context().run, worker, connection)
+                for connection in connections
+            ]
+            for one in running:
+                one.result()
+
+    def _work(self, connection: Any, chunks: Chunks, failed: threading.Event) -> None:
+        after: Chunk = (0, -1, 0)
+        while not failed.is_set():
+            self._replicas.wait(connection)
+            found = self._chunk(connection, chunks, after)
+            if found is not None:
+                after = found
+            elif chunks.left(connection):
+                chunks.wait(connection)
+            else:
+                return
+
+    def _chunk(self, connection: Any, chunks: Chunks, after: Chunk) -> Chunk | None:
+        import psycopg
+
+        try:
+            # Flushed by the job itself, batch by batch. Replicas are not waited for: what a
+            # failover takes back is still under the old key, which decrypts.
+            with transaction(connection, synchronous_commit="local"):
+                chunk = chunks.claim(connection, after)
+                if chunk is None:
+                    return None
+                leaf = self._leaves.get(chunk[0])
+                rows = [] if leaf is None else self._locked(connection, leaf, chunk)
+                if leaf is None or not rows:
+                    return chunk
+                page = self._job.page([row[1:] for row in rows])
+                self._job.record(page)
+                written = self._write(connection, leaf, [row[0] for row in rows], page.made)
+        except psycopg.errors.DeadlockDetected:
+            return after  # others have gone first; the chunk is claimed again
+        page.count(self._tally, written=written, rows=len(rows))
+        self._report(written)
+        return chunk
+
+    def _locked(self, connection: Any, leaf: Leaf, chunk: Chunk) -> list[Any]:
+        _, first, last = chunk
+        statements = self._sql
+        me = statements.me
+        # Left out: what somebody else is about to write. Another pass comes.
+        sql, keys = statements.reading(
+            leaf,
+            f"AND {me}.ctid >= %s::tid AND {me}.ctid < %s::tid FOR NO KEY UPDATE OF {me} SKIP LOCKED",
+        )
+        parameters = [*keys, f"({first},0)", f"({last},0)"]
+        found = run(connection, sql, parameters, binary=True).fetchall()
+        return [statements.parts(row) for row in found]
+
+    def _write(
+        self, connection: Any, leaf: Leaf, at: list[str], made: Sequence[Sequence[bytes | None]]
+    ) -> int:
+        changed = [
+            (place, values)
+            for place, values in zip(at, made, strict=True)
+            if any(value is not None for value in values)
+        ]
+        if not changed:
+            return 0
+        columns = zip(*(values for _, values in changed), strict=True)
+        parameters = [[place for place, _ in changed], *(list(column) for column in columns)]
+        return int(run(connection, self._sql.writing(leaf), parameters).rowcount)
+
+
+class _Statements:
+    """The statements of one table, for any of its leaves."""
+
+    def __init__(self, table: EncryptedTable, aims: Sequence[Aim], catalogue: Catalogue) -> None:
+        self._table = table
+        self._aims = aims
+        self._catalogue = catalogue
+        self.me = quoted(table.name)
+        self._key = 1 + len(table.row)
+        self._of_tenant = table.tenant is not None
+
+    def reading(self, leaf: Leaf, rest: str) -> tuple[str, list[Any]]:
+        """Return the query of what is to be moved, ended by *rest*, and its first parameters."""
+        table, me = self._table, self.me
+        wanted = [_expression(column) for column in table.row]
+        if table.tenant is not None:
+            wanted.append(_expression(table.tenant))
+        names = [f"{me}.{quoted(aim.column.name)}" for aim in self._aims]
+        meant = " OR ".join(
+            f"substring({name} FROM 4 FOR 16) = ANY(%b::bytea[])"
+            + (f" OR ({name} IS NOT NULL AND NOT {_is_value(name)})" if aim.plaintext else "")
+            for name, aim in zip(names, self._aims, strict=True)
+        )
+        source = f"ONLY {leaf.sql} AS {me}"
+        for join in table.joins:
+            on = " AND ".join(
+                f"{_expression(one)} = {_expression(other)}" for one, other in join.on
+            )
+            schema = join.schema or self._catalogue.schema
+            source += f" JOIN {qualified(schema, join.name)} AS {quoted(join.name)} ON {on}"
+        columns = ", ".join([f"{me}.ctid::text", *wanted, *names])
+        sql = f"SELECT {columns} FROM {source} WHERE ({meant}) {rest}"
+        return sql, [list(aim.keys) for aim in self._aims]
+
+    def parts(self, row: Sequence[Any]) -> tuple[str, Sequence[Any], Any, Sequence[Any]]:
+        """Return ctid, row id, tenant and values of a row that was read."""
+        tenant = row[self._key] if self._of_tenant else None
+        return row[0], row[1 : self._key], tenant, row[-len(self._aims) :]
+
+    def writing(self, leaf: Leaf) -> str:
+        # By ctid, which is of one version of a row: had anybody written it since it was read and
+        # locked, it would not be found. That is the compare-and-swap, and more than one of values.
+        names = [quoted(aim.column.name) for aim in self._aims]
+        sets = ", ".join(f"{name} = coalesce(v.c{at}, t.{name})" for at, name in enumerate(names))
+        arrays = ", ".join(["%b::text[]::tid[]", *("%b::bytea[]" for _ in names)])
+        listed = ", ".join(["at", *(f"c{at}" for at in range(len(names)))])
+        return f"UPDATE ONLY {leaf.sql} AS t SET {sets} FROM unnest({arrays}) AS v({listed}) WHERE t.ctid = v.at"
+
+
+def _expression(column: TableColumn) -> str:
+    return f"{quoted(column.table)}.{quoted(column.name)}"

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Re-encryption: values of a table are moved to the key that encrypts now. What every database shares.
+
+A page of rows comes in, the values to be written come out; what does not open is left as it is,
+counted, and stops nothing. Does no SQL: the packages of the databases read, lock and write, and
+record what is made here before they commit it.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lacre._core.field import looks_encrypted
+from lacre.audit.events import Event, surrogates
+from lacre.errors import (
+    ConfigurationError,
+    KeyDestroyed,
+    KeyDisabled,
+    KeyNotFound,
+    LacreError,
+    PlaintextFound,
+    Tampered,
+)
+from lacre.fields.moving import Moving, MovingField
+from lacre.fields.tables import EncryptedColumn, EncryptedTable
+from lacre.jobs.coverage import Aim
+
+__all__ = ["Failure", "Page", "Reencrypting", "Row", "Tally"]
+
+_SHOWN = 20  # rows that are named, of each column and reason
+_STAYS = (Tampered, PlaintextFound, KeyDisabled, KeyDestroyed, KeyNotFound, ConfigurationError)
+
+Row = tuple[Sequence[Any], Any, Sequence[Any]]  # row id, tenant or None, one value for each aim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Values of one column that did not open, for one *reason*: an error's name. *rows* are the first few, where they are surrogates."""
+
+    table: str
+    column: str
+    reason: str
+    values: int
+    rows: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one process did to one table, counted by several threads."""
+
+    rows: int = 0
+    lost_races: int = 0
+    moved: Counter[str] = field(default_factory=Counter)  # values, by column
+    suspect: Counter[str] = field(default_factory=Counter)  # of those, under compromised keys
+    failed: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def forget_failures(self) -> None:
+        """Begin a pass: what fails again is counted again."""
+        with self.lock:
+            self.failed.clear()
+
+    @property
+    def failures(self) -> int:
+        return sum(count for count, _ in self.failed.values())
+
+    def listed(self, table: EncryptedTable) -> list[Failure]:
+        return [
+            Failure(table=str(table), column=column, reason=reason, values=count, rows=tuple(rows))
+            for (column, reason), (count, rows) in sorted(self.failed.items())
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What becomes of a page of rows: *made* has a value to write, or None, for each row and aim."""
+
+    made: Sequence[Sequence[bytes | None]]
+    events: Sequence[Event]
+    moved: Mapping[str, int]
+    suspect: Mapping[str, int]
+    failed: Mapping[tuple[str, str], Sequence[str]]
+
+    def count(self, tally: Tally, *, written: int, rows: int) -> None:
+        """Add this page to *tally*, once it is committed."""
+        with tally.lock:
+            tally.rows += written
+            tally.lost_races += rows - written
+            tally.moved.update(self.moved)
+            tally.suspect.update(self.suspect)
+            for key, names in self.failed.items():
+                held = tally.failed.setdefault(key, [0, []])
+                held[0] += len(names)
+                held[1] += surrogates(names)[: _SHOWN - len(held[1])]
+
+
+class Reencrypting:
+    """
+    Moves the values of one table that its *aims* name.
+
+    Args:
+        fields: makes the field of a column.
+        record: takes the events of a page, before it is committed.
+        suspect: keys that are compromised.
+    """
+
+    def __init__(
+        self,
+        table: EncryptedTable,
+        aims: Sequence[Aim],
+        *,
+        fields: Callable[[EncryptedColumn], MovingField],
+        record: Callable[[Sequence[Event]], None],
+        suspect: frozenset[bytes] = frozenset(),
+    ) -> None:
+        self.table = table
+        self.aims = tuple(aims)
+        self._record = record
+        self._suspect = suspect
+        self._fields = [(aim, fields(aim.column)) for aim in aims]
+
+    def record(self, page: Page) -> None:
+        """Record what is about to be committed."""
+        if page.events:
+            self._record(page.events)
+
+    def page(self, rows: Sequence[Row]) -> Page:
+        """
+        Move what the aims name in *rows*.
+
+        Raises:
+            AccessDenied, KeyServiceDenied, KeyServiceUnreachable: nothing of it is to be written.
+        """
+        named = [self._placed(row, tenant) for row, tenant, _ in rows]
+        made: list[list[bytes | None]] = [[] for _ in rows]
+        events: list[Event] = []
+        moved: Counter[str] = Counter()
+        suspect: Counter[str] = Counter()
+        failed: dict[tuple[str, str], list[str]] = {}
+        for at, (aim, of_column) in enumerate(self._fields):
+            wanted, name = aim.keys, aim.column.name
+            column = _Column(of_column)
+            for (row, tenant), values, (_, _, raws) in zip(named, made, rows, strict=True):
+                raw = raws[at]
+                if raw is None:
+                    values.append(None)
+                    continue
+                is_value = isinstance(raw, bytes) and looks_encrypted(raw)
+                key = raw[3:19] if is_value else b""
+                if not (key in wanted if is_value else aim.plaintext):
+                    values.append(None)
+                    continue
+                try:
+                    under = column.under(tenant)
+                    if key == under.moving.key_id:
+                        values.append(None)
+                        continue
+                    values.append(under.moving.moved(row, raw))
+                except _STAYS as error:
+                    values.append(None)
+                    failed.setdefault((name, type(error).__name__), []).append(row)
+                    column.failed(tenant, row, key)
+                    continue
+                under.rows.append(row)
+                under.keys.add(key)
+                if key in self._suspect:
+                    suspect[name] += 1
+            events += column.events()
+            moved[name] = column.count
+        return Page(made=made, events=events, moved=moved, suspect=suspect, failed=failed)
+
+    def _placed(self, row: Sequence[Any], tenant: Any) -> tuple[str, str | None]:
+        table = self.table
+        try:
+            return table.row_text(row), None if table.tenant is None else table.tenant_text(tenant)
+        except LacreError as error:
+            error.add_note(f"a row of {table}")
+            raise
+
+
+class _Under:
+    """What was moved for one tenant."""
+
+    __slots__ = ("keys", "moving", "rows")
+
+    def __init__(self, moving: Moving) -> None:
+        self.moving = moving
+        self.rows: list[str] = []
+        self.keys: set[bytes] = set()
+
+
+class _Column:
+    """One column in one page: a permission for each tenant, asked for once."""
+
+    def __init__(self, of_column: MovingField) -> None:
+        self._field = of_column
+        self._under: dict[str | None, _Under] = {}
+        self._failed: dict[str | None, tuple[list[str], set[bytes]]] = {}
+
+    @property
+    def count(self) -> int:
+        return sum(len(under.rows) for under in self._under.values())
+
+    def under(self, tenant: str | None) -> _Under:
+        found = self._under.get(tenant)
+        if found is None:
+            found = self._under[tenant] = _Under(self._field.moving(tenant=tenant))
+        return found
+
+    def failed(self, tenant: str | None, row: str, key: bytes) -> None:
+        rows, keys = self._failed.setdefault(tenant, ([], set()))
+        rows.append(row)
+        keys.add(key)
+
+    def events(self) -> list[Event]:
+        made: list[Event] = [
+            under.moving.event(under.rows, under.keys, failed=False)
+            for under in self._under.values()
+            if under.rows
+        ]
+        for tenant, (rows, keys) in self._failed.items():
+            under = self._under.get(tenant)
+            if under is not None:
+                made.append(under.moving.event(rows, keys, failed=True))
+        return made
