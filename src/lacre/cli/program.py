@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
-from lacre.cli import database, index, keys, policy
+from lacre.cli import columns, database, index, keys, policy
 from lacre.cli.demo import demo
 from lacre.cli.initialise import initialise
 from lacre.cli.inspection import inspect
@@ -40,6 +40,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(database.app, name="db")
 app.add_typer(policy.app, name="policy")
 app.add_typer(index.app, name="index")
+app.add_typer(columns.app, name="columns")
 app.command()(protect)
 app.command()(unprotect)
 app.command()(reencrypt)
