@@ -78,6 +78,18 @@ def test_models_without_sqlalchemy_say_what_to_install(bare: Path, call: str) ->
     assert hint_of(bare, call) == "pip install 'lacre[sqlalchemy]'"
 
 
+def test_requests_without_fastapi_say_what_to_install(bare: Path) -> None:
+    """A module that lets requests act, imported without FastAPI, names the extra that has it."""
+    assert hint_of(bare, "import lacre.fastapi") == "pip install 'lacre[fastapi]'"
+
+
+def test_protected_models_need_no_extra(bare: Path) -> None:
+    """pydantic is always there, so models that hide values are."""
+    call = "from lacre.pydantic import Protected; print(Protected('x'))"
+
+    assert run(bare, "-W", "error", "-I", "-c", call).stdout.strip() == "***"
+
+
 def test_a_national_number_without_its_package_says_what_to_install(bare: Path) -> None:
     """A normaliser that needs a package which is not there names the extra that has it."""
     call = "from lacre.fields.normalisers import normaliser; normaliser('cpf')"

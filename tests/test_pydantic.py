@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
@@ -172,6 +173,19 @@ def test_a_validation_error_does_not_quote(model: type[BaseModel], wrong: Any) -
     )
 
     assert CPF not in told
+
+
+def test_an_assigned_value_is_protected_as_well() -> None:
+    """What is given to a field later is taken as at the beginning, and what went around is not shown."""
+    changed = SHOWN.model_copy()
+    changed.cpf = CPF  # type: ignore[assignment]
+    around = Shown.model_construct(name=NAME)
+
+    assert CPF not in repr(changed)
+    assert changed.model_dump(mode="json") == HIDDEN
+    with pytest.raises(PydanticSerializationError) as caught:
+        around.model_dump_json()
+    assert NAME not in str(caught.value)
 
 
 def test_the_model_is_silent_about_fields_that_are_missing() -> None:

@@ -133,9 +133,11 @@ class UserShown(ProtectedModel):
     born: Annotated[Protected[dt.date] | None, MaskedAs("year")]
 
 
-class UserOpen(UserShown):
+class UserOpen(ProtectedModel):
     """One person, as whoever looks may see them: values, or the masks that lacre gave."""
 
+    id: UUID
+    created: dt.datetime
     email: Exposed[str]
     name: Exposed[str]
     cpf: Exposed[str] | None

@@ -217,7 +217,9 @@ class ProtectedModel(BaseModel):
     looks are raised as they are.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True, from_attributes=True)
+    model_config = ConfigDict(
+        hide_input_in_errors=True, from_attributes=True, validate_assignment=True
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -234,7 +236,6 @@ class ProtectedModel(BaseModel):
         return found
 
 
-@lru_cache(maxsize=1024)
 def expose(model: type[M], *names: str) -> type[M]:
     """
     Return *model* with the fields *names* exposed, for the route that means it.
@@ -242,6 +243,13 @@ def expose(model: type[M], *names: str) -> type[M]:
     Raises:
         ConfigurationError: one of them is no protected field of the model.
     """
+    made: type[M] = _exposing(model, names)
+    return made
+
+
+# One class for one question: each is a schema of its own in an OpenAPI document.
+@lru_cache(maxsize=1024)
+def _exposing(model: type[BaseModel], names: tuple[str, ...]) -> Any:
     fields: dict[str, Any] = {}
     for name in names:
         field = model.model_fields.get(name)
@@ -257,8 +265,7 @@ def expose(model: type[M], *names: str) -> type[M]:
     if not fields:
         raise ConfigurationError("no field is named", hint=f'expose({model.__name__}, "...")')
     title = f"{model.__name__}Exposing{''.join(name.title().replace('_', '') for name in names)}"
-    made: type[M] = create_model(title, __base__=model, __module__=model.__module__, **fields)
-    return made
+    return create_model(title, __base__=model, __module__=model.__module__, **fields)
 
 
 def _exposed(annotation: Any) -> Any:

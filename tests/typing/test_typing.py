@@ -13,7 +13,7 @@ import pytest
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent.parent
-FILES = ("dataclass_model.py", "model.py", "wrong.py")
+FILES = ("dataclass_model.py", "model.py", "service.py", "wrong.py")
 
 
 def wanted() -> list[tuple[str, int]]:

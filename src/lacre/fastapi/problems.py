@@ -12,7 +12,7 @@ Does not touch exceptions of others: `HTTPException` stays what it is.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -152,12 +152,14 @@ class _Answers:
             "The request is not one that this route takes.",
             "invalid-request",
             {},
-            fields=_told(error.errors()),
+            fields=_told(error.errors(), _declared(connection)),
         )
 
     async def of_response(self, connection: HTTPConnection, error: Exception) -> Response | None:
         assert isinstance(error, ResponseValidationError | ValidationError)
-        wrong = "; ".join(f"{one['at']}: {one['wrong']}" for one in _told(error.errors()))
+        wrong = "; ".join(
+            f"{one['at']}: {one['wrong']}" for one in _told(error.errors(), _declared(connection))
+        )
         _log.error("%s: a value does not fit its model: %s", _route(connection), wrong)
         return await self._answered(
             connection, 500, "The request cannot be answered.", "invalid-response", {}
@@ -194,16 +196,36 @@ def _route(connection: HTTPConnection) -> str:
     return f"{connection.method} {route}" if isinstance(connection, Request) else str(route)
 
 
-def _told(errors: Iterable[Any]) -> list[dict[str, str]]:
-    # Pydantic's codes and places. Its messages quote what was sent, as its `input` and `ctx` do.
-    return [{"at": _place(error), "wrong": str(error["type"])} for error in errors]
+_PARTS = frozenset({"body", "query", "path", "header", "cookie"})
 
 
-def _place(error: dict[str, Any]) -> str:
-    where: Sequence[str | int] = error["loc"]
-    if error["type"] == "extra_forbidden":
-        where = where[:-1]  # the name that somebody made up
-    return ".".join(
-        str(part) if isinstance(part, int) or part.isidentifier() or part.startswith("X-") else "*"
-        for part in where
-    )
+def _told(errors: Iterable[Any], names: frozenset[str]) -> list[dict[str, str]]:
+    # Pydantic's codes and places. Its messages quote what was sent, as its `input` and `ctx` do,
+    # and a place has the keys that somebody made up: told are those that the application declares.
+    return [
+        {
+            "at": ".".join(
+                str(part) if isinstance(part, int) or part in names | _PARTS else "*"
+                for part in error["loc"]
+            ),
+            "wrong": str(error["type"]),
+        }
+        for error in errors
+    ]
+
+
+def _declared(connection: HTTPConnection) -> frozenset[str]:
+    # Of the OpenAPI document, which FastAPI makes once: every property and every parameter.
+    found: set[str] = set()
+    left: list[Any] = [connection.app.openapi()]
+    while left:
+        part = left.pop()
+        if isinstance(part, list):
+            left += part
+        elif isinstance(part, dict):
+            left += part.values()
+            properties = part.get("properties")
+            found.update(properties if isinstance(properties, dict) else ())
+            if "in" in part and isinstance(part.get("name"), str):
+                found.add(part["name"])
+    return frozenset(found)
