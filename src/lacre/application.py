@@ -6,6 +6,7 @@ Above every integration and below the programs; optional packages are imported b
 that need them. Decides nothing itself.
 """
 
+import datetime as dt
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -282,10 +283,14 @@ class Lacre:
         from lacre.legacy.reading import Reading
 
         scheme, file = field.scheme, self.policy.file
-        reader = open_reader(file, name, base=self.base, unwrap=unwrap)
+
+        def day() -> dt.date:
+            return self.deadlines.now()[0].date()
+
+        reader = open_reader(file, name, base=self.base, day=day(), unwrap=unwrap)
         recorded = self.store.get(scheme.store, scheme.table, scheme.column) is not None
         moved = recorded and self.column_state(scheme) is ColumnState.ENCRYPTED
-        return Reading(field, reader, until=settings_of(file, name).until, moved=moved)
+        return Reading(field, reader, until=settings_of(file, name).until, moved=moved, day=day)
 
     def column_state(self, scheme: Scheme) -> ColumnState:
         """

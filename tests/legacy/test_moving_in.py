@@ -31,13 +31,13 @@ from lacre.jobs.postgresql.plan import plan
 from lacre.jobs.postgresql.unprotect import unprotect
 from lacre.jobs.sqlite.plan import plan as sqlite_plan
 from lacre.jobs.sqlite.protect import protect as sqlite_protect
-from lacre.legacy import ChandleryReader
+from lacre.legacy import ChandleryReader, FernetReader, SqlalchemyUtilsReader
 from tests.components.aws import AWS
 from tests.components.postgresql import Database
 from tests.jobs.double import FixedKeyField, authority, fields_as_planned
 from tests.jobs.postgresql.tables import readable, rows
 from tests.legacy.moving import COLUMNS, move, sources
-from tests.legacy.originals import CONTEXT, FileKms, chandlery, nexus
+from tests.legacy.originals import CONTEXT, FileKms, chandlery, kept, nexus
 
 ROOT = Path(__file__).parents[2]
 
@@ -261,12 +261,10 @@ def test_the_command_moves_what_aws_kms_opens(cli, home, moto: AWS, database, mo
                  "--column", "encryptedCpf:pii:cpf", "--column", "encryptedPhone:pii"]  # fmt: skip
     planned = cli(*arguments, "--dry-run")
     run = cli(*arguments, "--yes")
-    again = cli(*arguments, "--yes")
 
     assert planned.returncode == 0, planned.stderr
     assert "7 calls of the key service" in planned.stderr
     assert run.stdout == "protected: encryptedCpf, encryptedPhone of users, 7 rows\n", run.stderr
-    assert again.returncode == 0, again.stderr
     said = planned.stdout + planned.stderr + run.stdout + run.stderr
     assert not [text for _, *texts in clear for text in texts if text and text in said]
     with (
@@ -377,6 +375,53 @@ def test_the_command_says_which_rows_it_cannot_read(cli, home):
         (event["outcome"], event["count"]) for event in events if event["action"] == "legacy-look"
     }
     assert outcomes == {("allowed", 1), ("failed", 3)}
+
+
+def test_values_that_would_no_longer_be_unique_are_named(tmp_path):
+    """Two ciphertexts that differ may hold one value: a unique column is checked by value, and its rows are listed."""
+    key = Fernet.generate_key()
+    path = tmp_path / "clinic.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE patients (id TEXT PRIMARY KEY, cpf TEXT UNIQUE)")
+        connection.executemany(
+            "INSERT INTO patients VALUES (?, ?)",
+            [(f"{n:032x}", Fernet(key).encrypt(b"one and the same").decode()) for n in range(2)],
+        )
+    reader = FernetReader(name="old", keys=[key])
+    columns = [ColumnRequest(name="cpf", class_="pii", normaliser="exact", reader="old")]
+    (refusal,) = sqlite_plan(path, "patients", columns, sources=lambda _: reader).refusals
+
+    assert f"row {1:032x}) would equal another" in refusal.reason
+
+
+def test_an_unauthenticated_format_is_moved_and_said_to_be_one(tmp_path):
+    """What the first engine of SQLAlchemy-Utils wrote is moved by a job; the plan says what nobody can tell."""
+    facts = kept("sqlalchemy_utils")
+    cases = [
+        case for case in facts["values"]
+        if (case["engine"], case["padding"], case["type"], case["bytes"]) == ("aes", "pkcs5", "str", True)
+    ]  # fmt: skip
+    path = tmp_path / "clinic.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE patients (id TEXT PRIMARY KEY, note BLOB)")
+        connection.executemany(
+            "INSERT INTO patients VALUES (?, ?)",
+            [(f"{n:032x}", case["stored"].encode()) for n, case in enumerate(cases)],
+        )
+    reader = SqlalchemyUtilsReader(name="old", key=facts["key"], engine="aes", padding="pkcs5")
+    columns = [ColumnRequest(name="note", class_="pii", reader="old")]
+    decided = sqlite_plan(path, "patients", columns, sources=lambda _: reader)
+    with acting_as("operator", roles={"operator"}, purpose="protect"):
+        sqlite_protect(
+            path, "patients", columns, fields=fields_as_planned,
+            authority=authority(tmp_path / "states"), sources=lambda _: reader,
+        )  # fmt: skip
+    with closing(sqlite3.connect(path)) as connection:
+        held = connection.execute("SELECT id, note FROM patients ORDER BY id").fetchall()
+    opened = FixedKeyField("patients", decided.columns[0]).decrypt_many(held)
+
+    assert opened == [case["value"] for case in cases]
+    assert any("authenticates nothing" in notice for notice in decided.notices)
 
 
 def test_without_the_table_in_lacre_toml_nothing_is_read(cli, home):

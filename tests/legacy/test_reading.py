@@ -22,9 +22,11 @@ from lacre.errors import (
     Tampered,
 )
 from lacre.fields.field import Field
-from lacre.legacy import FernetReader, NexusReader, Reading, of_client
+from lacre.legacy import FernetReader, NexusReader, Reading, SqlalchemyUtilsReader, of_client
+from lacre.policy.decisions import Policy
+from lacre.policy.loading import parse_policy
 from lacre.sensitive import Mask
-from lacre.testing import CapturedEvents
+from lacre.testing import CapturedEvents, FrozenClock
 from tests.components.aws import AWS
 from tests.legacy.originals import CONTEXT, FileKms, kept, node
 
@@ -299,6 +301,33 @@ def test_a_reader_whose_time_is_over_is_not_opened(home):
         pytest.raises(ConfigurationError, match="was over after 2020-01-01"),
     ):
         app.legacy("old", app.field("pii", table="patients", column="cpf", type=str))
+
+
+def test_a_clock_that_is_set_back_reopens_nothing(home, lacre):
+    """The day is the latest that anything has seen, as for the deadlines of columns."""
+    named(home, FERNET.replace("2999-12-31", "2027-01-31"), keys=KEY.decode())
+    policy = Policy(parse_policy((home / "lacre.toml").read_text(), {}))
+    clock = FrozenClock(dt.datetime(2027, 1, 31, 12, tzinfo=dt.UTC).timestamp())
+    with Lacre(
+        policy, store=lacre.store, services=lacre.services, sink=CapturedEvents(), clock=clock
+    ) as app:
+        app.base = home
+        box = app.legacy("old", app.field("pii", table="patients", column="cpf", type=str))
+        with acting(app):
+            assert box.decrypt(OLD, row="1") == CANARY
+            clock.advance(86_400)
+            for _ in range(2):
+                with pytest.raises(ConfigurationError, match="was over"):
+                    box.decrypt(OLD, row="1")
+                clock.advance(-86_400)
+
+
+def test_an_application_reads_no_unauthenticated_format(cpf):
+    """AES-CBC without authentication would answer whoever may write there; a job may read it, an application not."""
+    reader = SqlalchemyUtilsReader(name="old", key="k", engine="aes")
+
+    with pytest.raises(ConfigurationError, match="authenticates nothing"):
+        Reading(cpf, reader, until=UNTIL)
 
 
 # Data keys that AWS KMS opens

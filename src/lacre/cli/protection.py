@@ -240,7 +240,8 @@ def sources_of(operator: Operator, store: str, name: str) -> Sources:
     from lacre.legacy.reading import RecordedReader
 
     lacre = operator.lacre
-    reader = open_reader(lacre.policy.file, name, base=operator.base)
+    today = lacre.deadlines.now()[0].date()
+    reader = open_reader(lacre.policy.file, name, base=operator.base, day=today)
 
     def source(asked: Source) -> SourceReader:
         scheme = Scheme(

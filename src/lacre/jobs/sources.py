@@ -25,7 +25,7 @@ __all__ = [
 
 
 class SourceReader(Protocol):
-    """Reads a stored value: it, and what is to be told of how it was stored. *calls* of a key service it costs."""
+    """Reads a stored value: it, and what is to be told of how it was stored. *calls* of a key service it costs. *authenticated*: what was changed does not open."""
 
     @property
     def name(self) -> str: ...
@@ -35,6 +35,9 @@ class SourceReader(Protocol):
 
     @property
     def calls(self) -> int: ...
+
+    @property
+    def authenticated(self) -> bool: ...
 
     def found(self, stored: object, /) -> tuple[Any, str]: ...
 

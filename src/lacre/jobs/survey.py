@@ -121,6 +121,8 @@ class Survey:
             yield f"{self.name}: {rows} stood {remark}, and will stand encrypted once"
         if isinstance(form, ForeignForm):
             yield f"{self.name} is read by the legacy reader {form.reader.name}; there is no unprotect of what it read, so keep a backup"
+            if not form.reader.authenticated:
+                yield f"{self.name}: its format authenticates nothing, so what was changed there may have been read as another value"
             if form.reader.calls:
                 calls = form.reader.calls * self.values
                 yield f"{self.name}: at least {calls} calls of the key service to fill, and as many to verify; this plan made as many"

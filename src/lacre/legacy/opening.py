@@ -21,12 +21,7 @@ from lacre.legacy.sqlalchemy_utils import SqlalchemyUtilsReader
 from lacre.policy.legacy import LegacySettings
 from lacre.policy.model import PolicyFile
 
-__all__ = ["ended", "open_reader", "settings_of", "today"]
-
-
-def today() -> dt.date:
-    """Return the day it is, in UTC."""
-    return dt.datetime.now(dt.UTC).date()
+__all__ = ["ended", "open_reader", "settings_of"]
 
 
 def settings_of(file: PolicyFile, name: str) -> LegacySettings:
@@ -57,22 +52,22 @@ def open_reader(
     name: str,
     *,
     base: Path,
+    day: dt.date,
     unwrap: Unwrap | None = None,
-    day: dt.date | None = None,
 ) -> LegacyReader:
     """
     Return the reader *name*.
 
     Args:
         base: what paths of the file are relative to.
+        day: today, in UTC.
         unwrap: opens data keys, in the place of what *file* says.
-        day: today.
 
     Raises:
         ConfigurationError: no such reader, its last day is over, or a file of secrets is not as it has to be.
     """
     settings = settings_of(file, name)
-    if (day or today()) > settings.until:
+    if day > settings.until:
         raise ended(name, settings.until)
     match settings.format:
         case "nexus":

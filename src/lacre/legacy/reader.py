@@ -44,7 +44,7 @@ class LegacyReader(Protocol):
     Reads what another library encrypted, and never writes it.
 
     *name* is what evidence calls it, *python_type* the type of every value. *calls* is how many calls of a key service one
-    value costs. A reader holds keys: it neither prints nor pickles them.
+    value costs. *authenticated*: what was changed does not open. A reader holds keys: it neither prints nor pickles them.
     """
 
     @property
@@ -55,6 +55,9 @@ class LegacyReader(Protocol):
 
     @property
     def calls(self) -> int: ...
+
+    @property
+    def authenticated(self) -> bool: ...
 
     def looks_like(self, stored: object) -> bool:
         """Whether *stored* has the outward form of what this reader reads. No key is used."""
@@ -75,10 +78,11 @@ class LegacyReader(Protocol):
 class Reader:
     """What readers share: a name, and that nothing of them is printed, pickled or copied."""
 
-    __slots__ = ("name",)
+    __slots__ = ("authenticated", "name")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, authenticated: bool = True) -> None:
         self.name = name
+        self.authenticated = authenticated
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

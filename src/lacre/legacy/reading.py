@@ -12,25 +12,32 @@ from collections.abc import Callable
 from typing import Any
 
 from lacre._core.field import looks_encrypted
-from lacre.errors import PlaintextFound, Tampered
+from lacre.errors import ConfigurationError, PlaintextFound, Tampered
 from lacre.fields.field import Field
 from lacre.fields.rows import RowId
-from lacre.legacy.opening import ended, today
+from lacre.legacy.opening import ended
 from lacre.legacy.reader import LegacyReader
 
 __all__ = ["Reading", "RecordedReader"]
 
 
+def _today() -> dt.date:
+    return dt.datetime.now(dt.UTC).date()
+
+
 class Reading:
     """
-    One column, in two formats.
+    One column, in two formats. `Lacre.legacy` makes it as lacre.toml says.
 
     Args:
         field: the column's, as `Lacre.field` makes it.
         reader: of the other format.
         until: the last day, in UTC, on which the other format is read.
         moved: whether the column is known to hold lacre's values only: then nothing else is read.
-        day: tells what day it is.
+        day: tells what day it is; this machine's clock by default.
+
+    Raises:
+        ConfigurationError: the reader's format authenticates nothing.
     """
 
     def __init__(
@@ -40,8 +47,15 @@ class Reading:
         *,
         until: dt.date,
         moved: bool = False,
-        day: Callable[[], dt.date] = today,
+        day: Callable[[], dt.date] = _today,
     ) -> None:
+        if not reader.authenticated:
+            # Whoever may write to that database and sees whether this process could read it would be told, value by value, what
+            # any old value says (a padding oracle). One face for all errors does not help: that there was one is the answer.
+            raise ConfigurationError(
+                f"the legacy reader {reader.name!r} authenticates nothing, and an application that reads with it answers whoever asks",
+                hint="move the column at once: lacre protect --from",
+            )
         self._field = field
         self._reader = reader
         self._until = until
@@ -97,6 +111,7 @@ class RecordedReader:
         self.name = reader.name
         self.python_type = reader.python_type
         self.calls = reader.calls
+        self.authenticated = reader.authenticated
 
     def found(self, stored: object) -> tuple[Any, str]:
         """`LegacyReader.found`, for whoever may decrypt the column's class."""

@@ -54,7 +54,7 @@ class SqlalchemyUtilsReader(Reader):
         padding: Padding = "naive",
         value_type: str = "str",
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, authenticated=engine != "aes")
         if not key:
             raise ConfigurationError(f"the legacy reader {name} has an empty key")
         if engine not in ("aes", "aes-gcm", "fernet") or padding not in _UNPADDED:
