@@ -56,6 +56,7 @@ def _look(event: dict[str, Any], row: str, person: UUID, name_staff: bool) -> Lo
     return Look.model_validate(
         {
             "when": event["time"],
+            "times": event["rows"].count(row),
             "what": what,
             "field": event["column"],
             "by": by,

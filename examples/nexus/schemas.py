@@ -158,9 +158,10 @@ class Found(Page):
 
 
 class Look(BaseModel):
-    """One access to one's data, from the evidence."""
+    """Accesses to one field of one's data, by the same for the same, within a moment of *when*."""
 
     when: dt.datetime
+    times: int
     what: Literal["read", "written"]
     field: str
     by: str

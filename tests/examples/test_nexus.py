@@ -3,17 +3,19 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -133,19 +135,20 @@ def test_the_access_report_says_who_looked_as_what_and_why(nexus: Nexus, cpf: CP
     email, other = address(), address()
     person, number = nexus.sign_up(email, cpf=cpf()), cpf()
     nexus.sign_up(other, cpf=number)
-    nexus.ask("GET", f"/users/{person}", "support")
-    nexus.ask("GET", f"/users/{person}", "admin", headers={"X-Purpose": "fraud"})
+    for who in ("support", "support", "admin"):
+        purpose = "fraud" if who == "admin" else "support call"
+        nexus.ask("GET", f"/users/{person}", who, headers={"X-Purpose": purpose})
 
     report = nexus.ask("GET", "/me/report", email).json()
-    told = Counter(
-        (look["what"], look["by"], *look["roles"], look["purpose"], look["outcome"])
-        for look in report["looks"]
-        if look["field"] == "cpf"
-    )
+    told: Counter[tuple[str, ...]] = Counter()
+    for look in report["looks"]:
+        if look["field"] == "cpf":
+            how = (look["by"], *look["roles"], look["purpose"], look["outcome"])
+            told[(look["what"], *how)] += look["times"]
 
     assert told == {
         ("written", "svc:nexus", "registration", "registration", "allowed"): 1,
-        ("read", "staff", "support", "support call", "masked"): 1,
+        ("read", "staff", "support", "support call", "masked"): 2,
         ("read", "staff", "admin", "fraud", "allowed"): 1,
         ("read", "yourself", "person", "access report", "allowed"): 1,
     }
@@ -271,6 +274,65 @@ def test_no_value_is_in_the_database_the_evidence_or_a_log(nexus: Nexus, cpf: CP
     for place, text in texts.items():
         for value in (*planted.values(), number, email, PASSWORD):
             assert value not in text, (place, value)
+
+
+def test_each_look_is_by_who_asked_under_concurrency(nexus: Nexus) -> None:
+    """Two hundred requests of eight people and two employees at once: no row was looked at by another."""
+    emails = [address() for _ in range(8)]
+    people = {nexus.sign_up(email).hex: email for email in emails}
+    callers = [*emails, "support", "admin"]
+    for who in callers:
+        nexus.token(who)
+    before = len(nexus.evidence().splitlines())
+
+    def ask(who: str) -> int:
+        if who in emails:
+            return nexus.ask("GET", "/me", who).status_code
+        row = random.choice(list(people))
+        return nexus.ask("GET", f"/users/{row}", who).status_code
+
+    with ThreadPoolExecutor(24) as pool:
+        answers = Counter(pool.map(ask, random.choices(callers, k=200)))
+    nexus.ask("GET", "/me/report", emails[0])  # what was held in memory is written by now
+    looks = [
+        event
+        for event in map(json.loads, nexus.evidence().splitlines()[before:])
+        if event["action"] == "look"
+    ]
+    own = [event for event in looks if event["purpose"] == "own data"]
+
+    assert answers == {200: 200}
+    assert len(own) >= 8
+    for event in own:
+        assert {f"user:{UUID(row)}" for row in event["rows"]} == {event["principal"]}
+        assert event["roles"] == ["person"]
+        assert set(event["rows"]) <= set(people)
+    for event in looks:
+        if event["purpose"] == "support call":
+            assert event["outcome"] == {"support": "masked", "admin": "allowed"}[event["roles"][0]]
+
+
+def test_nothing_is_shown_while_nothing_can_be_recorded(nexus: Nexus) -> None:
+    """Without a place for evidence the answer is 503 and when to come back; then all is as before."""
+    email = address()
+    nexus.sign_up(email)
+    nexus.token(email)
+    log = nexus.home / "lacre" / "audit.jsonl"
+    kept = log.rename(log.with_name("kept"))
+    log.mkdir()
+    try:
+        refused = nexus.ask("GET", "/me/report", email)
+    finally:
+        log.rmdir()
+        kept.rename(log)
+    until = time.monotonic() + 30
+    while nexus.ask("GET", "/me/report", email).status_code != 200:
+        assert time.monotonic() < until
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "evidence-unavailable")
+    assert refused.json()["retryable"] is True
+    assert int(refused.headers["Retry-After"]) > 0
+    assert email not in refused.text
 
 
 def test_it_is_ready_and_alive(nexus: Nexus) -> None:
