@@ -25,13 +25,14 @@ from lacre.errors import (
     MisuseError,
     PlaintextFound,
 )
-from lacre.jobs.columns import ColumnRequest
+from lacre.jobs.columns import ColumnRequest, PlannedColumn
 from lacre.jobs.pace import Pace
 from lacre.jobs.postgresql.plan import plan
+from lacre.jobs.postgresql.protect import protect
 from lacre.jobs.postgresql.unprotect import unprotect
 from lacre.jobs.sqlite.plan import plan as sqlite_plan
 from lacre.jobs.sqlite.protect import protect as sqlite_protect
-from lacre.legacy import ChandleryReader, FernetReader, SqlalchemyUtilsReader
+from lacre.legacy import ChandleryReader, FernetReader, RailsReader, SqlalchemyUtilsReader
 from tests.components.aws import AWS
 from tests.components.postgresql import Database
 from tests.jobs.double import FixedKeyField, authority, fields_as_planned
@@ -232,6 +233,69 @@ def test_there_is_no_way_back_and_no_resuming_without_the_reader(database, tmp_p
     for columns in (plainly, COLUMNS):
         with pytest.raises(MisuseError, match="was moved in from another library"):
             unprotect(database.dsn(), "users", columns, **given)
+
+
+def test_two_readers_move_two_columns_of_one_table(database, tmp_path):
+    """One command for each: a unique text column of Rails', then a bytea column of SQLAlchemy-Utils, on PostgreSQL."""
+    rails, utils = kept("rails"), kept("sqlalchemy_utils")
+    names = [
+        case for case in rails["values"] if case["digest"] == "SHA256" and case["deterministic"]
+    ]
+    notes = [
+        case for case in utils["values"]
+        if (case["engine"], case["type"], case["bytes"]) == ("aes-gcm", "str", True)
+    ]  # fmt: skip
+    with database.connect() as connection:
+        connection.execute(
+            "CREATE TABLE people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text UNIQUE NOT NULL, note bytea)"
+        )
+        for name, note in zip(names, notes, strict=False):
+            connection.execute(
+                "INSERT INTO people (name, note) VALUES (%s, %s)",
+                (name["stored"], note["stored"].encode()),
+            )
+    readers: dict[str, Any] = {
+        "rails": RailsReader(
+            name="rails",
+            keys=[rails["keys"]["deterministic_key"]],
+            salt=rails["keys"]["key_derivation_salt"],
+        ),
+        "utils": SqlalchemyUtilsReader(name="utils", key=utils["key"], engine="aes-gcm"),
+    }
+    given: dict[str, Any] = {
+        "fields": fields_as_planned,
+        "authority": authority(tmp_path / "states"),
+        "sources": lambda asked: readers[asked.reader],
+    }
+    with acting_as("operator", roles={"operator"}, purpose="protect"):
+        protect(
+            database.dsn(),
+            "people",
+            [ColumnRequest(name="name", class_="pii", normaliser="exact", reader="rails")],
+            **given,
+        )
+        protect(
+            database.dsn(),
+            "people",
+            [ColumnRequest(name="note", class_="pii", reader="utils")],
+            **given,
+        )
+    found = {name: readable(database, tmp_path, "people", ["id", name]) for name in ("note",)}
+    expected = [note["value"] for note, _ in zip(notes, names, strict=False)]
+    field = FixedKeyField("people", PlannedColumn(
+        table="people", name="name", class_="pii", normaliser=None, declared="text", python_type=str, form="legacy",
+        not_null=True, unique=True, values=0, nulls=0,
+    ))  # fmt: skip
+    sealed = [(str(row), bytes(value)) for row, value in rows(database, "people", "id, name")]
+
+    assert [value for _, value in found["note"]] == expected
+    assert field.decrypt_many(sealed) == [
+        name["value"] for name, _ in zip(names, notes, strict=False)
+    ]
+    with database.connect() as connection, pytest.raises(psycopg.errors.UniqueViolation):
+        connection.execute(
+            "UPDATE people SET name_bidx = (SELECT name_bidx FROM people ORDER BY id LIMIT 1)"
+        )
 
 
 # The command line

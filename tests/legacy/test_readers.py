@@ -2,6 +2,7 @@
 """Every reader, against values that the original software wrote."""
 
 import base64
+import contextlib
 import copy
 import json
 import pickle
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lacre.errors import ConfigurationError, InvalidValue, MisuseError, Tampered
 from lacre.legacy import (
@@ -190,6 +193,46 @@ def test_hostile_values_are_refused(source: str) -> None:
             reader.looks_like(stored)
             with pytest.raises(Tampered):
                 reader.found(stored)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.binary().map(lambda b: base64.b64encode(b).decode()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["p", "h", "iv", "at", "c", "e", "k", "algorithm", "authTag", "context", "encryptedData", "encryptedKey",
+                         "keyId", "ciphertext", "encryptedDataKey", "userId", "timestamp"]), inner, max_size=7),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@given(data=st.data())
+@settings(max_examples=60)
+def test_whatever_is_stored_ends_in_the_tree_of_errors(source: str, data: st.DataObject) -> None:
+    """No stored value, whatever its shape, raises anything but `Tampered` or `InvalidValue`."""
+    facts, values = cases(source)
+    case = data.draw(st.sampled_from(values))
+    reader = reader_of(source, facts, case)
+    original = stored_of(case)
+    if isinstance(original, dict) or (isinstance(original, str) and original.startswith("{")):
+        parsed = dict(original) if isinstance(original, dict) else json.loads(original)
+        changed = parsed | data.draw(st.dictionaries(st.sampled_from(sorted(parsed)), ANYTHING, min_size=1, max_size=2))  # fmt: skip
+        stored: Any = data.draw(st.sampled_from([changed, json.dumps(changed)]))
+    else:
+        stored = data.draw(ANYTHING | st.binary())
+    with contextlib.suppress(Tampered, InvalidValue):
+        reader.looks_like(stored)
+        reader.found(stored)
+
+
+def test_a_value_larger_than_any_is_not_looked_into() -> None:
+    """Past the largest value of lacre twice in base64 nothing is decoded."""
+    facts = kept("fernet")
+    reader = FernetReader(name="f", keys=facts["keys"])
+    for stored in ("gAAAA" + "A" * (33 << 20), b"gAAAA" + b"A" * (33 << 20)):
+        with pytest.raises(Tampered):
+            reader.found(stored)
+
+        assert not reader.looks_like(stored)
 
 
 @pytest.mark.parametrize("source", SOURCES)

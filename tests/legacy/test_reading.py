@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading a column in two formats for a time: decided, recorded, and closed afterwards."""
 
+import base64
 import datetime as dt
 import logging
 from collections.abc import Iterator
@@ -17,12 +18,20 @@ from lacre.errors import (
     ConfigurationError,
     EvidenceUnavailable,
     InvalidValue,
+    KeyNotFound,
     NoPrincipal,
     PlaintextFound,
     Tampered,
 )
 from lacre.fields.field import Field
-from lacre.legacy import FernetReader, NexusReader, Reading, SqlalchemyUtilsReader, of_client
+from lacre.legacy import (
+    ChandleryReader,
+    FernetReader,
+    NexusReader,
+    Reading,
+    SqlalchemyUtilsReader,
+    of_client,
+)
 from lacre.policy.decisions import Policy
 from lacre.policy.loading import parse_policy
 from lacre.sensitive import Mask
@@ -338,8 +347,6 @@ def test_aws_kms_opens_data_keys_under_the_named_key_only(moto: AWS):
     kms = moto.client()
     mine, other = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
     made = kms.generate_data_key(KeyId=mine, KeySpec="AES_256")
-    import base64
-
     given = {
         "keyId": "alias/nexus",
         "dataKeys": [
@@ -353,7 +360,35 @@ def test_aws_kms_opens_data_keys_under_the_named_key_only(moto: AWS):
     (stored,) = node("nexus.js", given)
 
     assert NexusReader(name="n", unwrap=of_client(kms, key_id=mine)).found(stored).value == CANARY
+    with pytest.raises(KeyNotFound):
+        NexusReader(name="n", unwrap=of_client(kms, key_id=mine[:-4] + "0000")).found(stored)
     with pytest.raises(Tampered):
         NexusReader(name="n", unwrap=of_client(kms, key_id=other)).found(stored)
     with pytest.raises(Tampered):
         NexusReader(name="n", unwrap=FileKms(bytes(32)).unwrap).found(stored)
+
+
+def test_the_context_of_a_data_key_is_asked_with_it(moto: AWS):
+    """A value of the second platform opens with its table and column, and in no other context."""
+    kms = moto.client()
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    context = {"table": "organizations", "column": "taxId"}
+    made = kms.generate_data_key(KeyId=key, KeySpec="AES_256", EncryptionContext=context)
+    given = {
+        "kmsKey": base64.b64encode(bytes(32)).decode(),
+        **context,
+        "values": [{"text": CANARY, "saves": 1}],
+        "dataKeys": [
+            {
+                "plaintext": base64.b64encode(made["Plaintext"]).decode(),
+                "ciphertext": base64.b64encode(made["CiphertextBlob"]).decode(),
+            }
+        ],
+    }
+    (stored,) = node("chandlery.js", given)
+    unwrap = of_client(kms, key_id=key)
+
+    assert ChandleryReader(name="c", unwrap=unwrap, **context).found(stored).value == CANARY
+    for other in ({"table": "users"}, {"column": "bankIfscCode"}):
+        with pytest.raises(Tampered):
+            ChandleryReader(name="c", unwrap=unwrap, **(context | other)).found(stored)

@@ -2,7 +2,7 @@
 // Values as the Ship Chandlery platform of the second source document writes them, by its own code on Node's crypto: types,
 // decorators and dependency injection taken out, nothing else. Its subscriber runs too, so that its cache encrypts twice.
 //
-// stdin: {"kmsKey": base64 of 32 bytes, "table", "column", "values": [{"text", "saves"}]}
+// stdin: {"kmsKey": base64 of 32 bytes, "table", "column", "values": [{"text", "saves"}], "dataKeys": of another key service, or none}
 // stdout: [JSON text], what the column holds after *saves* saves, with what the platform does between them: it loads twice.
 'use strict';
 const crypto = require('node:crypto');
@@ -21,6 +21,10 @@ class KMSClient {
 
   async send(command) {
     const { EncryptionContext, CiphertextBlob } = command.request;
+    if (command instanceof GenerateDataKeyCommand && input.dataKeys) {
+      const { plaintext, ciphertext } = input.dataKeys.shift();
+      return { Plaintext: Buffer.from(plaintext, 'base64'), CiphertextBlob: Buffer.from(ciphertext, 'base64') };
+    }
     if (command instanceof GenerateDataKeyCommand) {
       const dataKey = crypto.randomBytes(32), iv = crypto.randomBytes(12);
       const cipher = crypto.createCipheriv('aes-256-gcm', this.key, iv);
