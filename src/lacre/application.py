@@ -12,26 +12,28 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from lacre.audit.recorder import Recorder, Sink
 from lacre.context import acting_as
 from lacre.errors import ConfigurationError
-from lacre.fields.column_state import ColumnState, ColumnStates, state_of
+from lacre.fields.column_state import ColumnState, state_of
 from lacre.fields.deadlines import Deadlines
 from lacre.fields.field import Field
 from lacre.fields.guard import Guard
 from lacre.fields.index import Index
 from lacre.fields.scheme import Scheme
+from lacre.keys.epochs import EpochLedger
 from lacre.keys.hierarchy import KeyKind, KeyRow, Scope
 from lacre.keys.ports import KeyService
-from lacre.keys.provisioning import KeyTable, Provisioner
+from lacre.keys.provisioning import Provisioner
 from lacre.keys.resolver import CacheLimits, Resolver, since_boot
 from lacre.keys.usage import CountedKeyService, Usage, UsageCounters
 from lacre.policy.decisions import Policy
 from lacre.policy.loading import load_pins, load_policy
 from lacre.readiness import Probe, Readiness
 from lacre.stores.opening import open_key_store
+from lacre.stores.port import Store
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -41,20 +43,10 @@ if TYPE_CHECKING:
     from lacre.legacy import Unwrap
     from lacre.legacy.reading import Reading
 
-__all__ = ["Lacre", "Store"]
+__all__ = ["Lacre"]
 
 S = TypeVar("S", bound="Session")
 A = TypeVar("A", bound="AsyncSession")
-
-
-class Store(KeyTable, ColumnStates, Protocol):
-    """A key store as an application needs it: rows of keys and states of columns."""
-
-    def check(self) -> None:
-        """Raise unless it answers now and has the schema of this release."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class Lacre:
@@ -105,7 +97,7 @@ class Lacre:
         self.resolver = Resolver(
             store=store,
             services=self.services,
-            kms_keys=policy.kms_keys,
+            kms_keys=self.kms_keys,
             limits=CacheLimits(
                 age=settings.cache.age,
                 entries=settings.cache.entries,
@@ -131,6 +123,18 @@ class Lacre:
             deadlines=self.deadlines,
             check_identity=check_identity,
         )
+
+    @property
+    def epochs(self) -> EpochLedger:
+        """The epochs of sealing, as operators that lacre.toml trusts signed them."""
+        trusted = {signer.fingerprint: signer for signer in self.signers}
+        return EpochLedger(epochs=self.store, signers=trusted, keystore=self.store.keystore_id)
+
+    def kms_keys(self, scope: Scope) -> tuple[str, ...]:
+        """Return the KMS keys of *scope*: the policy's, of seal keys those an operator signed."""
+        if scope.kind is KeyKind.SEAL:
+            return self.epochs.kms_keys(scope)
+        return self.policy.kms_keys(scope)
 
     def _counted(self, service: KeyService) -> KeyService:
         # Of another application's, which counts for itself, the service inside.
@@ -358,7 +362,7 @@ class Lacre:
             settle=self.policy.file.cache.age,
             store=self.store,
             services=self.services,
-            kms_keys=self.policy.kms_keys,
+            kms_keys=self.kms_keys,
             recorder=self.recorder,
         )
 

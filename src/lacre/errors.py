@@ -29,6 +29,7 @@ LacreError
     MaskWritten           a mask given to be encrypted
     InvalidValue          a value its type or normaliser cannot carry
     DuplicateValue        a unique blind index already holds this value
+    SubjectHeld           a subject under a legal hold is not shredded
     UnsupportedQuery      a question ciphertext cannot answer
     ConfigurationError    yours to fix, with a hint
     MisuseError           called out of order: a bug, not data
@@ -62,6 +63,7 @@ __all__ = [
     "PlaintextFound",
     "ReadingFailed",
     "RowBudgetExceeded",
+    "SubjectHeld",
     "Tampered",
     "UnsupportedQuery",
 ]
@@ -233,6 +235,12 @@ class DuplicateValue(LacreError):
     """A unique blind index already holds this value."""
 
     code = "duplicate-value"
+
+
+class SubjectHeld(LacreError):
+    """The subject is under a legal hold: nothing of it is erased until the hold is lifted."""
+
+    code = "subject-held"
 
 
 class UnsupportedQuery(LacreError):

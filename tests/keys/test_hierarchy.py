@@ -142,8 +142,10 @@ def test_a_key_service_sees_eight_pairs_and_nothing_personal() -> None:
 
 
 def test_the_kind_says_what_wraps_a_key() -> None:
-    """Branch keys and index roots are under a KMS key, data keys under a branch key."""
-    assert {kind for kind in KeyKind if kind.under_kms} == {KeyKind.BRANCH, KeyKind.INDEX}
+    """Branch keys, index roots and seal keys are under a KMS key, all others under a key."""
+    under = {kind for kind in KeyKind if kind.under_kms}
+
+    assert under == {KeyKind.BRANCH, KeyKind.INDEX, KeyKind.SEAL}
 
 
 def test_two_states_never_share_a_mac() -> None:

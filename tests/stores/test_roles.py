@@ -25,7 +25,14 @@ from tests.stores.rows import COLUMN, ROW, SUBJECT, subject_key
 
 ROLES = Roles()
 SEEN = SeenSerial(kms_key="local://x", serial=5, hash="aa", version_id="bb", mac=b"m" * 32)
-TABLES = ("lacre_meta", "lacre_key", "lacre_column_state", "lacre_keystore_seen", "lacre_subject")
+TABLES = (
+    "lacre_meta",
+    "lacre_key",
+    "lacre_column_state",
+    "lacre_keystore_seen",
+    "lacre_subject",
+    "lacre_epoch",
+)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from lacre.context import Acting
 
 __all__ = [
     "BulkRead",
+    "Erased",
     "Event",
     "KeyChanged",
     "KeyRewrapped",
@@ -30,6 +31,7 @@ __all__ = [
     "Protection",
     "Recovery",
     "Reencrypted",
+    "Sealed",
     "Searched",
     "Surrogate",
     "Used",
@@ -285,6 +287,44 @@ class Recovery(Event):
             "keys": self.keys,
             "dump": self.dump,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased(Event):
+    """
+    A subject was shredded, or held, or a tenant's keys were destroyed.
+
+    *subject* is a pseudonym, or empty; *certificate* is a certificate's SHA-256.
+    """
+
+    action: ClassVar[str] = "erasure"
+
+    step: str
+    subject: str
+    keys: int
+    certificate: str
+
+    def details(self) -> Mapping[str, object]:
+        return {
+            "step": self.step,
+            "subject": self.subject,
+            "keys": self.keys,
+            "certificate": self.certificate,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed(Event):
+    """An epoch of sealing began, became the one in use, or ended. *dump* is the SHA-256 of its dump."""
+
+    action: ClassVar[str] = "seal"
+
+    step: str
+    epoch: int
+    dump: str
+
+    def details(self) -> Mapping[str, object]:
+        return {"step": self.step, "epoch": self.epoch, "dump": self.dump}
 
 
 def _placed(place: Place) -> dict[str, object]:

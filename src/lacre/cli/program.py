@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
-from lacre.cli import columns, database, index, keys, policy
+from lacre.cli import certificates, columns, database, holding, index, keys, policy, tenants
 from lacre.cli.demo import demo
 from lacre.cli.initialise import initialise
 from lacre.cli.inspection import inspect
@@ -20,6 +20,7 @@ from lacre.cli.protection import protect, unprotect
 from lacre.cli.recovery import backup_keys, drill_keys, restore_keys
 from lacre.cli.reencryption import reencrypt
 from lacre.cli.reseating import reseat_keys
+from lacre.cli.sealing import seal
 from lacre.cli.terminal import exit_code, out, say, talk, warn
 from lacre.errors import LacreError
 
@@ -41,9 +42,13 @@ app.add_typer(database.app, name="db")
 app.add_typer(policy.app, name="policy")
 app.add_typer(index.app, name="index")
 app.add_typer(columns.app, name="columns")
+app.add_typer(holding.app, name="hold")
+app.add_typer(certificates.app, name="certificate")
+app.add_typer(tenants.app, name="tenants")
 app.command()(protect)
 app.command()(unprotect)
 app.command()(reencrypt)
+app.command()(seal)
 app.command()(inspect)
 app.command()(demo)
 

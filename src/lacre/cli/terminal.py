@@ -62,6 +62,7 @@ for _console in (out, talk):
 EXIT_CODES: Sequence[tuple[type[errors.LacreError], int]] = (
     (errors.ConfigurationError, 3),
     (errors.AccessDenied, 4),
+    (errors.SubjectHeld, 4),
     (errors.ActingError, 4),
     (errors.KeyUnavailable, 5),
     (errors.Tampered, 6),

@@ -39,11 +39,13 @@ class KeyKind(StrEnum):
     DATA = "data"  # only encrypts values
     SUBJECT = "subject"  # only encrypts values, of one subject
     INDEX = "index"  # only derives index keys
+    SEAL = "seal"  # only wraps bucket keys
+    BUCKET = "bucket"  # only wraps subject keys once more, around their branch key's wrap
 
     @property
     def under_kms(self) -> bool:
-        """Whether a KMS key wraps keys of this kind; otherwise a branch key does."""
-        return self not in (KeyKind.DATA, KeyKind.SUBJECT)
+        """Whether a KMS key wraps keys of this kind; otherwise a key of the key store does."""
+        return self in (KeyKind.BRANCH, KeyKind.INDEX, KeyKind.SEAL)
 
 
 class KeyState(StrEnum):
@@ -101,6 +103,10 @@ class Scope:
     def of_kind(self, kind: KeyKind) -> "Scope":
         """Return the scope of the tenant's and class's keys of another kind: of no single subject."""
         return replace(self, kind=kind, subject=None)
+
+    def above(self) -> "Scope":
+        """Return the scope of the key that wraps this one, which is not under a KMS key itself."""
+        return self.of_kind(KeyKind.SEAL if self.kind is KeyKind.BUCKET else KeyKind.BRANCH)
 
     def pairs(self) -> dict[str, str]:
         """The policy pairs: what a key service sees and can put conditions on."""

@@ -34,6 +34,7 @@ from lacre.keys.cache import ACTIVE, KeyCache, ScopeHandle, Slot, UsableKey, ane
 from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.kms_keys import SCHEMES, scheme_of
 from lacre.keys.ports import KeyReader, KeyService
+from lacre.keys.sealing import bucket_of, bucket_scope, cover, uncovered
 from lacre.sensitive import KeyMaterial
 
 __all__ = ["Loader", "ReadRows", "not_usable", "service_of", "unwrap_row"]
@@ -193,13 +194,20 @@ class Loader:
         else:
             branch, parent_id = _above(row)
             above = (branch.token, parent_id)
-            parent = self._cache.held(above, spare=spare) or self._cache.once(
-                above,
-                lambda spare: self.by_id(branch.scope, parent_id, spare),
-                spare=spare,
-            )
+            parent = self._held(branch, parent_id, spare)
             expires = min(expires, parent.expires)
-            material = self._unwrap(row, parent.material)
+            inner = row
+            sealed = cover(row)
+            if sealed is not None:
+                # The key id says which bucket, never the row: and the layer itself is bound to it.
+                if row.scope.kind is not KeyKind.SUBJECT:
+                    raise Tampered
+                bucket = self._held(
+                    ScopeHandle(bucket_scope(scope, bucket_of(row.key_id))), sealed, spare
+                )
+                expires = min(expires, bucket.expires)
+                inner = uncovered(row, bucket.material)
+            material = self._unwrap(inner, parent.material)
         # The row is authentic from here on; its mutable columns are so only with their MAC.
         _check_state(row, material)
         self._saw(row)
@@ -213,6 +221,12 @@ class Loader:
             fresh=expires - (0 if announced else limits.ahead * (1 - 0.5 * jitter.random())),
             last=expires + limits.stale_for,
             above=above,
+        )
+
+    def _held(self, handle: ScopeHandle, key_id: bytes, spare: float) -> UsableKey:
+        slot = (handle.token, key_id)
+        return self._cache.held(slot, spare=spare) or self._cache.once(
+            slot, lambda spare: self.by_id(handle.scope, key_id, spare), spare=spare
         )
 
     def check_revision(self, row: KeyRow) -> None:
@@ -306,9 +320,10 @@ class Loader:
 
 
 def _above(row: KeyRow) -> tuple[ScopeHandle, bytes]:
-    # Only a branch key of the same app, environment, service, tenant and class is a parent.
+    # Only the branch key of the same app, environment, service, tenant and class is a parent; of a
+    # bucket key the service's seal key.
     try:
-        return ScopeHandle(row.scope.of_kind(KeyKind.BRANCH)), bytes.fromhex(row.parent)
+        return ScopeHandle(row.scope.above()), bytes.fromhex(row.parent)
     except ValueError:
         raise Tampered from None
 

@@ -85,6 +85,18 @@ class Policy:
             class_=class_,
         )
 
+    def service_scope(self) -> Scope:
+        """Return the scope of the service's seal keys, which serve every tenant and class of it."""
+        file = self.file
+        return Scope(
+            kind=KeyKind.SEAL,
+            app=file.app,
+            env=file.env,
+            service=file.service,
+            tenant="-",
+            class_="-",
+        )
+
     def kms_key(self, scope: Scope) -> str:
         """
         Return the URI of the KMS key that wraps the branch key, or the index root, of *scope*.

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from lacre.keys.kms_keys import expanded, scheme_of
 from lacre.policy.bulk import BulkSettings
 from lacre.policy.columns import ColumnName, ColumnTarget, WaiverSettings
+from lacre.policy.erasure import ErasureSettings, RetentionSettings, SealingSettings
 from lacre.policy.legacy import LegacySettings
 from lacre.policy.values import (
     Address,
@@ -237,6 +238,9 @@ class PolicyFile(Table):
     cache: CacheSettings = CacheSettings()
     audit: AuditSettings
     bulk: BulkSettings = BulkSettings()
+    sealing: SealingSettings | None = None
+    erasure: ErasureSettings = ErasureSettings()
+    retention: dict[Name, RetentionSettings] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -275,9 +279,21 @@ class PolicyFile(Table):
                 raise ValueError(f"[columns.{name}] names a class or store that this file has not")
         return self
 
+    @model_validator(mode="after")
+    def _seals_classes_there_are(self) -> Self:
+        unknown = set() if self.sealing is None else self.sealing.classes - self.classes.keys()
+        if unknown:
+            raise ValueError(f"[sealing] classes names {', '.join(sorted(unknown))}: there is none")
+        return self
+
+    def seals(self, class_: str) -> bool:
+        """Return whether new subject keys of *class_* are sealed."""
+        return self.sealing is not None and class_ in self.sealing.classes
+
     def schemes(self) -> frozenset[str]:
         """Return which key services hold keys of this application, those that are moved from too."""
-        return frozenset(scheme_of(uri) for uri in self.named_keys())
+        sealing = () if self.sealing is None else (self.sealing.kms_key,)
+        return frozenset(scheme_of(uri) for uri in (*self.named_keys(), *sealing))
 
     def named_keys(self) -> tuple[str, ...]:
         """Return every KMS key that is named, aliases as they stand; during a move the old ones too."""

@@ -47,6 +47,7 @@ class Credential(StrEnum):
     SEARCH = "search"
     REWRAP = "rewrap"
     ADMINISTRATION = "administration"
+    SEALING = "sealing"
 
 
 _MEANS: Final = {
@@ -55,6 +56,7 @@ _MEANS: Final = {
     Credential.SEARCH: "unwraps index roots only, for looking up",
     Credential.REWRAP: "wraps keys anew under the newest version; in a move, under other KMS keys",
     Credential.ADMINISTRATION: "rotates, retires and destroys versions; wraps and unwraps nothing",
+    Credential.SEALING: "begins and ends epochs: makes, opens and destroys seal keys, and nothing else",
 }
 
 
@@ -223,7 +225,7 @@ def render_openbao(policy: Policy, *, tenant: str | None = None) -> OpenBaoRende
         for kind in (KeyKind.BRANCH, KeyKind.INDEX)
         if kind is KeyKind.BRANCH or declared.index is not None
     ]
-    if file.openbao is None or not any(use.all for use in uses):
+    if file.openbao is None or not (any(use.all for use in uses) or _epochs(policy)):
         raise ConfigurationError(
             "no KMS key of lacre.toml is in OpenBao",
             hint='kms_keys = "openbao://transit/{class}-{use}", and an [openbao] table',
@@ -244,6 +246,12 @@ def render_openbao(policy: Policy, *, tenant: str | None = None) -> OpenBaoRende
         Credential.REWRAP: [*moved, *read],
         Credential.ADMINISTRATION: [rule for key in keys for rule in _administered(key)] + _REVIEW,
     }  # fmt: skip
+    if (epochs := _epochs(policy)) is not None:
+        # Subject keys are behind a seal key too. Whoever may end an epoch is nobody else.
+        opens, ends = _sealing(policy, epochs)
+        policies[Credential.RUNTIME] += opens
+        policies[Credential.SEALING] = [*opens, *ends]
+        keys.append(epochs)
     owner = f"{file.app}:{file.env}:{file.service}"
     whose = "" if tenant is None else f":{_named(tenant)}"
     return OpenBaoRendering(
@@ -343,6 +351,34 @@ def _administered(key: TransitKey) -> list[Rule]:
         Rule(path=f"{key.path}/config", capabilities=("update",), parameters=dict.fromkeys(settings, ())),
         Rule(path=f"{key.path}/trim", capabilities=("update",), parameters={"min_available_version": ()}),
     ]  # fmt: skip
+
+
+def _epochs(policy: Policy) -> TransitKey | None:
+    # A key of its own, which rotates with the epochs and not by itself.
+    sealing = policy.file.sealing
+    held = [] if sealing is None else _held([sealing.kms_key])
+    return TransitKey(mount=held[0][0], name=held[0][1], rotation=dt.timedelta()) if held else None
+
+
+def _sealing(policy: Policy, key: TransitKey) -> tuple[list[Rule], list[Rule]]:
+    context = (pinned_prefix(policy.service_scope().pairs()) + "*",)
+
+    def rule(operation: str, parameter: str) -> Rule:
+        return Rule(
+            path=f"{key.mount}/{operation}/{key.name}",
+            capabilities=("update",),
+            parameters={"context": context, parameter: ()},
+        )
+
+    settings = ("min_decryption_version", "min_encryption_version")
+    ends = [
+        rule("datakey/wrapped", "bits"),
+        Rule(path=key.path, capabilities=("read",)),
+        Rule(path=f"{key.path}/rotate", capabilities=("update",)),
+        Rule(path=f"{key.path}/config", capabilities=("update",), parameters=dict.fromkeys(settings, ())),
+        Rule(path=f"{key.path}/trim", capabilities=("update",), parameters={"min_available_version": ()}),
+    ]  # fmt: skip
+    return [rule("decrypt", "ciphertext")], ends
 
 
 def _named(tenant: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 from lacre.errors import Tampered
 from lacre.fields.column_state import ColumnState, ColumnStateRow, verify
+from lacre.keys.epochs import Epoch, EpochState
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow
 from lacre.keys.seen import SeenSerial
 from lacre.kms.local import Identity, PublicIdentity, text
@@ -31,10 +32,11 @@ _FORMAT = "lacre-key-dump-2"
 _BEFORE = "lacre-key-dump-1"  # without subjects: read, and not written any more
 _LABEL = b"lacre/1/key-dump"  # 16 bytes as every label, so that no other signed message begins so
 
-_HEADER = frozenset({"app", "columns", "env", "format", "keys", "keystore", "manifests", "remembers", "seen", "signer", "subjects", "taken_at"})  # fmt: skip
+_HEADER = frozenset({"app", "columns", "env", "epochs", "format", "keys", "keystore", "manifests", "remembers", "seen", "signer", "subjects", "taken_at"})  # fmt: skip
 _KEY = frozenset({"app", "changed", "class", "created", "digest", "env", "key", "kind", "mac", "parent", "revision", "service", "state", "subject", "suite", "tenant", "version", "wrapped"})  # fmt: skip
 _COLUMN = frozenset({"changed", "class", "column", "revision", "signature", "signer", "state", "store", "table"})  # fmt: skip
 _SUBJECT = frozenset({"created", "digest", "hold", "pseudonym", "shredded"})
+_EPOCH = frozenset({"changed", "dump", "final", "kms_key", "material", "number", "opened", "seal", "signature", "signer", "state", "unsealed"})  # fmt: skip
 _SEEN = frozenset({"hash", "kms_key", "mac", "serial", "version_id"})
 _MANIFEST = frozenset({"file", "name"})
 
@@ -79,6 +81,7 @@ def write_dump(
         "app": app,
         "columns": len(contents.columns),
         "env": env,
+        "epochs": len(contents.epochs),
         "format": _FORMAT,
         "keys": len(contents.keys),
         "keystore": contents.keystore,
@@ -95,6 +98,7 @@ def write_dump(
         *(_from_column(row) for row in sorted(contents.columns, key=_column_place)),
         *(_from_seen(row) for row in sorted(contents.seen, key=lambda row: row.kms_key)),
         *(_from_subject(row) for row in sorted(contents.subjects, key=lambda row: row.digest)),
+        *(_from_epoch(row) for row in sorted(contents.epochs, key=lambda row: row.number)),
         *({"file": text.to_base64url(manifests[name]), "name": name} for name in sorted(manifests)),
     ]
     body = b"".join(text.dump(line) + b"\n" for line in lines)
@@ -147,7 +151,8 @@ def _parsed(body: bytes, signer: PublicIdentity, signers: Collection[PublicIdent
     lines = iter(body.split(b"\n")[:-1])
     header, of_key = text.load(next(lines)), _KEY
     if isinstance(header, dict) and header.get("format") == _BEFORE:
-        header = text.members(header, _HEADER - {"subjects"}) | {"format": _FORMAT, "subjects": 0}
+        header = text.members(header, _HEADER - {"epochs", "subjects"})
+        header |= {"epochs": 0, "format": _FORMAT, "subjects": 0}
         of_key = _KEY - {"digest"}
     header = text.members(header, _HEADER)
     keystore = _hex(header["keystore"], 16)
@@ -159,6 +164,7 @@ def _parsed(body: bytes, signer: PublicIdentity, signers: Collection[PublicIdent
     columns = [_to_column(found, keystore) for found in _take(lines, header["columns"], _COLUMN)]
     seen = [_to_seen(found) for found in _take(lines, header["seen"], _SEEN)]
     subjects = [_to_subject(found) for found in _take(lines, header["subjects"], _SUBJECT)]
+    epochs = [_to_epoch(found, keystore) for found in _take(lines, header["epochs"], _EPOCH)]
     manifests = {
         _text(found, "name"): _bytes(found["file"], manifests_of.LIMIT)
         for found in _take(lines, header["manifests"], _MANIFEST)
@@ -169,11 +175,14 @@ def _parsed(body: bytes, signer: PublicIdentity, signers: Collection[PublicIdent
     _ordered([_column_place(row) for row in columns], header["columns"])
     _ordered([row.kms_key for row in seen], header["seen"])
     _ordered([row.digest for row in subjects], header["subjects"])
+    _ordered([row.number for row in epochs], header["epochs"])
     _ordered(list(manifests), header["manifests"])
     _consistent(keys, subjects)
     trusted = {each.fingerprint: each for each in signers}
     for row in columns:
         verify(row, trusted)
+    for epoch in epochs:
+        _verify_epoch(epoch, trusted)
     remembered = {row.kms_key: row for row in seen}
     for name, file in manifests.items():
         found = manifests_of.verify(file, key=name, keystore=keystore, signers=signers)
@@ -192,6 +201,7 @@ def _parsed(body: bytes, signer: PublicIdentity, signers: Collection[PublicIdent
             columns=tuple(columns),
             seen=tuple(seen),
             subjects=tuple(subjects),
+            epochs=tuple(reversed(epochs)),
         ),
         manifests=manifests,
     )
@@ -325,6 +335,51 @@ def _to_subject(found: dict[str, Any]) -> SubjectRow:
     if (row.pseudonym is None) != (row.shredded is not None):
         raise ValueError("a shredded subject has no pseudonym, every other has")
     return row
+
+
+def _from_epoch(row: Epoch) -> dict[str, Any]:
+    return {
+        "changed": row.changed,
+        "dump": row.dump,
+        "final": row.final,
+        "kms_key": row.kms_key,
+        "material": row.material,
+        "number": row.number,
+        "opened": row.opened,
+        "seal": row.seal,
+        "signature": text.to_base64url(row.signature),
+        "signer": row.signer,
+        "state": str(row.state),
+        "unsealed": row.unsealed,
+    }
+
+
+def _to_epoch(found: dict[str, Any], keystore: str) -> Epoch:
+    def some(name: str) -> str | None:
+        return None if found[name] is None else _text(found, name)
+
+    return Epoch(
+        number=_count(found["number"]),
+        kms_key=_text(found, "kms_key"),
+        state=EpochState(found["state"]),
+        opened=_text(found, "opened"),
+        changed=_text(found, "changed"),
+        keystore=keystore,
+        seal=None if found["seal"] is None else _hex(found["seal"], 16),
+        material=some("material"),
+        final=some("final"),
+        unsealed=some("unsealed"),
+        dump=None if found["dump"] is None else _hex(found["dump"], 32),
+        signer=_hex(found["signer"], 16),
+        signature=text.from_base64url(found["signature"], 64),
+    )
+
+
+def _verify_epoch(row: Epoch, signers: Mapping[str, PublicIdentity]) -> None:
+    signer = signers.get(row.signer)
+    if signer is None:
+        raise Tampered
+    signer.verify(row.signed_bytes(), row.signature)
 
 
 def _from_seen(row: SeenSerial) -> dict[str, Any]:

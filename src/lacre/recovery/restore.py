@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from lacre.errors import KeyNotFound, MisuseError, Tampered
+from lacre.keys.epochs import EpochState
 from lacre.keys.hierarchy import KeyRow, KeyState
 from lacre.kms.local import PublicIdentity
 from lacre.kms.local import manifest as manifests_of
@@ -52,6 +53,14 @@ def undone_by(dump: KeyStoreContents, held: KeyStoreContents) -> Sequence[str]:
             undone.append(f"a subject was shredded on {subject.shredded}: it would LIVE AGAIN")
         elif subject.hold is not None and (then is None or then.hold is None):
             undone.append(f"a subject of {subject.created} is on hold: it could be shredded again")
+    newest = {row.number: row for row in dump.epochs}
+    for epoch in held.epochs:
+        if epoch.state is EpochState.DESTROYED and (
+            (past := newest.get(epoch.number)) is not None and past.state is not epoch.state
+        ):
+            undone.append(f"epoch {epoch.number} of sealing was destroyed on {epoch.changed}: sealed subject keys of this dump open NO MORE")  # fmt: skip
+        elif epoch.number not in newest:
+            undone.append(f"epoch {epoch.number} of sealing began on {epoch.opened}: nothing would be known of it")  # fmt: skip
     if held.remembers and not dump.remembers:
         undone.append("that a memory of a manifest is missing would not be noticed any more")
     return undone

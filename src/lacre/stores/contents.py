@@ -9,6 +9,7 @@ what is wrapped stays wrapped.
 from dataclasses import dataclass, field
 
 from lacre.fields.column_state import ColumnStateRow
+from lacre.keys.epochs import Epoch
 from lacre.keys.hierarchy import KeyRow, SubjectRow
 from lacre.keys.seen import SeenSerial
 
@@ -30,7 +31,8 @@ class KeyStoreContents:
     columns: tuple[ColumnStateRow, ...] = field(repr=False)
     seen: tuple[SeenSerial, ...] = field(repr=False)
     subjects: tuple[SubjectRow, ...] = field(repr=False, default=())
+    epochs: tuple[Epoch, ...] = field(repr=False, default=())
 
     def __bool__(self) -> bool:
         """Whether it holds anything at all."""
-        return bool(self.keys or self.columns or self.seen or self.subjects)
+        return bool(self.keys or self.columns or self.seen or self.subjects or self.epochs)

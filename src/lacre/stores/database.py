@@ -72,6 +72,13 @@ class KeyDatabase(Protocol):
         """Within a transaction: let others read, and nobody else write until it ends."""
         ...
 
+    def sealing(self, connection: sa.Connection, *, alone: bool) -> None:
+        """
+        Within a transaction: make subject keys under bucket keys that stay active until it ends;
+        or, *alone*, wait for whoever does, and let nobody begin.
+        """
+        ...
+
     def highest(self, table: sa.Table, counter: str) -> sa.Insert:
         """Return an INSERT that replaces the row with the same key only where *counter* is higher."""
         ...

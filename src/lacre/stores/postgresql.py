@@ -162,6 +162,14 @@ class PostgreSQLDatabase:
         names = ", ".join(f'"{self._schema}".{table.name}' for table in TABLES)
         connection.exec_driver_sql(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
 
+    def sealing(self, connection: sa.Connection, *, alone: bool) -> None:
+        # An advisory lock, because locking the rows themselves asks for the right to change them.
+        lock = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
+        connection.execute(
+            sa.text(f"SELECT {lock}(hashtextextended(:name, 0))"),
+            {"name": f"lacre sealing {self._schema}"},
+        )
+
     def highest(self, table: sa.Table, counter: str) -> sa.Insert:
         return only_if_higher(postgresql.insert(table), table, counter)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lacre.errors import ConfigurationError
 from lacre.stores.identifiers import is_plain
-from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META, SUBJECT
+from lacre.stores.schema import COLUMN_STATE, EPOCH, KEY, KEYSTORE_SEEN, META, SUBJECT
 
 __all__ = ["Roles", "role_statements"]
 
@@ -45,6 +45,19 @@ class Roles:
 _CHANGES = {
     KEY: ("parent", "wrapped", "state", "revision", "changed", "mac", "digest"),
     SUBJECT: ("pseudonym", "shredded", "hold"),
+    EPOCH: (
+        "kms_key",
+        "seal",
+        "material",
+        "state",
+        "changed",
+        "final",
+        "unsealed",
+        "dump",
+        "keystore",
+        "signer",
+        "signature",
+    ),
     COLUMN_STATE: ("class", "state", "revision", "changed", "keystore", "signer", "signature"),
     KEYSTORE_SEEN: ("serial", "hash", "version_id", "mac"),
 }
@@ -60,6 +73,8 @@ _NEVER = {
     # A tombstone stays as it is, a pseudonym is erased and never replaced, and what is on hold is not shredded.
     SUBJECT: "OLD.shredded IS NOT NULL OR (NEW.pseudonym IS NOT NULL AND NEW.pseudonym IS DISTINCT FROM OLD.pseudonym)"
     " OR (NEW.shredded IS NOT NULL AND OLD.hold IS NOT NULL)",
+    # An epoch that ended does not begin again.
+    EPOCH: "OLD.state = 'destroyed'",
     COLUMN_STATE: "NEW.revision <> OLD.revision + 1",
     KEYSTORE_SEEN: "NEW.serial <= OLD.serial",
 }
@@ -75,7 +90,7 @@ def role_statements(schema: str, roles: Roles) -> Sequence[str]:
     def changes(table: object) -> str:
         return ", ".join(f'"{column}"' for column in _CHANGES[table])  # type: ignore[index]
 
-    everything = named(META, KEY, COLUMN_STATE, KEYSTORE_SEEN, SUBJECT)
+    everything = named(META, KEY, COLUMN_STATE, KEYSTORE_SEEN, SUBJECT, EPOCH)
     statements = [_role(name) for name in (roles.runtime, roles.operator, roles.auditor)]
     statements += [
         # First nothing, then what each needs: a right that a release no longer gives is taken.
@@ -89,6 +104,7 @@ def role_statements(schema: str, roles: Roles) -> Sequence[str]:
         f"GRANT INSERT, UPDATE ({changes(KEY)}) ON {named(KEY)} TO {roles.operator}",
         f"GRANT INSERT, UPDATE ({changes(COLUMN_STATE)}) ON {named(COLUMN_STATE)} TO {roles.operator}",
         f"GRANT INSERT, UPDATE ({changes(SUBJECT)}) ON {named(SUBJECT)} TO {roles.operator}",
+        f"GRANT INSERT, UPDATE ({changes(EPOCH)}) ON {named(EPOCH)} TO {roles.operator}",
         # A subject, and not a tombstone; of keys, those that the trigger below lets by.
         f"GRANT INSERT (digest, pseudonym, created) ON {named(SUBJECT)} TO {roles.runtime}",
         f"GRANT INSERT ON {named(KEY)} TO {roles.runtime}",

@@ -15,6 +15,7 @@ from sqlalchemy.ext.compiler import compiles
 
 __all__ = [
     "COLUMN_STATE",
+    "EPOCH",
     "KEY",
     "KEYSTORE_SEEN",
     "META",
@@ -121,7 +122,26 @@ _one_pseudonym = sa.Index(
     "lacre_subject_pseudonym", SUBJECT.c.digest, SUBJECT.c.pseudonym, unique=True
 )
 
-TABLES = (META, KEY, COLUMN_STATE, KEYSTORE_SEEN, SUBJECT)
+# One row for each epoch of sealing: its KMS key is named nowhere else.
+EPOCH = sa.Table(
+    "lacre_epoch",
+    _metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("kms_key", sa.String(1024), nullable=False),
+    sa.Column("seal", sa.String(32), nullable=True),
+    sa.Column("material", sa.String(64), nullable=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("opened", sa.String(32), nullable=False),
+    sa.Column("changed", sa.String(32), nullable=False),
+    sa.Column("final", sa.String(32), nullable=True),
+    sa.Column("unsealed", sa.String(32), nullable=True),
+    sa.Column("dump", sa.String(64), nullable=True),
+    sa.Column("keystore", sa.String(64), nullable=False),
+    sa.Column("signer", sa.String(32), nullable=False),
+    sa.Column("signature", sa.LargeBinary(64), nullable=False),
+)
+
+TABLES = (META, KEY, COLUMN_STATE, KEYSTORE_SEEN, SUBJECT, EPOCH)
 
 
 class AddColumn(sa.schema.ExecutableDDLElement):
@@ -184,6 +204,7 @@ STEPS: Sequence[Sequence[sa.schema.ExecutableDDLElement]] = (
             (SUBJECT.c.digest, SUBJECT.c.pseudonym),
         ),
     ),
+    (sa.schema.CreateTable(EPOCH),),
 )
 
 VERSION = len(STEPS)

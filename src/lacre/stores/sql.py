@@ -20,20 +20,19 @@ from lacre.errors import ConfigurationError, KeyNotFound, MisuseError, Tampered
 from lacre.fields.column_state import ColumnStateRow
 from lacre.keys.hierarchy import KeyKind, KeyRow, Scope, SubjectRow, SubjectRows
 from lacre.keys.seen import SeenSerial
+from lacre.stores.changing import change_keys, changed_meanwhile
 from lacre.stores.contents import KeyStoreContents
 from lacre.stores.database import KeyDatabase
+from lacre.stores.erasing import Erasing
 from lacre.stores.postgresql import PostgreSQLDatabase
 from lacre.stores.roles import Roles
 from lacre.stores.rows import (
-    MUTABLE,
     PLACE,
     around_scopes,
     column_state_columns,
     column_state_row,
     in_scope,
-    key_columns,
     key_row,
-    mutable_columns,
     seen_columns,
 )
 from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META, SUBJECT, VERSION
@@ -52,21 +51,8 @@ from lacre.stores.whole import contents_of, put_contents
 
 __all__ = ["SQLKeyStore"]
 
-# Made once: SQLAlchemy takes longer to make it than a database to do it, and a move of keys does it
-# ten thousand times.
-_REPLACE = (
-    KEY.update()
-    .where(
-        KEY.c.key_id == sa.bindparam("old_key_id"),
-        KEY.c.state == sa.bindparam("old_state"),
-        KEY.c.revision == sa.bindparam("old_revision"),
-        KEY.c.wrapped.is_not_distinct_from(sa.bindparam("old_wrapped")),
-    )
-    .values({name: sa.bindparam(f"new_{name}") for name in MUTABLE})
-)
 
-
-class SQLKeyStore:
+class SQLKeyStore(Erasing):
     """
     The key store at *url*, an SQLAlchemy URL.
 
@@ -230,27 +216,11 @@ class SQLKeyStore:
         self, *, add: Sequence[KeyRow] = (), replace: Sequence[tuple[KeyRow, KeyRow]] = ()
     ) -> None:
         """Insert *add* and replace each (old, new), all or nothing; see `KeyWriter.change`."""
-        conflict = MisuseError(
-            "another process changed these keys at the same moment; nothing was done",
-            hint="look at `lacre keys list`, then try again",
-        )
         try:
             with self._writing() as connection:
-                # Replacements first: the row that stops being active makes room for the next.
-                for old, new in replace:
-                    expected = {
-                        "old_key_id": old.key_id,
-                        "old_state": str(old.state),
-                        "old_revision": old.revision,
-                        "old_wrapped": old.wrapped,
-                    }
-                    values = {f"new_{name}": value for name, value in mutable_columns(new).items()}
-                    if connection.execute(_REPLACE, expected | values).rowcount != 1:
-                        raise conflict
-                if add:
-                    connection.execute(KEY.insert(), [key_columns(row) for row in add])
+                change_keys(connection, add=add, replace=replace)
         except IntegrityError:
-            raise conflict from None
+            raise changed_meanwhile() from None
 
     # Subjects and their keys
 

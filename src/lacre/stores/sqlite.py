@@ -69,6 +69,9 @@ class SQLiteDatabase:
     def alone(self, connection: sa.Connection) -> None:
         pass  # as above
 
+    def sealing(self, connection: sa.Connection, *, alone: bool) -> None:
+        pass  # as above
+
     def highest(self, table: sa.Table, counter: str) -> sa.Insert:
         return only_if_higher(sqlite.insert(table), table, counter)
 

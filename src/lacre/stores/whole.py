@@ -19,14 +19,15 @@ from lacre.stores.rows import (
     subject_columns,
     subject_row,
 )
-from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META, SUBJECT
+from lacre.stores.schema import COLUMN_STATE, EPOCH, KEY, KEYSTORE_SEEN, META, SUBJECT
+from lacre.stores.sealing import epoch_columns, read_epochs
 
 __all__ = ["contents_of", "put_contents"]
 
 
 def put_contents(connection: sa.Connection, contents: KeyStoreContents) -> None:
     """Put *contents* in the place of all there is, id included."""
-    for table in (KEY, SUBJECT, COLUMN_STATE, KEYSTORE_SEEN):
+    for table in (KEY, SUBJECT, COLUMN_STATE, KEYSTORE_SEEN, EPOCH):
         connection.execute(table.delete())
     meta = {"keystore": contents.keystore} | ({"seen": "always"} if contents.remembers else {})
     connection.execute(META.delete().where(META.c.name.in_(("keystore", "seen"))))
@@ -36,6 +37,7 @@ def put_contents(connection: sa.Connection, contents: KeyStoreContents) -> None:
         (KEY, [key_columns(row) for row in contents.keys]),
         (COLUMN_STATE, [column_state_columns(row) for row in contents.columns]),
         (KEYSTORE_SEEN, [seen_columns(row) for row in contents.seen]),
+        (EPOCH, [epoch_columns(row) for row in contents.epochs]),
     ):
         if rows:
             connection.execute(table.insert(), rows)
@@ -58,4 +60,5 @@ def contents_of(connection: sa.Connection) -> KeyStoreContents:
             SeenSerial(**found) for found in connection.execute(sa.select(KEYSTORE_SEEN)).mappings()
         ),
         subjects=tuple(map(subject_row, connection.execute(sa.select(SUBJECT)).mappings())),
+        epochs=tuple(read_epochs(connection)),
     )

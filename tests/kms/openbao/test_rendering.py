@@ -39,11 +39,13 @@ openbao = {{ address = "{address}", auth = "token"{more} }}
 classes.pii = {{ rotate_after = "90 days" }}
 classes.banking = {{ index = false, rotate_after = "never" }}
 audit = {{ path = "evidence.jsonl" }}
+sealing = {{ kms_key = "openbao://{mount}/epochs", classes = ["pii"] }}
 {move}
 """
 
 FIELDS = {"kind": "branch"}
 INDEX = {"kind": "index"}
+_EPOCH = {"kind": "seal", "tenant": "-", "class": "-"}
 
 
 def rendered(
@@ -135,7 +137,8 @@ def test_the_script_makes_what_it_says(at: Made) -> None:
         for name in transit.list_keys(mount_point=at.mount)["data"]["keys"]
     }
 
-    assert set(found) == {"banking-fields", "pii-fields", "pii-index"}
+    assert set(found) == {"banking-fields", "epochs", "pii-fields", "pii-index"}
+    assert found["epochs"]["auto_rotate_period"] == 0
     for key in found.values():
         assert (key["type"], key["derived"]) == ("aes256-gcm96", True)
         assert (key["exportable"], key["allow_plaintext_backup"], key["deletion_allowed"]) == (
@@ -180,6 +183,12 @@ _MAY: dict[str, set[Credential]] = {
     "rotate": {Credential.ADMINISTRATION},
     "trim": {Credential.ADMINISTRATION},
     "policies": {Credential.ADMINISTRATION},
+    "datakey/wrapped of an epoch": {Credential.SEALING},
+    "decrypt of an epoch": {Credential.RUNTIME, Credential.SEALING},
+    "read of an epoch": {Credential.SEALING},
+    "rotate of an epoch": {Credential.SEALING},
+    "config of an epoch": {Credential.SEALING},
+    "trim of an epoch": {Credential.SEALING},
     "lookup-self": set(Credential),
     "renew-self": set(Credential),
 }
@@ -191,6 +200,7 @@ def test_who_may_do_what(at: Made, who: Credential) -> None:
     m, key = at.mount, "banking-fields"
     context = transit_context(bound(**{"class": "banking"}, **FIELDS))
     sealed = at.wrapped(key, **{"class": "banking"}, **FIELDS)
+    epoch = transit_context(bound(**_EPOCH))
     of_index = {"context": transit_context(bound(**INDEX)), "ciphertext": at.wrapped("pii-index", **INDEX)}  # fmt: skip
     item, plain = {"context": context, "ciphertext": sealed}, b64encode(bytes(32)).decode()
     tried: dict[str, tuple[str, str, Mapping[str, Any] | None]] = {
@@ -203,9 +213,18 @@ def test_who_may_do_what(at: Made, who: Credential) -> None:
         "rotate": ("POST", f"{m}/keys/pii-index/rotate", {}),
         "trim": ("POST", f"{m}/keys/{key}/trim", {"min_available_version": 1}),
         "policies": ("GET", "sys/policies/acl/default", None),
+        "datakey/wrapped of an epoch": ("POST", f"{m}/datakey/wrapped/epochs", {"context": epoch, "bits": 256}),
+        "decrypt of an epoch": ("POST", f"{m}/decrypt/epochs", {"context": epoch, "ciphertext": at.wrapped("epochs", **_EPOCH)}),
+        "read of an epoch": ("GET", f"{m}/keys/epochs", None),
+        "rotate of an epoch": ("POST", f"{m}/keys/epochs/rotate", {}),
+        "config of an epoch": ("POST", f"{m}/keys/epochs/config", {"min_decryption_version": 1, "min_encryption_version": 1}),
+        "trim of an epoch": ("POST", f"{m}/keys/epochs/trim", {"min_available_version": 1}),
         "lookup-self": ("GET", "auth/token/lookup-self", None),
         "renew-self": ("POST", "auth/token/renew-self", {}),
         # Nobody's.
+        "datakey/wrapped of another kind": ("POST", f"{m}/datakey/wrapped/epochs", {"context": context, "bits": 256}),
+        "encrypt of an epoch": ("POST", f"{m}/encrypt/epochs", {"context": epoch, "plaintext": plain}),
+        "delete of an epoch": ("DELETE", f"{m}/keys/epochs", None),
         "datakey/plaintext": ("POST", f"{m}/datakey/plaintext/{key}", {"context": context, "bits": 256}),
         "encrypt": ("POST", f"{m}/encrypt/{key}", {"context": context, "plaintext": plain}),
         "encrypt anew": ("POST", f"{m}/encrypt/absent", {"context": context, "plaintext": plain}),
@@ -367,7 +386,7 @@ def test_a_namespace(pinned: Made) -> None:
     mounts = pinned.server.client().sys.list_mounted_secrets_engines()["data"]
 
     assert inside.secrets.transit.list_keys()["data"]["keys"] == [
-        "banking-fields", "pii-fields", "pii-index",
+        "banking-fields", "epochs", "pii-fields", "pii-index",
     ]  # fmt: skip
     assert "transit/" not in mounts
 

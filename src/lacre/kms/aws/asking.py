@@ -24,6 +24,7 @@ _PERMISSIONS = {"ReEncrypt": "kms:ReEncryptFrom and kms:ReEncryptTo"}
 # What an answer of KMS has. One without it came from somebody in between, a captive portal for one:
 # botocore takes any 200 for an answer, and a missing KeyId would pass for tampering.
 _MEMBERS = {
+    "CreateKey": {"KeyMetadata"},
     "Decrypt": {"KeyId", "Plaintext"},
     "DescribeKey": {"KeyMetadata"},
     "Encrypt": {"KeyId", "CiphertextBlob"},
@@ -31,6 +32,7 @@ _MEMBERS = {
     "GetKeyPolicy": {"Policy"},
     "GetKeyRotationStatus": {"KeyRotationEnabled"},
     "ReEncrypt": {"KeyId", "SourceKeyId", "CiphertextBlob"},
+    "ScheduleKeyDeletion": {"KeyId", "DeletionDate"},
 }
 # What botocore lets out of its parser where a body is JSON and no object, holds other types than it
 # should, or is no JSON at all: it takes it apart before it looks at it.

@@ -174,6 +174,39 @@ class AwsKeyService:
             )
         return str(key)
 
+    def describe(self, kms_key: str) -> dict[str, Any]:
+        """Return what KMS says of a pinned key."""
+        key = AwsKey.of(kms_key)
+        return described(self._ask, key.region, self._arn(key), kms_key)
+
+    def create(self, alias: str, *, description: str, tags: Mapping[str, str]) -> str:
+        """
+        Create a symmetric key that *alias* stands for; return the key's URI.
+
+        Asked once only: after a request without an answer there may be a key without an alias,
+        which its tags tell.
+        """
+        region, name = self._named(alias)
+        request = {
+            "Description": description,
+            "Tags": [{"TagKey": key, "TagValue": tags[key]} for key in sorted(tags)],
+        }
+        once = self._ask.once()
+        answer = self._ask(region, "CreateKey", alias, request, limits=once)
+        key = AwsKey.of_arn(str(answer.get("KeyMetadata", {}).get("Arn")))
+        if key is None or key.region != region:
+            raise ConfigurationError(f"AWS KMS made a key for {alias} that is not in {region}")
+        self._ask(
+            region, "CreateAlias", alias, {"AliasName": name, "TargetKeyId": key.id}, limits=once
+        )
+        return str(key)
+
+    def schedule_deletion(self, kms_key: str, *, days: int) -> dict[str, Any]:
+        """Have a pinned key deleted in *days* days; return KMS' answer, with the date."""
+        key = AwsKey.of(kms_key)
+        request = {"KeyId": self._arn(key), "PendingWindowInDays": days}
+        return self._ask(key.region, "ScheduleKeyDeletion", kms_key, request)
+
     def __repr__(self) -> str:
         return f"<AwsKeyService of {', '.join(self._settings.regions)}>"
 

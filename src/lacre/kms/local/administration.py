@@ -28,6 +28,7 @@ from lacre.kms.local.manifest import (
     Version,
     check_key_name,
     check_keystore_id,
+    manifest_path,
     open_version,
     seal_share,
     seal_version,
@@ -136,7 +137,7 @@ class KeystoreAdministration:
         """
         path = self._path(name)
         try:
-            self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(
                 f"{self._directory} cannot be used: {error.strerror}"
@@ -346,7 +347,7 @@ class KeystoreAdministration:
         )
 
     def _path(self, name: str) -> Path:
-        return self._directory / f"{check_key_name(name)}.json"
+        return manifest_path(self._directory, check_key_name(name))
 
     def _lock(self, name: str) -> Path:
         return self._directory / f".{check_key_name(name)}.lock"

@@ -16,6 +16,7 @@ import hmac
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lacre._core.canonical import canonical
@@ -34,6 +35,7 @@ __all__ = [
     "Version",
     "check_key_name",
     "check_keystore_id",
+    "manifest_path",
     "open_version",
     "seal_share",
     "seal_version",
@@ -51,6 +53,7 @@ _SHARE = b"lacre/1/keyshare"
 _SEALED = 32 + 32 + 16  # HPKE's encapsulated key, the root key, the tag
 _LARGEST = 2**53 - 1  # what every JSON reader keeps exactly
 _KEY_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}", re.ASCII)
+_EPOCH = re.compile(r".+\.epoch-[0-9]+", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
 _MANIFEST = frozenset(
@@ -160,6 +163,16 @@ def check_key_name(name: str) -> str:
             hint='for example "local://pii-fields"',
         )
     return name
+
+
+def manifest_path(directory: Path, name: str) -> Path:
+    """
+    Return where the manifest of a key is: in *directory*, and an epoch's in `epochs` inside it.
+
+    Apart, so that no dump of the key store and no copy of the other manifests takes an epoch's along.
+    """
+    folder = directory / "epochs" if _EPOCH.fullmatch(name) else directory
+    return folder / f"{name}.json"
 
 
 def check_keystore_id(keystore: str) -> str:

@@ -38,6 +38,7 @@ from lacre.kms.local.manifest import (
     Version,
     check_key_name,
     check_keystore_id,
+    manifest_path,
     open_version,
     verify,
 )
@@ -174,7 +175,7 @@ class LocalKeyService:
 
     def _current(self, kms_key: str) -> _Opened:
         name = _name_of(kms_key)
-        path = self._directory / f"{name}.json"
+        path = manifest_path(self._directory, name)
         opened = self._opened.get(name)
         if opened is None or opened.stamp != stamp_of(path):
             # Forgotten first: after a failure nothing old is used.

@@ -23,7 +23,7 @@ from lacre.kms.openbao.answers import key_of, version_of, wrapped_of
 from lacre.kms.openbao.connection import Connection, Secret
 from lacre.kms.openbao.login import Login
 from lacre.kms.openbao.sources import AppRole, GivenToken, TokenFile
-from lacre.kms.openbao.transit import Transit
+from lacre.kms.openbao.transit import Transit, number
 from lacre.sensitive import KeyMaterial
 
 if TYPE_CHECKING:
@@ -182,3 +182,7 @@ class OpenBaoKeyService:
             KeyNotFound, KeyServiceDenied, KeyServiceUnreachable, ConfigurationError
         """
         administration.destroy_before(self._transit, kms_key, version)
+
+    def available_from(self, kms_key: str) -> int:
+        """Return the lowest version that was not destroyed; 0 where none ever was."""
+        return number(self._transit.read(kms_key), "min_available_version") or 0

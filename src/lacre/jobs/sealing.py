@@ -1,0 +1,465 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Sealing: bring every sealed subject key into a new epoch, and destroy the KMS key of the one before.
+
+Implements ``spec/sealing.md``, section 5. What was shredded before then is readable from no dump
+of the key store that was taken before. Every step is done again, or found done, by a second run:
+nothing is remembered but rows. The sealer opens seal keys and bucket keys and takes outer layers off
+and puts them on; it never sees a subject key.
+
+Two sealers at once race safely: one goes on, the other is told. Shredding is another job
+(`lacre.jobs.shredding`).
+"""
+
+import datetime as dt
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from lacre._core import field
+from lacre._core.derive import WRAP
+from lacre.audit.events import Sealed, who
+from lacre.audit.recorder import Recorder
+from lacre.context import current
+from lacre.errors import KeyDisabled, MisuseError, Tampered
+from lacre.fields.column_state import Signer
+from lacre.keys.epochs import Epoch, EpochKeys, EpochLedger, Epochs, EpochState
+from lacre.keys.hierarchy import USABLE, KeyRow, KeyState, Scope
+from lacre.keys.ports import KeyReader, KeyService, KeyWriter
+from lacre.keys.resolver import service_of, unwrap_row
+from lacre.keys.sealing import (
+    BUCKETS,
+    bucket_of,
+    bucket_scope,
+    cover,
+    covered,
+    seal_scope,
+    uncovered,
+)
+from lacre.sensitive import KeyMaterial
+
+__all__ = ["SealStore", "Sealer", "SealingStatus"]
+
+_SUITE = 1
+_PAGE = 500
+
+
+class SealStore(KeyReader, KeyWriter, Epochs, Protocol):
+    """A key store as sealing needs it."""
+
+    def bucket_keys(self) -> Sequence[KeyRow]:
+        """Return every bucket key."""
+        ...
+
+    def subject_keys_by_id(self, *, after: bytes, limit: int) -> Sequence[KeyRow]:
+        """Return subject keys that were not destroyed, by id, above *after*."""
+        ...
+
+    def destroyed_subject_keys(self) -> Sequence[tuple[bytes, str]]:
+        """Return the id of every subject key that was destroyed, and when."""
+        ...
+
+    def replace_buckets(
+        self, *, add: Sequence[KeyRow], replace: Sequence[tuple[KeyRow, KeyRow]]
+    ) -> None:
+        """As `change`, once nobody is in the middle of making a subject key."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealingStatus:
+    """
+    How sealing is.
+
+    Args:
+        epochs: the newest first.
+        shredded: keys that were destroyed, and that a dump from before still holds under keys that live.
+        due: when the next sealing is due; None where there is no cadence, or no epoch yet.
+        unfinished: whether a sealing was begun and not ended.
+    """
+
+    epochs: Sequence[Epoch]
+    shredded: int
+    due: dt.datetime | None
+    unfinished: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealer:
+    """
+    Seals one service's subject keys.
+
+    Args:
+        scope: any of the service's.
+        keys: makes and destroys epoch KMS keys.
+        services: mint and unwrap seal keys.
+        classes: whose subject keys are sealed.
+        prove: takes a dump of the key store, restores it aside, opens what was sealed in it, and
+            returns the dump's SHA-256 in hex; raises where that fails.
+        kept: for how long backups of the key service hold a destroyed KMS key; None where nobody
+            knows. Not added where the key service itself says when.
+        told: called with a sentence for each step.
+    """
+
+    store: SealStore
+    ledger: EpochLedger
+    keys: EpochKeys
+    services: Mapping[str, KeyService]
+    scope: Scope
+    classes: frozenset[str]
+    signer: Signer
+    recorder: Recorder
+    prove: Callable[[], str]
+    kept: dt.timedelta | None = None
+    waits: bool = False
+    told: Callable[[str], object] = lambda _: None
+    now: Callable[[], str] = lambda: (
+        dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    )
+    entropy: Callable[[int], bytes] = os.urandom
+
+    def seal(self) -> Epoch:
+        """
+        Begin the next epoch, or go on with the one that was begun; end the one before.
+
+        Raises:
+            MisuseError: somebody else seals at the same moment; or keys that do not open would be lost.
+            Tampered: an epoch that nobody who is trusted signed.
+            whatever *prove* and the key service raise: nothing was destroyed then.
+        """
+        rows = self.ledger.rows()
+        newest = rows[0] if rows else None
+        ended = all(row.state is EpochState.DESTROYED for row in rows[1:])
+        if newest is None or (newest.state is EpochState.ACTIVE and ended):
+            newest = self._begun(newest)
+        if newest.state is EpochState.OPENING:
+            newest = self._moved(newest)
+        for row in self.ledger.rows():
+            if row.number < newest.number and row.state is not EpochState.DESTROYED:
+                self._ended(row, newest)
+        return newest
+
+    def status(self, *, every: dt.timedelta | None) -> SealingStatus:
+        """Return how sealing is; *every* is its cadence."""
+        rows = self.ledger.rows()
+        active = self._active_buckets()
+        shredded = sum(
+            1
+            for key_id, when in self.store.destroyed_subject_keys()
+            if (bucket := active.get(bucket_of(key_id))) is not None and when >= bucket.created
+        )
+        due = None
+        if rows and every is not None:
+            due = dt.datetime.fromisoformat(rows[0].opened) + every
+        unfinished = bool(rows) and (
+            rows[0].state is not EpochState.ACTIVE
+            or any(row.state is not EpochState.DESTROYED for row in rows[1:])
+        )
+        return SealingStatus(epochs=rows, shredded=shredded, due=due, unfinished=unfinished)
+
+    # The next epoch
+
+    def _begun(self, before: Epoch | None) -> Epoch:
+        number = 1 if before is None else before.number + 1
+        self._record("begin", number, "")
+        kms_key = self.keys.open(number, above=None if before is None else before.material)
+        now = self.now()
+        row = Epoch(
+            number=number,
+            kms_key=kms_key,
+            state=EpochState.OPENING,
+            opened=now,
+            changed=now,
+            keystore=self.ledger.keystore,
+            unsealed=None if before is None else before.unsealed,
+        ).signed(self.signer)
+        self.store.put_epoch(row, over=None)
+        self.told(f"epoch {number} begins, under {kms_key}")
+        return row
+
+    def _moved(self, epoch: Epoch) -> Epoch:
+        epoch, seal, key = self._sealed(epoch)
+        old = self._seal_keys()
+        self._carry_buckets(epoch, seal, key, old)
+        late = self._carry_subjects(old | {seal.key_id: key})
+        digest = self.prove()
+        self.told("a dump was taken, restored aside, and opened")
+        service = service_of(self.services, epoch.kms_key)
+        assert seal.wrapped is not None  # it was unwrapped above
+        version_of = getattr(service, "version_of", None)
+        material = None if version_of is None else version_of(seal.wrapped)
+        row = self._put(
+            epoch,
+            state=EpochState.ACTIVE,
+            material=material,
+            dump=digest,
+            unsealed=late or epoch.unsealed,
+        )
+        self._record("active", epoch.number, digest)
+        return row
+
+    def _sealed(self, epoch: Epoch) -> tuple[Epoch, KeyRow, KeyMaterial]:
+        # The epoch's seal key, active; and the one before only opens.
+        scope = seal_scope(self.scope)
+        if epoch.seal is None:
+            versions = self.store.versions(scope)
+            fresh = self._row(scope, versions, epoch.kms_key)
+            wrapped = service_of(self.services, epoch.kms_key).mint(
+                epoch.kms_key, fresh.wrap_context()
+            )
+            fresh = replace(fresh, wrapped=wrapped)
+            self.store.change(add=[fresh])
+            epoch = self._put(epoch, seal=fresh.key_id.hex())
+        versions = self.store.versions(scope)
+        row = next((each for each in versions if each.key_id.hex() == epoch.seal), None)
+        if row is None or row.parent != epoch.kms_key:
+            raise Tampered
+        key = self._unwrapped(row)
+        if row.state is KeyState.PENDING:
+            if row.trusted_state(key) is not KeyState.PENDING:
+                raise Tampered
+            active = row.stepped(KeyState.ACTIVE, changed=self.now(), material=key)
+            moved = [(row, active)]
+            for other in versions:
+                if other.state is KeyState.ACTIVE:
+                    held = self._trusted(other, self._unwrapped(other))
+                    old = other.stepped(KeyState.DECRYPT_ONLY, changed=self.now(), material=held)
+                    moved.insert(0, (other, old))
+            self.store.change(replace=moved)
+            row = active
+        self._trusted(row, key)
+        return epoch, row, key
+
+    def _seal_keys(self) -> dict[bytes, KeyMaterial]:
+        return {
+            row.key_id: self._trusted(row, self._unwrapped(row))
+            for row in self.store.versions(seal_scope(self.scope))
+            if row.state in USABLE
+        }
+
+    def _carry_buckets(
+        self, epoch: Epoch, seal: KeyRow, key: KeyMaterial, held: Mapping[bytes, KeyMaterial]
+    ) -> None:
+        versions: dict[int, list[KeyRow]] = {bucket: [] for bucket in range(BUCKETS)}
+        for row in self.store.bucket_keys():
+            if row.scope == bucket_scope(self.scope, int(row.scope.subject or "", 16)):
+                versions[int(row.scope.subject or "", 16)].append(row)
+        shredded: dict[int, str] = {}
+        for key_id, when in self.store.destroyed_subject_keys():
+            bucket = bucket_of(key_id)
+            shredded[bucket] = max(when, shredded.get(bucket, ""))
+        anew = 0
+        for bucket, rows in versions.items():
+            active = next((row for row in rows if row.state is KeyState.ACTIVE), None)
+            if active is not None and active.parent == seal.key_id.hex():
+                continue
+            if active is None or shredded.get(bucket, "") >= active.created:
+                # Its key dies with the epoch before: what was shredded is under it in older dumps.
+                self._new_bucket(bucket, rows, active, seal, key, held)
+                anew += 1
+            else:
+                material = self._bucket_material(active, held)
+                moved = replace(active, parent=seal.key_id.hex())
+                self.store.change(replace=[(active, self._wrapped(moved, seal, key, material))])
+        self.told(f"{BUCKETS} bucket keys are under epoch {epoch.number}, {anew} of them new")
+
+    def _new_bucket(
+        self,
+        bucket: int,
+        rows: Sequence[KeyRow],
+        active: KeyRow | None,
+        seal: KeyRow,
+        key: KeyMaterial,
+        held: Mapping[bytes, KeyMaterial],
+    ) -> None:
+        material = KeyMaterial(self.entropy(32))
+        fresh = self._row(bucket_scope(self.scope, bucket), rows, seal.key_id.hex())
+        fresh = self._wrapped(fresh, seal, key, material)
+        fresh = fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material)
+        moved = []
+        if active is not None:
+            before = self._bucket_material(active, held)
+            old = active.stepped(KeyState.DECRYPT_ONLY, changed=self.now(), material=before)
+            moved.append((active, old))
+        self.store.replace_buckets(add=[fresh], replace=moved)
+
+    def _carry_subjects(self, held: Mapping[bytes, KeyMaterial]) -> str | None:
+        # Whoever makes a subject key from now on finds the new bucket keys, so one pass that finds
+        # nothing to do has seen every key. Returns when a key was found that had no outer layer.
+        late: str | None = None
+        while True:
+            carried, lost = 0, 0
+            buckets = {row.key_id: row for row in self.store.bucket_keys() if row.state in USABLE}
+            opened: dict[bytes, KeyMaterial] = {}
+            after = b""
+            while page := self.store.subject_keys_by_id(after=after, limit=_PAGE):
+                after = page[-1].key_id
+                moves: list[tuple[KeyRow, KeyRow]] = []
+                for row in page:
+                    try:
+                        moved = self._carried(row, buckets, opened, held)
+                    except Tampered:
+                        lost += 1
+                        continue
+                    if moved is not None:
+                        moves.append((row, moved))
+                        late = self.now() if cover(row) is None else late
+                carried += self._changed(moves)
+            if not carried:
+                break
+            self.told(f"{carried} subject keys wrapped anew")
+        if lost:
+            raise MisuseError(
+                f"{lost} subject keys do not open, and would be lost with the epoch before; nothing was destroyed",
+                hint="somebody edited the key store: restore it, or destroy those keys",
+            )
+        return late
+
+    def _carried(
+        self,
+        row: KeyRow,
+        buckets: Mapping[bytes, KeyRow],
+        opened: dict[bytes, KeyMaterial],
+        held: Mapping[bytes, KeyMaterial],
+    ) -> KeyRow | None:
+        def material(bucket: KeyRow) -> KeyMaterial:
+            if bucket.key_id not in opened:
+                opened[bucket.key_id] = self._bucket_material(bucket, held)
+            return opened[bucket.key_id]
+
+        if row.keystore != self.ledger.keystore:
+            raise Tampered
+        named = cover(row)
+        if named is None and row.scope.class_ not in self.classes:
+            return None
+        scope = bucket_scope(self.scope, bucket_of(row.key_id))
+        active = next(
+            (b for b in buckets.values() if b.scope == scope and b.state is KeyState.ACTIVE), None
+        )
+        if active is None:
+            raise Tampered
+        if named == active.key_id:
+            return None
+        if named is not None:
+            before = buckets.get(named)
+            if before is None or before.scope != scope:
+                raise Tampered
+            bare = uncovered(row, material(before))
+        else:
+            bare = row
+        return covered(bare, bucket=active.key_id, key=material(active), salt=self.entropy(24))
+
+    def _changed(self, moves: Sequence[tuple[KeyRow, KeyRow]]) -> int:
+        if not moves:
+            return 0
+        try:
+            self.store.change(replace=moves)
+        except MisuseError:
+            # A key was shredded, or its branch key rotated, meanwhile: one by one, and the next
+            # pass finds what was left.
+            for move in moves:
+                try:
+                    self.store.change(replace=[move])
+                except MisuseError:
+                    continue
+        return len(moves)
+
+    # The epoch before
+
+    def _ended(self, old: Epoch, newest: Epoch) -> None:
+        if old.state is not EpochState.CLOSING:
+            old = self._put(old, state=EpochState.CLOSING)
+        self._record("destroy", old.number, "")
+        final = self.keys.destroy(old.kms_key, old.material, kept=newest.material)
+        self.told(f"epoch {old.number} was destroyed in the key service")
+        seals = [
+            row
+            for row in self.store.versions(seal_scope(self.scope))
+            if row.key_id.hex() == old.seal and row.state is not KeyState.DESTROYED
+        ]
+        gone = {row.key_id.hex() for row in seals}
+        for row in self.store.bucket_keys():
+            if row.parent in gone and row.state is not KeyState.DESTROYED:
+                self.store.change(
+                    replace=[(row, row.stepped(KeyState.DESTROYED, changed=self.now()))]
+                )
+        for row in seals:
+            self.store.change(replace=[(row, row.stepped(KeyState.DESTROYED, changed=self.now()))])
+        self._put(old, state=EpochState.DESTROYED, final=self._final(final))
+        self._record("destroyed", old.number, "")
+
+    def _final(self, said: str) -> str | None:
+        # A service that waits says when it is over; of the others backups are the only way back.
+        if self.waits:
+            return said
+        if self.kept is None:
+            return None
+        until = dt.datetime.fromisoformat(said) + self.kept
+        return until.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+    # Rows
+
+    def _active_buckets(self) -> dict[int, KeyRow]:
+        return {
+            int(row.scope.subject or "", 16): row
+            for row in self.store.bucket_keys()
+            if row.state is KeyState.ACTIVE
+        }
+
+    def _put(self, row: Epoch, **changes: object) -> Epoch:
+        fresh = replace(row, changed=self.now(), **changes).signed(self.signer)  # type: ignore[arg-type]
+        self.store.put_epoch(fresh, over=row)
+        return fresh
+
+    def _row(self, scope: Scope, versions: Sequence[KeyRow], parent: str) -> KeyRow:
+        now = self.now()
+        return KeyRow(
+            key_id=self.entropy(16),
+            scope=scope,
+            version=max((row.version for row in versions), default=0) + 1,
+            parent=parent,
+            suite=_SUITE,
+            created=now,
+            keystore=self.ledger.keystore,
+            wrapped=None,
+            state=KeyState.PENDING,
+            revision=1,
+            changed=now,
+            mac=None,
+        )
+
+    def _wrapped(
+        self, row: KeyRow, seal: KeyRow, key: KeyMaterial, material: KeyMaterial
+    ) -> KeyRow:
+        wrapped = field.encrypt(
+            key.reveal(), seal.key_id, row.immutable(), material.reveal(), salt=self.entropy(24), padded=False, label=WRAP
+        )  # fmt: skip
+        return replace(row, wrapped=bytes(wrapped))
+
+    def _unwrapped(self, row: KeyRow) -> KeyMaterial:
+        if row.keystore != self.ledger.keystore:
+            raise Tampered
+        return unwrap_row(row, services=self.services, kms_keys=self.ledger.kms_keys, parent=None)
+
+    def _bucket_material(self, row: KeyRow, held: Mapping[bytes, KeyMaterial]) -> KeyMaterial:
+        parent = held.get(bytes.fromhex(row.parent))
+        if parent is None or row.keystore != self.ledger.keystore:
+            raise Tampered
+        material = unwrap_row(
+            row, services=self.services, kms_keys=self.ledger.kms_keys, parent=parent
+        )
+        return self._trusted(row, material)
+
+    def _trusted(self, row: KeyRow, material: KeyMaterial) -> KeyMaterial:
+        if row.trusted_state(material) is not row.state:
+            raise KeyDisabled(
+                f"the state of key {row.key_id.hex()} is not authentic",
+                hint="somebody edited the key store; restore it, then look at the audit log",
+            )
+        return material
+
+    def _record(self, step: str, number: int, dump: str) -> None:
+        event = Sealed(**who(current(), time=time.time(), tenant=""), step=step, epoch=number, dump=dump)  # fmt: skip
+        self.recorder.write([event])
