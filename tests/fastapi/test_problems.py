@@ -6,13 +6,13 @@ import logging
 from typing import Annotated, Any
 
 import pytest
-from fastapi import FastAPI, HTTPException, Query
+from fastapi import FastAPI, HTTPException, Query, WebSocket
 from pydantic import BaseModel, ConfigDict
 
 from lacre import ConfigurationError, errors
 from lacre.errors import InvalidValue, LacreError
 from lacre.fastapi import Problem, install, problems
-from tests.fastapi.serving import asked
+from tests.fastapi.serving import asked, spoken
 
 CANARY = "canary-52998224725"
 
@@ -77,6 +77,25 @@ def test_every_error_is_a_problem_without_its_own_words(
     assert answer.headers.get("Retry-After") == ("5" if status == 503 else None)
     assert CANARY not in answer.text + str(answer.headers)
     assert Problem.model_validate(problem)
+
+
+@pytest.mark.parametrize(
+    ("kind", "closing"),
+    [(errors.AccessDenied, 1008), (errors.Tampered, 1011), (errors.EvidenceUnavailable, 1013)],
+)
+def test_a_websocket_is_closed_with_the_code(
+    app: FastAPI, kind: type[LacreError], closing: int
+) -> None:
+    """The status of a close says whose fault it is, its reason is the error's code."""
+
+    @app.websocket("/")
+    async def fails(socket: WebSocket) -> None:
+        await socket.accept()
+        raise made(kind)
+
+    told = spoken(app, "/", {}, [])[-1]
+
+    assert told == {"type": "websocket.close", "code": closing, "reason": kind.code}
 
 
 def test_the_address_of_the_page_of_errors_is_optional() -> None:

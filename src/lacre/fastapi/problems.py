@@ -45,7 +45,8 @@ from lacre.errors import (
 __all__ = ["Problem", "install", "problems"]
 
 _MEDIA_TYPE = "application/problem+json"
-_POLICY_VIOLATION = 1008  # of a websocket
+# Of a websocket (RFC 6455): try again later, our error, or else not allowed.
+_TRY_LATER, _OURS, _REFUSED = 1013, 1011, 1008
 _log = logging.getLogger("lacre.fastapi")
 
 # By the class that an error is of, or the nearest above it. What is ours to mend says nothing.
@@ -175,7 +176,8 @@ class _Answers:
         **more: Any,
     ) -> Response | None:
         if isinstance(connection, WebSocket):
-            await connection.close(_POLICY_VIOLATION, reason=code)
+            closing = _TRY_LATER if status == 503 else _OURS if status >= 500 else _REFUSED
+            await connection.close(closing, reason=code)
             return None
         told = Problem(
             type="about:blank" if self._types is None else f"{self._types}#{code}",
