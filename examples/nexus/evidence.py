@@ -8,12 +8,12 @@ the lines into a table of its own.
 
 import json
 from collections import deque
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from nexus.models import User
 from nexus.schemas import Look
-from nexus.service import Service
 
 __all__ = ["looks_at"]
 
@@ -21,19 +21,19 @@ _WHAT = {"look": "read", "encrypt": "written"}
 _MOST = 1_000  # the latest
 
 
-def looks_at(service: Service, person: UUID, *, name_staff: bool) -> tuple[list[Look], bool]:
+def looks_at(evidence: Path, person: UUID, *, name_staff: bool) -> tuple[list[Look], bool]:
     """
     Return the accesses to the data of *person*, oldest first, and whether those are all.
 
     Args:
+        evidence: the file. What the recorder still holds is not in it: flush it before.
         name_staff: say which employee it was. Whether a person may know that depends on the case
             (CJEU C-579/21): by default the roles and the purpose are told.
     """
-    service.lacre.recorder.flush()
     found: deque[Look] = deque(maxlen=_MOST)
     count = 0
     row = person.hex
-    with service.evidence.open(encoding="utf-8") as lines:
+    with evidence.open(encoding="utf-8") as lines:
         for line in lines:
             # Cheaper than reading every line as JSON.
             if row in line and (look := _look(json.loads(line), row, person, name_staff)):

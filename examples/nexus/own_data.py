@@ -13,7 +13,7 @@ from lacre.fastapi import problems
 from nexus.changing import change
 from nexus.evidence import looks_at
 from nexus.models import User
-from nexus.schemas import Account, Change, Report, UserOpen
+from nexus.schemas import Account, Change, Look, Report, UserOpen
 from nexus.service import Service
 
 __all__ = ["routes"]
@@ -46,12 +46,15 @@ def routes(service: Service) -> APIRouter:
             user = await _own(session, acting)
             data = UserOpen.model_validate(user)
             account = Account(id=user.id, created=user.created, role=user.role)
-        looks, complete = await asyncio.to_thread(
-            looks_at, service, user.id, name_staff=service.settings.name_staff
-        )
+        looks, complete = await asyncio.to_thread(_looks_at, service, user.id)
         return Report(account=account, data=data, looks=looks, complete=complete)
 
     return router
+
+
+def _looks_at(service: Service, person: UUID) -> tuple[list[Look], bool]:
+    service.lacre.recorder.flush()
+    return looks_at(service.evidence, person, name_staff=service.settings.name_staff)
 
 
 async def _own(session: AsyncSession, acting: Acting) -> User:

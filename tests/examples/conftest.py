@@ -20,8 +20,11 @@ from tests.components.processes import ended, free_port, started, wait_until
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
+from nexus.evidence import looks_at  # noqa: E402
 from nexus.provisioning import STAFF, add_staff, create_tables, provision  # noqa: E402
 from nexus.service import Service  # noqa: E402
+
+__all__ = ["EXAMPLES", "PASSWORD", "Nexus", "looks_at", "make_cpf"]
 
 PASSWORD = "correct horse battery staple"
 _NUMBERS = itertools.count(100_000_000)

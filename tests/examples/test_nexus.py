@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The example does what its source wanted, over HTTP, on a real PostgreSQL, and shows nothing else."""
 
+import base64
 import json
 import os
 import random
@@ -20,7 +21,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.components.processes import environment, free_port
-from tests.examples.conftest import EXAMPLES, PASSWORD, Nexus
+from tests.examples.conftest import EXAMPLES, PASSWORD, Nexus, looks_at
 
 CPF = Callable[[], str]
 
@@ -156,6 +157,27 @@ def test_the_access_report_says_who_looked_as_what_and_why(nexus: Nexus, cpf: CP
     assert report["account"]["id"] == str(person)
     assert report["data"]["email"] == email
     assert number not in json.dumps(report)
+
+
+def test_an_employee_is_named_where_the_service_is_told_to(nexus: Nexus) -> None:
+    """With `NEXUS_NAME_STAFF` a report says who of the staff it was."""
+    email = address()
+    person = nexus.sign_up(email)
+    nexus.ask("GET", f"/users/{person}", "support")
+    nexus.ask("GET", "/me/report", email)  # what was held in memory is written by now
+    claims = nexus.token("support").split(".")[1]
+    support = json.loads(base64.urlsafe_b64decode(claims + "=="))["sub"]
+
+    told = [
+        {look.by for look in looks_at(path, person, name_staff=named)[0]}
+        for path in [nexus.home / "lacre" / "audit.jsonl"]
+        for named in (False, True)
+    ]
+
+    assert told == [
+        {"svc:nexus", "yourself", "staff"},
+        {"svc:nexus", "yourself", f"user:{support}"},
+    ]
 
 
 REFUSED = [
