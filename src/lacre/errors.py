@@ -208,7 +208,7 @@ class ReadingFailed(LacreError):
 
 
 class PlaintextFound(LacreError):
-    """A column whose state is `encrypted` holds something that is not a lacre value."""
+    """Something that is not a lacre value where only those may be: the state is `encrypted`, or the deadline past."""
 
     code = "plaintext-found"
 

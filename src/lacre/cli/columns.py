@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from lacre.cli.attesting import attest, verify
 from lacre.cli.operator import Config, key_store
 from lacre.cli.reading import reading
 from lacre.cli.terminal import DUE, data, out, say, table, warn
@@ -27,6 +28,9 @@ from lacre.stores.sql import SQLKeyStore
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Columns: their states, deadlines and attestations.")
+
+app.command()(attest)
+app.command()(verify)
 
 _SOON = 30  # days before a deadline from which it is due
 _TAMPERED = 6

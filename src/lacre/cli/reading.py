@@ -53,7 +53,12 @@ def reading(database: str) -> Iterator["Engine"]:
             raise ConfigurationError(
                 "--database is no URL", hint="postgresql://HOST/DATABASE"
             ) from None
-        engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+        engine = create_engine(
+            url,
+            poolclass=NullPool,
+            hide_parameters=True,
+            execution_options={"postgresql_readonly": True},
+        )
     else:
         path = Path(databases.name_of(database)).resolve()
         engine = create_engine(

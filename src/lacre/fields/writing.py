@@ -100,6 +100,10 @@ class Writing:
         # Stored(...) without the detour by way of its keyword arguments.
         return tuple.__new__(Stored, (sealed, tokens))
 
+    def tokens(self, value: Any) -> tuple[bytes, ...]:
+        """Return what each index has for *value* under the active root: for a comparison."""
+        return self._tokens(value, self._indexes)
+
     def record(self, record_look: Callable[[Look], None], row: str) -> None:
         """Record that the value of *row* was encrypted, as soon as it was."""
         record_look(
