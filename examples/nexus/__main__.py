@@ -19,7 +19,7 @@ from nexus.main import create_app
 from nexus.provisioning import STAFF, add_staff, create_tables, provision
 from nexus.service import Service
 from nexus.settings import Settings
-from tests.components.postgresql import postgresql_server
+from tests.components.postgresql import Database, postgresql_server
 
 SHOWN = """\
 Nexus runs. In another terminal:
@@ -57,9 +57,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with (
         postgresql_server() as server,
-        server.database() as database,
         tempfile.TemporaryDirectory(prefix="nexus-") as directory,
     ):
+        # Never dropped: Ctrl-C reaches the server as well, and it may be gone before we are.
+        server.administer("CREATE DATABASE nexus")
+        database = Database(server=server, name="nexus")
         settings = provision(
             Path(directory) / "home", database.text_url("asyncpg"), server.certificate
         )

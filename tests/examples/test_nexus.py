@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 
 from tests.components.processes import environment, free_port
@@ -366,6 +367,13 @@ def test_it_is_ready_and_alive(nexus: Nexus) -> None:
     assert nexus.http.get("/live").status_code == 200
 
 
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/live", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 @pytest.fixture
 def public_directory() -> Iterator[Path]:
     """A directory that PostgreSQL's user may enter, as `/tmp` is; pytest's are for nobody else."""
@@ -374,11 +382,19 @@ def public_directory() -> Iterator[Path]:
         yield Path(directory)
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("end", "everybody"),
+    [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False)],
+    ids=["Ctrl-C", "SIGINT", "SIGTERM"],
+)
 def test_the_one_command_runs_it_and_leaves_nothing(
-    public_directory: Path, end: signal.Signals
+    public_directory: Path, end: signal.Signals, everybody: bool
 ) -> None:
-    """`python -m nexus` says what to type, answers, and when it is interrupted its files are gone."""
+    """
+    `python -m nexus` says what to type, and when it is interrupted its files are gone.
+
+    A terminal's Ctrl-C reaches the database's server as well.
+    """
     root = EXAMPLES.parent
     port = free_port()
     process = subprocess.Popen(
@@ -395,7 +411,9 @@ def test_the_one_command_runs_it_and_leaves_nothing(
             line = process.stdout.readline()
             assert line, told
             told += line
-        process.send_signal(end)
+        while not _answers(port):
+            assert process.poll() is None
+        (os.killpg if everybody else os.kill)(process.pid, end)
         rest, _ = process.communicate(timeout=60)
     finally:
         if process.poll() is None:
