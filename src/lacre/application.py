@@ -28,6 +28,7 @@ from lacre.keys.hierarchy import KeyKind, KeyRow, Scope
 from lacre.keys.ports import KeyService
 from lacre.keys.provisioning import Provisioner
 from lacre.keys.resolver import CacheLimits, Resolver, since_boot
+from lacre.keys.subjects import SubjectMaker
 from lacre.keys.usage import CountedKeyService, Usage, UsageCounters
 from lacre.policy.decisions import Policy
 from lacre.policy.loading import load_pins, load_policy
@@ -98,13 +99,10 @@ class Lacre:
             store=store,
             services=self.services,
             kms_keys=self.kms_keys,
-            limits=CacheLimits(
-                age=settings.cache.age,
-                entries=settings.cache.entries,
-                stale_for=settings.cache.stale_for,
-            ),
+            limits=CacheLimits(**settings.cache.model_dump()),
             clock=clock or since_boot,
             unwrapped=self._counters.unwrapped,
+            make=SubjectMaker(store=store, recorder=self.recorder, made=self._counters.made).make,
         )
         self.guard = Guard(
             policy=policy,
@@ -218,13 +216,8 @@ class Lacre:
     ) -> acting_as:
         """Act as *principal* in a ``with`` block; see `lacre.acting_as`."""
         return acting_as(
-            principal,
-            roles=roles,
-            purpose=purpose,
-            tenant=tenant,
-            across_yield=across_yield,
-            application=self,
-        )
+            principal, roles=roles, purpose=purpose, tenant=tenant, across_yield=across_yield, application=self,
+        )  # fmt: skip
 
     def field(
         self,
@@ -237,6 +230,8 @@ class Lacre:
         store: str = "main",
         mask: str | None = None,
         padded: bool | None = None,
+        subject: bool = False,
+        moving: bool = False,
     ) -> Field:
         """
         Return the encrypted field *table*.*column*, for use without an ORM.
@@ -247,6 +242,8 @@ class Lacre:
             store: the logical name of the database.
             mask: what a reader with the right `mask` sees; the class's mask by default.
             padded: hide the exact length. By default wherever the length would tell something.
+            subject: each value is under the key of whom it is about, whom every call names.
+            moving: values from before it had subjects are read too, until they are moved.
         """
         indexes = tuple(index) if isinstance(index, Sequence) else (index,)
         return self.field_of(
@@ -259,6 +256,8 @@ class Lacre:
                 indexes=indexes,
                 mask=mask,
                 padded=padded,
+                subject=subject,
+                moving=moving,
             )
         )
 

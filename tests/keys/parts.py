@@ -11,9 +11,10 @@ from lacre._core import field
 from lacre._core.derive import WRAP
 from lacre.audit.recorder import Recorder
 from lacre.context import acting_as
-from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
+from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, subject_digest
 from lacre.keys.provisioning import Provisioner
 from lacre.keys.resolver import CacheLimits, Resolver, ScopeHandle, unwrap_row
+from lacre.keys.subjects import SubjectMaker
 from lacre.sensitive import KeyMaterial
 from lacre.stores.sql import SQLKeyStore
 from lacre.testing import CapturedEvents, FrozenClock, MemoryKeyService
@@ -85,6 +86,7 @@ class Parts:
             kms_keys=kms_keys,
             limits=CacheLimits(**limits),
             clock=self.clock,
+            make=SubjectMaker(store=self.store, recorder=self.recorder).make,
         )
         self.resolvers.append(made)
         return made
@@ -165,6 +167,12 @@ def planted(row: KeyRow, parent: bytes, key: KeyMaterial, under: KeyMaterial) ->
         label=WRAP,
     )
     return bytes(wrapped)
+
+
+def whose(subject: str, **where: Any) -> ScopeHandle:
+    """The handle of one subject's keys."""
+    of = scope("subject", **where)
+    return ScopeHandle(of, subject_digest(of, subject))
 
 
 def handle(kind: str = "data", **where: Any) -> ScopeHandle:

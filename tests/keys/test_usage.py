@@ -4,7 +4,7 @@ import os
 import pickle
 import threading
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from lacre.errors import KeyServiceDenied, KeyServiceUnreachable, LacreError
 from lacre.keys.usage import CountedKeyService, Usage, UsageCounters
 from lacre.sensitive import KeyMaterial
 from lacre.testing import CapturedEvents, FrozenClock, MemoryKeyService
+from tests.stores.rows import ROW
 
 KMS_KEY = "local://pii-fields"
 
@@ -160,7 +161,7 @@ def test_counts_of_many_threads_are_not_lost() -> None:
     def count() -> None:
         for number in range(500):
             counters.counted(KMS_KEY, "unwrap", lambda: None)
-            counters.unwrapped(bytes([number % 4]) * 16)
+            counters.unwrapped(replace(ROW, key_id=bytes([number % 4]) * 16))
 
     threads = [threading.Thread(target=count) for _ in range(8)]
     for thread in threads:

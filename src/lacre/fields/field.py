@@ -9,49 +9,43 @@ Rule 3: a plaintext is never kept here; keys are, by the resolver.
 Does no SQL and does not know how a row is stored: the caller names the row.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 from lacre._core import field as core
 from lacre._core.blind import index_key
 from lacre._core.derive import PreparedKey
-from lacre._core.textform import from_json, from_json_text, from_text, to_json, to_text
+from lacre._core.textform import to_json, to_text
 from lacre.audit.events import Looked, Outcome, Searched, Written
 from lacre.context import current
 from lacre.errors import (
-    AlreadyEncrypted,
     KeyUnavailable,
-    LacreError,
-    MaskWritten,
+    MisuseError,
     PlaintextFound,
     Tampered,
     UnsupportedQuery,
 )
-from lacre.fields.guard import Guarded, TenantFacts
+from lacre.fields.guard import TenantFacts
 from lacre.fields.index import Index, Question
 from lacre.fields.normalisers import normaliser
 from lacre.fields.rows import RowId, row_text
 from lacre.fields.scheme import Scheme
+from lacre.fields.sealing import Sealing
 from lacre.fields.stored import Sealed, Stored
 from lacre.fields.writing import Writing
 from lacre.keys.resolver import UsableKey
 from lacre.policy.decisions import Decision
 from lacre.policy.model import Right
-from lacre.sensitive import Mask
 
 __all__ = ["Field"]
 
-_STARTS = frozenset(
-    (b"\xc1", b"w", b"{", b" ", b"\t", b"\r", b"\n")
-)  # of the binary, text and JSON form
-_NEVER_ENCRYPTED = (Mask, Sealed)
 _QUESTIONS: tuple[Question, ...] = ("equals", "contains", "startswith", "endswith")
 _BINARY = (bytes, bytearray, memoryview)  # a tuple: the union would be made anew for every look
 
 
-class Field(Guarded):
+class Field(Sealing):
     """
     One encrypted field of an application; `Lacre.field` makes it.
 
@@ -63,13 +57,20 @@ class Field(Guarded):
     # Writing
 
     def encrypt(
-        self, value: Any, *, row: RowId, tenant: str | None = None
+        self,
+        value: Any,
+        *,
+        row: RowId,
+        tenant: str | None = None,
+        subject: RowId | None = None,
     ) -> Sealed | bytearray | None:
         """
         Encrypt *value* for its row. None stays None: NULL is not encrypted.
 
         Args:
             tenant: whose row it is, where the row says so; else whoever acts does.
+            subject: the id of whom the value is about, where the field's values have subjects.
+                Who has no key yet gets one; who was shredded gets none.
 
         Returns:
             The ciphertext to store; for values of 64 KiB and more a bytearray, so that no
@@ -79,6 +80,7 @@ class Field(Guarded):
             InvalidValue: the field's type cannot carry the value.
             AlreadyEncrypted, MaskWritten: the value is a ciphertext, or a mask.
             AccessDenied: also where somebody acts for another tenant than *tenant*.
+            MisuseError: *subject* is missing, or is one too many.
         """
         if value is None:
             return None
@@ -88,7 +90,7 @@ class Field(Guarded):
         if decision.outcome is not Outcome.ALLOWED:
             raise self._denied_use(acting, Right.ENCRYPT, decision, tenant)
         facts = self._tenant(acting, tenant)
-        key = guard.resolver.to_encrypt(facts.data)
+        key = guard.resolver.to_encrypt(self._whose(facts, subject))
         text = row_text(row)
         sealed = self._sealed(value, text, facts, key)
         self._record(Written, acting, facts, decision, text, key.key_id)
@@ -109,7 +111,9 @@ class Field(Guarded):
             acting=acting,
             decision=decision,
             tenant=facts,
-            key=resolver.to_encrypt(facts.data),
+            key=None if self.scheme.subject else resolver.to_encrypt(facts.data),
+            whose=partial(self._whose, facts),
+            resolve=resolver.to_encrypt_all,
             indexes=[
                 (index, self._index_keys(facts, index, resolver.to_encrypt(facts.index)))
                 for index in indexes
@@ -127,9 +131,16 @@ class Field(Guarded):
             clock=self._clock,
         )
 
-    def prepare(self, value: Any, *, row: RowId, tenant: str | None = None) -> Stored:
+    def prepare(
+        self,
+        value: Any,
+        *,
+        row: RowId,
+        tenant: str | None = None,
+        subject: RowId | None = None,
+    ) -> Stored:
         """Encrypt *value* and make its index tokens, in one call: they never disagree."""
-        return self.prepare_many([(row, value)], tenant=tenant)[0]
+        return self.prepare_many([(row, value)], tenant=tenant, subjects=_one(subject))[0]
 
     def prepare_many(
         self,
@@ -137,22 +148,29 @@ class Field(Guarded):
         *,
         recorded: bool = True,
         tenant: str | None = None,
+        subjects: Sequence[RowId] | None = None,
     ) -> list[Stored]:
         """
         `prepare` for many (row, value), none of them None, with one decision.
+
+        New subjects get their keys in a few statements for all of them.
 
         Args:
             recorded: False where the caller records the writes in its own transaction, with
                 `written`.
             tenant: whose rows they are, where the rows say so.
+            subjects: of each item whom it is about, where the field's values have subjects.
         """
         writing = self.writing(tenant=tenant)
+        if subjects is not None:
+            writing.get_ready(subjects)
         stored = []
-        for row, value in items:
+        for (row, value), subject in _each(items, subjects):
             text = row_text(row)
-            stored.append(writing.stored(text, value))
+            made = writing.stored(text, value, subject)
+            stored.append(made)
             if recorded:
-                writing.record(self._record_look, text)
+                writing.record(self._record_look, text, bytes(made.value[3:19]))
         return stored
 
     def written(self, rows: Sequence[RowId], *, tenant: str | None = None) -> Written:
@@ -160,21 +178,48 @@ class Field(Guarded):
         return self.writing(tenant=tenant).event(rows)
 
     def encrypt_many(
-        self, items: Iterable[tuple[RowId, Any]], *, tenant: str | None = None
+        self,
+        items: Iterable[tuple[RowId, Any]],
+        *,
+        tenant: str | None = None,
+        subjects: Sequence[RowId] | None = None,
     ) -> list[Sealed | bytearray | None]:
-        """`encrypt` for many (row, value)."""
-        return [self.encrypt(value, row=row, tenant=tenant) for row, value in items]
+        """`encrypt` for many (row, value); *subjects* as in `prepare_many`."""
+        items = list(items)
+        # Held until the last is encrypted: they may be more than the cache takes.
+        _held = self._ready(subjects, tenant) if subjects is not None else None
+        return [
+            self.encrypt(value, row=row, tenant=tenant, subject=subject)
+            for (row, value), subject in _each(items, subjects)
+        ]
 
-    def encrypt_text(self, value: Any, *, row: RowId, tenant: str | None = None) -> str | None:
+    def _ready(self, subjects: Sequence[RowId], tenant: str | None) -> Writing:
+        writing = self.writing(tenant=tenant)
+        writing.get_ready(subjects)
+        return writing
+
+    def encrypt_text(
+        self,
+        value: Any,
+        *,
+        row: RowId,
+        tenant: str | None = None,
+        subject: RowId | None = None,
+    ) -> str | None:
         """`encrypt`, as canonical base64url text for a text column."""
-        sealed = self.encrypt(value, row=row, tenant=tenant)
+        sealed = self.encrypt(value, row=row, tenant=tenant, subject=subject)
         return None if sealed is None else to_text(sealed)
 
     def encrypt_json(
-        self, value: Any, *, row: RowId, tenant: str | None = None
+        self,
+        value: Any,
+        *,
+        row: RowId,
+        tenant: str | None = None,
+        subject: RowId | None = None,
     ) -> dict[str, Any] | None:
         """`encrypt`, as the seven-member JSON form (``spec/field-format.md``)."""
-        sealed = self.encrypt(value, row=row, tenant=tenant)
+        sealed = self.encrypt(value, row=row, tenant=tenant, subject=subject)
         return None if sealed is None else to_json(sealed)
 
     # Reading
@@ -185,6 +230,7 @@ class Field(Guarded):
         *,
         row: RowId,
         tenant: str | None = None,
+        subject: RowId | None = None,
     ) -> Any:
         """
         Look at a value: decide, decrypt, record. None stays None.
@@ -192,6 +238,7 @@ class Field(Guarded):
         Args:
             sealed: in its binary, text or JSON form.
             tenant: whose row it is, where the row says so; else whoever acts does.
+            subject: the id of whom the value is about, where the field's values have subjects.
 
         Returns:
             The value; or a `Mask`, for a reader to whom the policy gives one.
@@ -200,6 +247,8 @@ class Field(Guarded):
             AccessDenied: the policy gives this reader nothing.
             Tampered: the value was altered, moved, or is of another field.
             PlaintextFound: it is not a lacre value at all.
+            KeyDestroyed: the subject was shredded.
+            MisuseError: *subject* is missing, or is one too many.
         """
         if sealed is None:
             return None
@@ -221,7 +270,10 @@ class Field(Guarded):
             binary = isinstance(sealed, _BINARY) and core.looks_encrypted(sealed)
             raw: Any = sealed if binary else self._binary(sealed)
             key_id = bytes(raw[3:19])
-            key = guard.resolver.to_decrypt(facts.data, key_id)
+            if subject is None and not self.scheme.subject:  # mostly, and a call less
+                key = guard.resolver.to_decrypt(facts.data, key_id)
+            else:
+                key = self._to_decrypt(facts, subject, key_id)
             value = self._decode(core.decrypt(key.prepared, raw, facts.place.at(text)))
         except (Tampered, PlaintextFound, KeyUnavailable):
             self._record(
@@ -236,12 +288,19 @@ class Field(Guarded):
         return value if decision.outcome is Outcome.ALLOWED else self._mask(value)
 
     def decrypt_many(
-        self, items: Iterable[tuple[RowId, Any]], *, tenant: str | None = None
+        self,
+        items: Iterable[tuple[RowId, Any]],
+        *,
+        tenant: str | None = None,
+        subjects: Sequence[RowId] | None = None,
     ) -> list[Any]:
-        """`decrypt` for many (row, sealed), after one query for the keys they name."""
+        """`decrypt` for many (row, sealed), after one query for the keys they name; *subjects* as in `prepare_many`."""
         items = list(items)
         self.prefetch([sealed for _, sealed in items if sealed is not None], tenant=tenant)
-        return [self.decrypt(sealed, row=row, tenant=tenant) for row, sealed in items]
+        return [
+            self.decrypt(sealed, row=row, tenant=tenant, subject=subject)
+            for (row, sealed), subject in _each(items, subjects)
+        ]
 
     def prefetch(self, sealed: Iterable[Any], *, tenant: str | None = None) -> None:
         """Resolve the keys these values name, with one query. Values that name none are left alone."""
@@ -256,7 +315,11 @@ class Field(Guarded):
             except (Tampered, PlaintextFound):
                 continue  # its own look says so
         if key_ids:
-            self._guard.resolver.prepare(self._tenant(acting, tenant).data, key_ids)
+            facts = self._tenant(acting, tenant)
+            if self.scheme.subject:
+                self._guard.resolver.prepare(facts.subjects, key_ids)
+            if not self.scheme.subject or self.scheme.moving:
+                self._guard.resolver.prepare(facts.data, key_ids)
 
     def recheck(
         self,
@@ -265,6 +328,7 @@ class Field(Guarded):
         value: Any,
         *,
         question: Question | None = None,
+        subjects: Sequence[RowId | None] | None = None,
     ) -> list[bool]:
         """
         Tell which (row, sealed) really hold a value of which *question* about *value* is true.
@@ -279,13 +343,13 @@ class Field(Guarded):
         self.prefetch([sealed for _, sealed in items if sealed is not None])
         wanted = index.normalised(value, self._codec)
         held = []
-        for row, sealed in items:
+        for (row, sealed), subject in _each(items, subjects):
             text = row_text(row)
             try:
                 held.append(
                     sealed is not None
                     and index.answers(
-                        asked, self._opened(sealed, text, tenant), wanted, self._codec
+                        asked, self._opened(sealed, text, tenant, subject), wanted, self._codec
                     )
                 )
             except (Tampered, PlaintextFound, KeyUnavailable):
@@ -294,10 +358,28 @@ class Field(Guarded):
                 raise
         return held
 
-    def _opened(self, sealed: Any, row: str, tenant: TenantFacts) -> Any:
-        raw = self._binary(sealed)
-        key = self._guard.resolver.to_decrypt(tenant.data, core.key_id_of(raw))
-        return self._decode(core.decrypt(key.prepared, raw, tenant.place.at(row)))
+    def reopened_any(
+        self,
+        sealed: Any,
+        *,
+        row: RowId,
+        tenant: str | None = None,
+        subject: RowId | None = None,
+    ) -> Any:
+        """
+        Return the value, be it under its subject's key or, from before the field's values had subjects, the class's.
+
+        For the operator's job that encrypts it anew under the first. Records nothing.
+
+        Raises:
+            AccessDenied: no role has both rights that encrypting anew takes.
+            Tampered, PlaintextFound, KeyUnavailable
+        """
+        acting = current()
+        for right in (Right.DECRYPT, Right.ENCRYPT):
+            self._decided(acting, right, tenant)
+        facts = self._tenant(acting, tenant)
+        return self._opened(sealed, row_text(row), facts, subject, moving=True)
 
     # Searching
 
@@ -355,66 +437,6 @@ class Field(Guarded):
             )
         return question
 
-    def _sealed(
-        self, value: Any, row: str, tenant: TenantFacts, key: UsableKey
-    ) -> bytes | bytearray:
-        if isinstance(value, _NEVER_ENCRYPTED):
-            raise self._not_a_value(value)
-        payload = self._encode(value)
-        if payload[:1] in _STARTS:
-            self._refuse_encrypted(payload)
-        # The salt is drawn here, one call of the kernel's generator for each value: no pool that
-        # a fork or a resumed snapshot could share, and no argument that a caller could repeat.
-        return core.encrypt(
-            key.prepared,
-            key.key_id,
-            tenant.place.at(row),
-            payload,
-            salt=os.urandom(24),
-            padded=self._padded,
-        )
-
-    def _not_a_value(self, given: Mask | Sealed) -> LacreError:
-        if isinstance(given, Sealed):
-            return _already(self.scheme)
-        return MaskWritten(
-            f"a mask was written to {self.scheme}",
-            hint="leave the field alone: it keeps the value the mask hides",
-        )
-
-    def _refuse_encrypted(self, payload: bytes) -> None:
-        # Double encryption is refused only if the bytes name a key that the key store holds: a
-        # bytes field may hold anything, and text may begin with any letter. A large value is
-        # neither copied nor parsed for this, unless it has the marks of a value.
-        candidates: list[bytes] = [bytes(payload)] if core.looks_encrypted(payload) else []
-        text = payload.strip(b" \t\r\n")
-        parse = None
-        if text.startswith(b"wQE"):
-            parse = from_text
-        elif text.startswith(b"{") and b"lacre-1-" in text:
-            parse = from_json_text
-        if parse is not None:
-            with suppress(Tampered, UnicodeDecodeError):
-                candidates.append(bytes(parse(text.decode())))
-        if any(self._guard.store.holds(core.key_id_of(candidate)) for candidate in candidates):
-            raise _already(self.scheme)
-
-    def _binary(self, sealed: Any) -> Any:
-        if isinstance(sealed, _BINARY):
-            if core.looks_encrypted(sealed):
-                return sealed
-            if bytes(sealed[:2]) == core.MAGIC_AND_SUITE:
-                raise Tampered
-        elif isinstance(sealed, str):
-            if sealed.startswith("wQ"):
-                return from_text(sealed)
-        elif isinstance(sealed, Mapping):
-            return from_json(sealed)
-        raise PlaintextFound(
-            f"{self.scheme} holds something that is not a lacre value",
-            hint="nothing was decrypted; `lacre protect` encrypts a column in place, and an `encrypted` column takes no plaintext",
-        )
-
     def _index_keys(
         self, tenant: TenantFacts, index: Index, root: UsableKey
     ) -> tuple[PreparedKey, ...]:
@@ -443,11 +465,18 @@ class Field(Guarded):
         return derived
 
 
-def _already(scheme: Scheme) -> AlreadyEncrypted:
-    return AlreadyEncrypted(
-        f"the value given to {scheme} is encrypted already",
-        hint="pass the plaintext; a row's own ciphertext is moved by decrypting and encrypting it",
-    )
+def _one(subject: RowId | None) -> list[RowId] | None:
+    return None if subject is None else [subject]
+
+
+def _each(
+    items: Sequence[tuple[RowId, Any]], subjects: Sequence[RowId | None] | None
+) -> Iterable[tuple[tuple[RowId, Any], RowId | None]]:
+    if subjects is None:
+        return zip(items, repeat(None))
+    if len(subjects) != len(items):
+        raise MisuseError("there is not one subject for each value")
+    return zip(items, subjects, strict=True)
 
 
 def _no_index(scheme: Scheme, name: str | None) -> UnsupportedQuery:

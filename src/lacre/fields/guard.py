@@ -15,11 +15,11 @@ from lacre._core.derive import PreparedKey
 from lacre.audit.events import LegacyLooked, Look, Looked, Outcome, Written, who
 from lacre.audit.recorder import Recorder
 from lacre.context import Acting, current
-from lacre.errors import AccessDenied, LacreError
+from lacre.errors import AccessDenied, LacreError, MisuseError, Tampered
 from lacre.fields.masks import mask as mask_named
 from lacre.fields.rows import RowId, row_text
 from lacre.fields.scheme import Scheme
-from lacre.keys.hierarchy import KeyKind
+from lacre.keys.hierarchy import KeyKind, subject_digest
 from lacre.keys.ports import KeyReader
 from lacre.keys.resolver import Resolver, ScopeHandle, UsableKey
 from lacre.policy.decisions import Decision, Policy
@@ -30,6 +30,7 @@ __all__ = ["Guard", "Guarded", "TenantFacts"]
 
 T = TypeVar("T")
 
+_SUBJECTS = 10_000  # subjects whose digests are kept at most
 _TENANTS = 1000  # tenants whose derived facts a field keeps at most
 
 
@@ -48,16 +49,36 @@ class Guard:
 class TenantFacts:
     """What a field derives once for each tenant."""
 
-    __slots__ = ("data", "index", "index_keys", "name", "place")
+    __slots__ = ("_whose", "data", "index", "index_keys", "name", "place", "subjects")
 
-    def __init__(self, name: str, data: ScopeHandle, index: ScopeHandle, place: FieldPlace) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        data: ScopeHandle,
+        index: ScopeHandle,
+        subjects: ScopeHandle,
+        place: FieldPlace,
+    ) -> None:
         self.name = name
         self.data = data
         self.index = index
+        self.subjects = subjects
         self.place = place
+        self._whose: dict[str, ScopeHandle] = {}
         # Index keys are derived from an index root; they live no longer than the root they came
         # from, because they are looked up by the resolved root object itself.
         self.index_keys: dict[str, tuple[UsableKey, tuple[PreparedKey, ...]]] = {}
+
+    def of_subject(self, subject: str) -> ScopeHandle:
+        """Return the handle of the keys of *subject*, the text of an id."""
+        found = self._whose.get(subject)
+        if found is None:
+            if len(self._whose) >= _SUBJECTS:
+                self._whose.clear()
+            digest = subject_digest(self.subjects.scope, subject)
+            found = self._whose[subject] = self.subjects.of_subject(digest)
+        return found
 
 
 class Guarded:
@@ -226,6 +247,35 @@ class Guarded:
             hint='act for the row\'s tenant: acting_as(..., tenant="..."), or for none',
         )
 
+    def _whose(self, tenant: TenantFacts, subject: RowId | None) -> ScopeHandle:
+        # The scheme says whether values have subjects, and the caller who: never the value.
+        if subject is None:
+            if self.scheme.subject:
+                raise MisuseError(
+                    f"a value of {self.scheme} is of a subject, and none was named",
+                    hint="subject=: the id of whom the value is about",
+                )
+            return tenant.data
+        if not self.scheme.subject:
+            raise MisuseError(
+                f"values of {self.scheme} are of no single subject, and one was named",
+                hint="declare it: subject=True of lacre.field, or encrypted(..., subject=...)",
+            )
+        return tenant.of_subject(row_text(subject))
+
+    def _to_decrypt(
+        self, tenant: TenantFacts, subject: RowId | None, key_id: bytes, *, moving: bool = False
+    ) -> UsableKey:
+        resolver = self._guard.resolver
+        try:
+            return resolver.to_decrypt(self._whose(tenant, subject), key_id)
+        except Tampered:
+            # Declared, never guessed: a value from before the column had subjects. Whoever was
+            # shredded is not read this way either, because their tombstone is no Tampered.
+            if subject is None or not (moving or self.scheme.moving):
+                raise
+        return resolver.to_decrypt(tenant.data, key_id)
+
     def _new_tenant(self, name: str) -> TenantFacts:
         policy, scheme = self._guard.policy, self.scheme
         place = FieldPlace(
@@ -237,7 +287,10 @@ class Guarded:
         )
         data = ScopeHandle(policy.scope(KeyKind.DATA, scheme.class_, name))
         index = ScopeHandle(policy.scope(KeyKind.INDEX, scheme.class_, name))
+        subjects = ScopeHandle(policy.scope(KeyKind.SUBJECT, scheme.class_, name))
         if len(self._tenants) >= _TENANTS:
             self._tenants.clear()
-        tenant = self._tenants[name] = TenantFacts(name, data, index, place)
+        tenant = self._tenants[name] = TenantFacts(
+            name, data=data, index=index, subjects=subjects, place=place
+        )
         return tenant

@@ -39,12 +39,15 @@ class HeldField(Field):
         self._record(Looked, acting, facts, decision, "", b"")
         return value if decision.outcome is Outcome.ALLOWED else self._mask(value)
 
-    def look_at_stored(self, raw: Any, *, row: RowId, tenant: str | None = None) -> Any:
+    def look_at_stored(
+        self, raw: Any, *, row: RowId, tenant: str | None = None, subject: RowId | None = None
+    ) -> Any:
         """`decrypt`, of what a binary column holds: text in it is plaintext, whatever it looks like."""
         return self.decrypt(
             raw if isinstance(raw, _BINARY) else memoryview(b""),
             row=row,
             tenant=tenant,
+            subject=subject,
         )
 
     def reading(self, *, tenant: str | None = None) -> Reading:
@@ -95,7 +98,9 @@ class HeldField(Field):
         failed = Decision(Outcome.FAILED, decision.rule)
         self._record(Looked, acting, facts, failed, row, key_id)
 
-    def take_out(self, raw: Any, *, row: RowId, tenant: str | None = None) -> Any:
+    def take_out(
+        self, raw: Any, *, row: RowId, tenant: str | None = None, subject: RowId | None = None
+    ) -> Any:
         """
         Return the value, to be encrypted anew for another row id. Recorded as a look.
 
@@ -103,18 +108,28 @@ class HeldField(Field):
             AccessDenied: the principal may not decrypt, so it cannot move the row either.
         """
         self._decided(current(), Right.DECRYPT, tenant)
-        return self.look_at_stored(raw, row=row, tenant=tenant)
+        return self.look_at_stored(raw, row=row, tenant=tenant, subject=subject)
 
-    def reopened(self, raw: Any, *, row: RowId, tenant: str | None = None) -> Any:
+    def reopened(
+        self, raw: Any, *, row: RowId, tenant: str | None = None, subject: RowId | None = None
+    ) -> Any:
         """
         Return the value of *raw*, to be encrypted anew in the same place.
 
         Raises:
             Tampered: it is not a value of this field and *row*.
         """
-        return self._decode(self._plain(raw, row, tenant))
+        return self._decode(self._plain(raw, row, tenant, subject))
 
-    def holds(self, raw: Any, value: Any, *, row: RowId, tenant: str | None = None) -> bool:
+    def holds(
+        self,
+        raw: Any,
+        value: Any,
+        *,
+        row: RowId,
+        tenant: str | None = None,
+        subject: RowId | None = None,
+    ) -> bool:
         """
         Whether *raw* is *value*, encrypted. False too where the principal may not decrypt.
 
@@ -128,11 +143,19 @@ class HeldField(Field):
         ):
             return False
         try:
-            return self._plain(raw, row, tenant) == bytes(self._encode(value))
+            return self._plain(raw, row, tenant, subject) == bytes(self._encode(value))
         except (Tampered, InvalidValue, KeyUnavailable):
             return False
 
-    def shows(self, raw: Any, text: str, *, row: RowId, tenant: str | None = None) -> bool:
+    def shows(
+        self,
+        raw: Any,
+        text: str,
+        *,
+        row: RowId,
+        tenant: str | None = None,
+        subject: RowId | None = None,
+    ) -> bool:
         """
         Whether *text* is what the principal sees of *raw* in place of the value.
 
@@ -145,7 +168,7 @@ class HeldField(Field):
             return hidden and str(self._hidden(None)) == text
         try:
             return decision.outcome is Outcome.MASKED and text == str(
-                self._mask(self._decode(self._plain(raw, row, tenant)))
+                self._mask(self._decode(self._plain(raw, row, tenant, subject)))
             )
         except (Tampered, InvalidValue, KeyUnavailable):
             return False
@@ -176,9 +199,9 @@ class HeldField(Field):
             key="",
         )
 
-    def _plain(self, raw: Any, row: RowId, of_row: str | None) -> bytes:
+    def _plain(self, raw: Any, row: RowId, of_row: str | None, subject: RowId | None) -> bytes:
         if not isinstance(raw, _BINARY):
             raise Tampered  # plaintext that somebody put there
         tenant = self._tenant(current(), of_row)
-        key = self._guard.resolver.to_decrypt(tenant.data, core.key_id_of(raw))
+        key = self._to_decrypt(tenant, subject, core.key_id_of(raw))
         return core.decrypt(key.prepared, raw, tenant.place.at(row_text(row)))

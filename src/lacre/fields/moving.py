@@ -13,15 +13,17 @@ whoever stole the key could have written it. Does no SQL and does not choose wha
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, final
 
 from lacre._core import field as core
 from lacre.audit.events import Outcome, Place, Reencrypted, who
 from lacre.context import Acting, current
-from lacre.errors import PlaintextFound
+from lacre.errors import PlaintextFound, Tampered
 from lacre.fields.field import Field
 from lacre.fields.guard import TenantFacts
-from lacre.keys.resolver import Resolver, UsableKey
+from lacre.fields.rows import RowId
+from lacre.keys.resolver import Resolver, ScopeHandle, UsableKey
 from lacre.policy.decisions import Decision
 from lacre.policy.model import Right
 
@@ -32,7 +34,7 @@ __all__ = ["Moving", "MovingField"]
 class Moving:
     """The permission to move values of one field and tenant. Made by `MovingField.moving`."""
 
-    __slots__ = ("_acting", "_clock", "_decision", "_key", "_padded", "_place", "_resolver", "_tenant")  # fmt: skip
+    __slots__ = ("_acting", "_clock", "_decision", "_key", "_padded", "_place", "_resolver", "_tenant", "_whose")  # fmt: skip
 
     def __init__(
         self,
@@ -40,7 +42,8 @@ class Moving:
         acting: Acting,
         decision: Decision,
         tenant: TenantFacts,
-        key: UsableKey,
+        key: UsableKey | None,
+        whose: Callable[[RowId | None], ScopeHandle],
         padded: bool,
         resolver: Resolver,
         place: Place,
@@ -50,6 +53,7 @@ class Moving:
         self._decision = decision
         self._tenant = tenant
         self._key = key
+        self._whose = whose
         self._padded = padded
         self._resolver = resolver
         self._place = place
@@ -59,13 +63,22 @@ class Moving:
         return f"<Moving {self._place.table}.{self._place.column}>"
 
     @property
-    def key_id(self) -> bytes:
-        """The id of the key that values are moved to."""
-        return self._key.key_id
+    def key_id(self) -> bytes | None:
+        """The id of the key that values are moved to; None where each is its subject's."""
+        return None if self._key is None else self._key.key_id
 
-    def moved(self, row: str, raw: Any) -> bytes:
+    def key_of(self, subject: RowId | None = None) -> UsableKey:
+        """Return the key that values are moved to: of *subject*, where the field's values have subjects."""
+        whose = self._whose(subject)
+        return self._resolver.to_encrypt(whose) if self._key is None else self._key
+
+    def moved(self, row: str, raw: Any, subject: RowId | None = None) -> bytes:
         """
         Return *raw*, what the column holds in the row whose id text is *row*, under the present key.
+
+        Args:
+            subject: whom it is about, where the field's values have subjects. A value from before
+                they had, under the class's key, is moved to its subject's too.
 
         Raises:
             PlaintextFound: it is no lacre value.
@@ -75,11 +88,16 @@ class Moving:
         if not (isinstance(raw, bytes) and core.looks_encrypted(raw)):
             raise PlaintextFound("a column of ciphertext holds something else")
         context = self._tenant.place.at(row)
-        held = self._resolver.to_move(self._tenant.data, raw[3:19])
+        key = self.key_of(subject)
+        try:
+            held = self._resolver.to_move(self._whose(subject), raw[3:19])
+        except Tampered:
+            if subject is None:
+                raise
+            held = self._resolver.to_move(self._tenant.data, raw[3:19])
         # The encoding is kept byte for byte: its type is bound in the context. A fresh salt, drawn
         # here for this value alone.
         plaintext = core.decrypt(held.prepared, raw, context)
-        key = self._key
         made = core.encrypt(
             key.prepared,
             key.key_id,
@@ -99,7 +117,7 @@ class Moving:
             rule=self._decision.rule,
             rows=tuple(rows),
             count=len(rows),
-            key="" if failed else self._key.key_id.hex(),
+            key="" if failed or self._key is None else self._key.key_id.hex(),
             before=tuple(sorted({key.hex() for key in before})),
         )
 
@@ -124,7 +142,8 @@ class MovingField(Field):
             acting=acting,
             decision=decision,
             tenant=facts,
-            key=resolver.to_encrypt(facts.data),
+            key=None if self.scheme.subject else resolver.to_encrypt(facts.data),
+            whose=partial(self._whose, facts),
             padded=self._padded,
             resolver=resolver,
             place=self._place,

@@ -15,6 +15,7 @@ from lacre.audit.events import Outcome
 from lacre.context import Acting
 from lacre.errors import KeyUnavailable, PlaintextFound, Tampered
 from lacre.fields.guard import TenantFacts
+from lacre.fields.rows import RowId
 from lacre.fields.scheme import Scheme
 from lacre.policy.decisions import Decision
 from lacre.sensitive import Mask
@@ -46,7 +47,7 @@ class Reading:
         acting: Acting,
         tenant: TenantFacts,
         prefetch: Callable[[Iterable[Any]], None],
-        open_one: Callable[[Any, str, TenantFacts], Any],
+        open_one: Callable[[Any, str, TenantFacts, RowId | None], Any],
         mask: Callable[[object], Mask] | None,
         failed: Callable[[str, bytes], None],
     ) -> None:
@@ -68,9 +69,13 @@ class Reading:
         """Whose values are read."""
         return self._tenant.name
 
-    def opened(self, items: Sequence[tuple[str, Any]]) -> list[Any]:
+    def opened(
+        self, items: Sequence[tuple[str, Any]], *, subjects: Sequence[RowId] | None = None
+    ) -> list[Any]:
         """
         Return the values of (row id text, what the column holds): as masks, for who gets those.
+
+        *subjects* are those of the items, where the field's values have subjects.
 
         NULL stays None. After one query for the keys they name.
 
@@ -84,12 +89,13 @@ class Reading:
         self._prefetch([raw for _, raw in items if raw is not None])
         open_one, tenant, keys, masked = self._open_one, self._tenant, self.keys, self._mask
         values: list[Any] = []
-        for row, raw in items:
+        for number, (row, raw) in enumerate(items):
             if raw is None:
                 values.append(None)
                 continue
             try:
-                value = open_one(raw, row, tenant)
+                subject = None if subjects is None else subjects[number]
+                value = open_one(raw, row, tenant, subject)
             except (Tampered, PlaintextFound, KeyUnavailable):
                 values.clear()  # whoever logs the locals of a traceback must not log what opened
                 self._failed(row, b"")

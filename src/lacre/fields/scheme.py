@@ -23,7 +23,9 @@ class Scheme:
 
     *mask* overrides the class's; *padded* overrides the codec's (on where the length would
     tell something). *class_*, *store*, *table* and *column* are logical names: they are bound
-    in every value, so renaming one means keeping its old name here.
+    in every value, so renaming one means keeping its old name here. *subject* says that every
+    value is under the key of its own subject, whom the caller names; *moving*, that values from
+    before that, under the class's key, are read too until all of them are moved.
     """
 
     class_: str
@@ -34,6 +36,8 @@ class Scheme:
     indexes: tuple[Index, ...] = ()
     mask: str | None = None
     padded: bool | None = None
+    subject: bool = False
+    moving: bool = False
 
     def __post_init__(self) -> None:
         for word, text in (
@@ -54,6 +58,11 @@ class Scheme:
             )
         if self.mask is not None:
             mask_named(self.mask)
+        if self.moving and not self.subject:
+            raise ConfigurationError(
+                f"{self} is moved to the keys of subjects, and has none",
+                hint="declare subject= too, or leave out moving=",
+            )
 
     @property
     def codec(self) -> Codec:

@@ -10,7 +10,7 @@ Rule 2: its event names the principal and the key that really encrypted, whoever
 Does not decide (`lacre.fields.field` does, and hands one of these out) and does no SQL.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, final
 
 from lacre._core.derive import PreparedKey
@@ -21,7 +21,7 @@ from lacre.fields.guard import TenantFacts
 from lacre.fields.index import Index
 from lacre.fields.rows import RowId, row_text
 from lacre.fields.stored import Stored
-from lacre.keys.resolver import UsableKey
+from lacre.keys.resolver import ScopeHandle, UsableKey
 from lacre.policy.decisions import Decision
 
 __all__ = ["Writing"]
@@ -40,10 +40,13 @@ class Writing:
         "_decision",
         "_indexes",
         "_key",
+        "_keys",
         "_others",
         "_place",
+        "_resolve",
         "_seal",
         "_tenant",
+        "_whose",
         "acting",
     )
 
@@ -53,7 +56,9 @@ class Writing:
         acting: Acting,
         decision: Decision,
         tenant: TenantFacts,
-        key: UsableKey,
+        key: UsableKey | None,
+        whose: Callable[[RowId | None], ScopeHandle],
+        resolve: Callable[[Collection[ScopeHandle]], dict[bytes, UsableKey]],
         indexes: Indexes,
         others: Callable[[], Sequence[Indexes]],
         seal: Seal,
@@ -64,7 +69,11 @@ class Writing:
         self.acting = acting
         self._decision = decision
         self._tenant = tenant
+        # Of one key for all values, or of a key for each subject: held as long as this is.
         self._key = key
+        self._keys: dict[str, UsableKey] = {}
+        self._whose = whose
+        self._resolve = resolve
         self._indexes = tuple(indexes)
         self._others: Any = others  # until it is asked for: then what it gave, for each index
         self._seal = seal
@@ -79,23 +88,42 @@ class Writing:
         return f"{self._place.table}.{self._place.column}"
 
     @property
-    def key_id(self) -> bytes:
-        """The id of the key that encrypts."""
-        return self._key.key_id
-
-    @property
     def tenant(self) -> str:
         """Whose values are encrypted."""
         return self._tenant.name
 
-    def stored(self, row: str, value: Any) -> Stored:
+    def get_ready(self, subjects: Iterable[RowId]) -> None:
+        """Resolve the keys of *subjects*, and make those that are missing, in few statements."""
+        handles = {row_text(subject): self._whose(subject) for subject in subjects}
+        wanted = {text: handle for text, handle in handles.items() if text not in self._keys}
+        if wanted:
+            found = self._resolve(wanted.values())
+            self._keys.update({text: found[handle.token] for text, handle in wanted.items()})
+
+    def _of_subject(self, subject: RowId | None) -> UsableKey:
+        if subject is None:
+            self._whose(subject)  # raises: whom the value is about is missing
+            raise KeyError
+        text = row_text(subject)
+        if text not in self._keys:
+            self.get_ready([subject])
+        return self._keys[text]
+
+    def stored(self, row: str, value: Any, subject: RowId | None = None) -> Stored:
         """
         Encrypt *value*, which is not None, for the row whose id text is *row*, with its tokens.
 
+        Args:
+            subject: whom it is about, where the field's values have subjects.
+
         Raises:
             InvalidValue, AlreadyEncrypted, MaskWritten
+            MisuseError: *subject* is missing, or is one too many.
         """
-        sealed = self._seal(value, row, self._tenant, self._key)
+        key = self._key
+        if key is None or subject is not None:
+            key = self._of_subject(subject)
+        sealed = self._seal(value, row, self._tenant, key)
         tokens = self._tokens(value, self._indexes) if self._indexes else ()
         # Stored(...) without the detour by way of its keyword arguments.
         return tuple.__new__(Stored, (sealed, tokens))
@@ -104,7 +132,7 @@ class Writing:
         """Return what each index has for *value* under the active root: for a comparison."""
         return self._tokens(value, self._indexes)
 
-    def record(self, record_look: Callable[[Look], None], row: str) -> None:
+    def record(self, record_look: Callable[[Look], None], row: str, key_id: bytes) -> None:
         """Record that the value of *row* was encrypted, as soon as it was."""
         record_look(
             Look(
@@ -116,7 +144,7 @@ class Writing:
                 self._decision.outcome,
                 self._decision.rule,
                 row,
-                self._key.key_id,
+                key_id,
             )
         )
 
@@ -141,6 +169,13 @@ class Writing:
             return (index.tokens(value, codec, keys),)
         return tuple(index.tokens(value, codec, keys) for index, keys in indexes)
 
+    def _named(self) -> str:
+        # Of many subjects no single one: each row's own ciphertext names it.
+        keys = (
+            {key.key_id for key in self._keys.values()} if self._key is None else {self._key.key_id}
+        )
+        return keys.pop().hex() if len(keys) == 1 else ""
+
     def event(self, rows: Sequence[RowId]) -> Written:
         """Return the event of having encrypted the field in *rows*."""
         return Written(
@@ -150,5 +185,5 @@ class Writing:
             rule=self._decision.rule,
             rows=tuple(row_text(row) for row in rows),
             count=len(rows),
-            key=self._key.key_id.hex(),
+            key=self._named(),
         )

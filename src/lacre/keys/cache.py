@@ -33,7 +33,7 @@ from lacre.errors import (
     Tampered,
 )
 from lacre.keys.ahead import Background
-from lacre.keys.hierarchy import Scope
+from lacre.keys.hierarchy import KeyKind, Scope
 from lacre.sensitive import KeyMaterial
 
 __all__ = ["ACTIVE", "CacheLimits", "KeyCache", "Load", "ScopeHandle", "Slot", "UsableKey", "anew"]
@@ -58,11 +58,14 @@ class CacheLimits:
     How long and how many keys are held.
 
     *age* and *stale_for* in seconds: their sum is the longest a revoked process keeps reading.
-    *stale_for* is for reading values only, while the key service does not answer at all.
+    *stale_for* is for reading values only, while the key service does not answer at all. *subjects*
+    are the subject keys held besides: many people pass by, and none of them pushes a branch key
+    out, which the key service would have to be asked for again.
     """
 
     age: float = 300.0
     entries: int = 1000
+    subjects: int = 10_000
     stale_for: float = 0.0
 
     @property
@@ -80,7 +83,7 @@ class UsableKey:
     is where the key that wraps it is cached; *last* is the end of every stale use.
     """
 
-    __slots__ = ("above", "expires", "fresh", "key_id", "last", "material", "prepared", "version")
+    __slots__ = ("above", "expires", "fresh", "key_id", "last", "material", "prepared", "subject", "version")  # fmt: skip
 
     def __init__(
         self,
@@ -92,6 +95,7 @@ class UsableKey:
         fresh: float | None = None,
         last: float | None = None,
         above: Slot | None = None,
+        subject: bool = False,
     ) -> None:
         self.key_id = key_id
         self.material = material
@@ -101,6 +105,7 @@ class UsableKey:
         self.fresh = expires if fresh is None else fresh
         self.last = expires if last is None else last
         self.above = above
+        self.subject = subject  # of one: held besides the others
 
     def __repr__(self) -> str:
         return f"<UsableKey {self.key_id.hex()}>"
@@ -108,14 +113,39 @@ class UsableKey:
 
 @final
 class ScopeHandle:
-    """A scope, with its identity as bytes: what the hot path hashes instead of seven strings."""
+    """
+    A scope, with its identity as bytes: what the hot path hashes instead of seven strings.
 
-    __slots__ = ("scope", "token")
+    Of a subject key the scope says which tenant's and class's, and *digest* whose: the pseudonym
+    is known to the key store only.
+    """
 
-    def __init__(self, scope: Scope) -> None:
+    __slots__ = ("digest", "scope", "token")
+
+    def __init__(self, scope: Scope, digest: bytes | None = None) -> None:
         self.scope = scope
+        self.digest = digest
         subject = {} if scope.subject is None else {"subject": scope.subject}
-        self.token = canonical(scope.pairs() | subject)
+        # What is canonical says itself where it ends, so no digest makes it another scope's.
+        self.token = canonical(scope.pairs() | subject) + (digest or b"")
+
+    def of_subject(self, digest: bytes) -> "ScopeHandle":
+        """Return the handle of one subject of this scope, which is of subject keys."""
+        made = ScopeHandle.__new__(ScopeHandle)
+        made.scope = self.scope
+        made.digest = digest
+        made.token = self.token + digest
+        return made
+
+    @property
+    def of_all(self) -> bytes:
+        """The token without whose: of all subjects."""
+        return self.token if self.digest is None else self.token[: -len(self.digest)]
+
+    @property
+    def of_subjects(self) -> bool:
+        """Whether keys of many subjects are meant, and none of them is named."""
+        return self.digest is None and self.scope.kind is KeyKind.SUBJECT
 
 
 # Given how many seconds the key that wraps it has to be good for: otherwise that is asked for too.
@@ -136,7 +166,10 @@ class KeyCache:
         self.jitter = random.Random()  # noqa: S311 - spreads refreshes; nothing rests on it being unguessable
         self.entries: dict[Slot, UsableKey] = {}
         self.background = Background()
+        self.named: dict[bytes, Slot] = {}  # where a subject key is, by its id
         self._below: dict[Slot, set[Slot]] = {}
+        # In the order in which they came: those of subjects, and all others.
+        self._orders: tuple[dict[Slot, None], dict[Slot, None]] = ({}, {})
         self._reset()
         weak = weakref.WeakMethod(self._reset)
         # A child of fork starts cold: locks may be held by threads that do not exist there.
@@ -145,14 +178,16 @@ class KeyCache:
     def _reset(self) -> None:
         self.lock = threading.Lock()
         self._flights: dict[Slot, Future[UsableKey]] = {}
-        self.entries.clear()
-        self._below.clear()
+        self._empty()
+
+    def _empty(self) -> None:
+        for held in (self.entries, self.named, self._below, *self._orders):
+            held.clear()
 
     def forget(self) -> None:
         """Drop every key."""
         with self.lock:
-            self.entries.clear()
-            self._below.clear()
+            self._empty()
 
     def held(self, slot: Slot, *, spare: float = 0.0) -> UsableKey | None:
         """Return the key in *slot*, if it is good for *spare* seconds more."""
@@ -236,15 +271,24 @@ class KeyCache:
         if key_id == ACTIVE and (token, entry.key_id) in self.entries:
             self._keep((token, entry.key_id), entry)
         self._take(slot)
-        while len(self.entries) >= self.limits.entries:
-            self._take(next(iter(self.entries)))
+        order = self._orders[not entry.subject]
+        while len(order) >= (self.limits.subjects if entry.subject else self.limits.entries):
+            self._take(next(iter(order)))
         self.entries[slot] = entry
+        order[slot] = None
+        if entry.subject:
+            self.named[entry.key_id] = slot
         if entry.above is not None:
             self._below.setdefault(entry.above, set()).add(slot)
 
     def _take(self, slot: Slot) -> None:
         entry = self.entries.pop(slot, None)
-        if entry is not None and entry.above is not None:
+        if entry is None:
+            return
+        self._orders[not entry.subject].pop(slot, None)
+        if self.named.get(entry.key_id) == slot:
+            del self.named[entry.key_id]
+        if entry.above is not None:
             below = self._below.get(entry.above)
             if below is not None:
                 below.discard(slot)

@@ -17,6 +17,7 @@ and does not choose what is asked for (`lacre.keys.resolver`).
 
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Self, final
 
 from lacre._core import field
@@ -31,13 +32,13 @@ from lacre.errors import (
     Tampered,
 )
 from lacre.keys.cache import ACTIVE, KeyCache, ScopeHandle, Slot, UsableKey, anew
-from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
+from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope, SubjectRow, SubjectRows
 from lacre.keys.kms_keys import SCHEMES, scheme_of
 from lacre.keys.ports import KeyReader, KeyService
 from lacre.keys.sealing import bucket_of, bucket_scope, cover, uncovered
 from lacre.sensitive import KeyMaterial
 
-__all__ = ["Loader", "ReadRows", "not_usable", "service_of", "unwrap_row"]
+__all__ = ["Loader", "ReadRows", "not_usable", "service_of", "shredded", "unwrap_row"]
 
 _REVISIONS = 100_000  # revisions remembered at most
 _DENIED_FOR = 2.0  # seconds, from when the key service was asked
@@ -46,17 +47,22 @@ _DENIALS = 10_000  # remembered at most
 
 @final
 class ReadRows:
-    """Every version of some scopes, as the key store held them at the moment *asked*."""
+    """
+    Every version of some scopes, as the key store held them at the moment *asked*.
 
-    def __init__(self, versions: Mapping[Scope, Sequence[KeyRow]], *, asked: float) -> None:
+    *subjects*: of some subjects of one scope, those that are known.
+    """
+
+    def __init__(
+        self,
+        versions: Mapping[Scope, Sequence[KeyRow]],
+        *,
+        asked: float,
+        subjects: Mapping[bytes, SubjectRows | None] = MappingProxyType({}),
+    ) -> None:
         self.asked = asked
-        self._versions = versions
-
-    def find(self, scope: Scope, key_ids: Collection[bytes]) -> Sequence[KeyRow]:
-        return [row for row in self.versions(scope) if row.key_id in key_ids]
-
-    def versions(self, scope: Scope) -> Sequence[KeyRow]:
-        return self._versions.get(scope, ())
+        self.versions = versions
+        self.subjects = subjects
 
 
 class Loader:
@@ -66,7 +72,7 @@ class Loader:
     Args:
         kms_keys: names the KMS key of a branch key or index root, from the policy; and after it,
             while keys are moved, the one they come from.
-        unwrapped: is told the id of each key that was unwrapped.
+        unwrapped: is told the row of each key that was unwrapped.
     """
 
     def __init__(
@@ -76,7 +82,7 @@ class Loader:
         services: Mapping[str, KeyService],
         kms_keys: Callable[[Scope], Sequence[str]],
         cache: KeyCache,
-        unwrapped: Callable[[bytes], object],
+        unwrapped: Callable[[KeyRow], object],
     ) -> None:
         self._store = store
         self._services = services
@@ -101,19 +107,45 @@ class Loader:
         """Return the time that the age of a key counts from whose row is read next."""
         return self._cache.clock() if self._read is None else self._read.asked
 
-    def versions(self, scope: Scope) -> Sequence[KeyRow]:
-        """Return every version of the scope, highest first. Authenticates nothing."""
-        return (self._read or self._store).versions(scope)
+    def versions(self, handle: ScopeHandle) -> Sequence[KeyRow]:
+        """
+        Return every version of the scope, highest first. Authenticates nothing.
 
-    def find(self, scope: Scope, key_ids: Collection[bytes]) -> Sequence[KeyRow]:
+        Raises:
+            KeyDestroyed: they are of a subject that was shredded.
+        """
+        read = self._read
+        if handle.digest is not None:
+            held = self._subject(handle)
+            return () if held is None else held.versions
+        if read is not None and handle.scope in read.versions:
+            return read.versions[handle.scope]
+        return self._store.versions(handle.scope)
+
+    def _subject(self, handle: ScopeHandle) -> SubjectRows | None:
+        digest, read = handle.digest or b"", self._read
+        if read is not None and digest in read.subjects:
+            held = read.subjects[digest]
+        else:
+            held = self._store.subjects(handle.scope, [digest]).get(digest)
+        if held is not None and held.subject.pseudonym is None:
+            # The tombstone is all there is: of whoever is erased nothing is read, and nothing new
+            # is written, which would bring them back.
+            raise shredded(handle.scope, held.subject)
+        return held
+
+    def find(self, handle: ScopeHandle, key_ids: Collection[bytes]) -> Sequence[KeyRow]:
         """Return those of the scope's rows. Authenticates nothing."""
-        return (self._read or self._store).find(scope, key_ids)
+        read = self._read
+        if handle.digest is not None or (read is not None and handle.scope in read.versions):
+            return [row for row in self.versions(handle) if row.key_id in key_ids]
+        return self._store.find(handle.scope, key_ids)
 
-    def active(self, scope: Scope, spare: float = 0.0) -> UsableKey:
+    def active(self, handle: ScopeHandle, spare: float = 0.0) -> UsableKey:
         """Return the key that encrypts, under a key that is good for *spare* seconds more."""
         asked = self.asked()
-        row = self.active_row(scope, self.versions(scope))
-        return self.open(scope, row, asked, spare)
+        row = self.active_row(handle.scope, self.versions(handle))
+        return self.open(handle, row, asked, spare)
 
     def active_row(self, scope: Scope, rows: Sequence[KeyRow]) -> KeyRow:
         """
@@ -134,35 +166,37 @@ class Loader:
             raise not_usable(row, "encrypt")
         return row
 
-    def by_id(self, scope: Scope, key_id: bytes, spare: float = 0.0) -> UsableKey:
+    def by_id(self, handle: ScopeHandle, key_id: bytes, spare: float = 0.0) -> UsableKey:
         """Return the key *key_id*, which decrypts."""
         asked = self.asked()
-        rows = self.find(scope, [key_id])
+        rows = self.find(handle, [key_id])
         if not rows:
             raise Tampered
-        return self.to_read(scope, rows[0], asked, spare)
+        return self.to_read(handle, rows[0], asked, spare)
 
-    def compromised(self, scope: Scope, key_id: bytes, spare: float = 0.0) -> UsableKey:
+    def compromised(self, handle: ScopeHandle, key_id: bytes, spare: float = 0.0) -> UsableKey:
         """Return the key *key_id*, also where it is compromised: for what moves values away from it."""
         asked = self.asked()
-        rows = self.find(scope, [key_id])
+        rows = self.find(handle, [key_id])
         if not rows:
             raise Tampered
-        return self.open(scope, rows[0], asked, spare, compromised=True)
+        return self.open(handle, rows[0], asked, spare, compromised=True)
 
-    def to_read(self, scope: Scope, row: KeyRow, asked: float, spare: float = 0.0) -> UsableKey:
+    def to_read(
+        self, handle: ScopeHandle, row: KeyRow, asked: float, spare: float = 0.0
+    ) -> UsableKey:
         """Return what `open` does; where the key service does not answer, the held key once more."""
         try:
-            return self.open(scope, row, asked, spare)
+            return self.open(handle, row, asked, spare)
         except KeyServiceUnreachable:
-            stale = self._stale(row, asked)
+            stale = self._stale(handle, row, asked)
             if stale is None:
                 raise
             return stale
 
     def open(
         self,
-        scope: Scope,
+        handle: ScopeHandle,
         row: KeyRow,
         asked: float,
         spare: float = 0.0,
@@ -178,7 +212,7 @@ class Loader:
             announced: a pending row is meant.
             compromised: so is one whose key is known to somebody else: to move away what it holds.
         """
-        self._check_place(scope, row)
+        self._check_place(handle, row)
         meant = (announced and row.state is KeyState.PENDING) or (
             compromised and row.state is KeyState.COMPROMISED
         )
@@ -189,7 +223,7 @@ class Loader:
         limits, jitter = self._cache.limits, self._cache.jitter
         expires = asked + limits.age * (1 - 0.1 * jitter.random())
         above: Slot | None = None
-        if scope.kind.under_kms:
+        if handle.scope.kind.under_kms:
             material = self._asked_service(row)
         else:
             branch, parent_id = _above(row)
@@ -203,7 +237,7 @@ class Loader:
                 if row.scope.kind is not KeyKind.SUBJECT:
                     raise Tampered
                 bucket = self._held(
-                    ScopeHandle(bucket_scope(scope, bucket_of(row.key_id))), sealed, spare
+                    ScopeHandle(bucket_scope(row.scope, bucket_of(row.key_id))), sealed, spare
                 )
                 expires = min(expires, bucket.expires)
                 inner = uncovered(row, bucket.material)
@@ -211,7 +245,7 @@ class Loader:
         # The row is authentic from here on; its mutable columns are so only with their MAC.
         _check_state(row, material)
         self._saw(row)
-        self._unwrapped(row.key_id)
+        self._unwrapped(row)
         return UsableKey(
             row.key_id,
             material,
@@ -221,12 +255,13 @@ class Loader:
             fresh=expires - (0 if announced else limits.ahead * (1 - 0.5 * jitter.random())),
             last=expires + limits.stale_for,
             above=above,
+            subject=handle.digest is not None,
         )
 
     def _held(self, handle: ScopeHandle, key_id: bytes, spare: float) -> UsableKey:
         slot = (handle.token, key_id)
         return self._cache.held(slot, spare=spare) or self._cache.once(
-            slot, lambda spare: self.by_id(handle.scope, key_id, spare), spare=spare
+            slot, lambda spare: self.by_id(handle, key_id, spare), spare=spare
         )
 
     def check_revision(self, row: KeyRow) -> None:
@@ -237,15 +272,15 @@ class Loader:
                 hint="somebody restored an older key store; look at the audit log before going on",
             )
 
-    def _stale(self, row: KeyRow, asked: float) -> UsableKey | None:
+    def _stale(self, handle: ScopeHandle, row: KeyRow, asked: float) -> UsableKey | None:
         # The key service did not answer. What is held goes on, past its expiry and to its `last`,
         # which counts from the answer it came from and is never moved on.
         limits, now = self._cache.limits, self._cache.clock()
-        if not limits.stale_for or row.scope.kind is not KeyKind.DATA:
+        if not limits.stale_for or row.scope.kind not in (KeyKind.DATA, KeyKind.SUBJECT):
             return None
         branch, parent_id = _above(row)
         above = (branch.token, parent_id)
-        token = ScopeHandle(row.scope).token
+        token = handle.token
         entries = self._cache.entries
         found = (entries.get((token, row.key_id)), entries.get((token, ACTIVE)))
         held = next((key for key in found if key is not None and key.key_id == row.key_id), None)
@@ -259,10 +294,10 @@ class Loader:
         ):
             return None
         _check_state(row, held.material)
-        rows = self.find(branch.scope, [parent_id])
+        rows = self.find(branch, [parent_id])
         if not rows:
             raise Tampered
-        self._check_place(branch.scope, rows[0])
+        self._check_place(branch, rows[0])
         if rows[0].state not in USABLE:
             self._saw(rows[0])
             raise not_usable(rows[0], "decrypt")
@@ -278,10 +313,21 @@ class Loader:
             fresh=now + self._cache.pause(),
             last=held.last,
             above=above,
+            subject=held.subject,
         )
 
-    def _check_place(self, scope: Scope, row: KeyRow) -> None:
-        if row.scope != scope or row.keystore != self._store.keystore_id:
+    def _check_place(self, handle: ScopeHandle, row: KeyRow) -> None:
+        scope = row.scope if handle.digest is None else row.scope.of_kind(KeyKind.SUBJECT)
+        # Of a subject's row the digest has to be the one that was asked for, whatever pseudonym
+        # led to it; what is destroyed has none any more, and is not opened either.
+        anothers = row.digest != handle.digest and row.state is not KeyState.DESTROYED
+        kind = handle.scope.kind
+        if (
+            anothers
+            or row.scope.kind is not kind
+            or scope != handle.scope
+            or row.keystore != self._store.keystore_id
+        ):
             raise Tampered
         self.check_revision(row)
 
@@ -385,6 +431,13 @@ def service_of(services: Mapping[str, KeyService], kms_key: str) -> KeyService:
             f"no key service answers to {scheme}://",
             hint=f"key services are: {', '.join(f'{each}://' for each in SCHEMES)}",
         ) from None
+
+
+def shredded(scope: Scope, subject: SubjectRow) -> KeyDestroyed:
+    return KeyDestroyed(
+        f"the {scope} was destroyed with all others of its subject",
+        hint=f"the subject was shredded on {subject.shredded}: what is about it is neither read nor written again",
+    )
 
 
 def not_usable(row: KeyRow, wanted: str) -> KeyDisabled | KeyDestroyed:

@@ -181,6 +181,12 @@ class KeyReader(Protocol):
         """Return those of the subjects that are known, with their keys of *scope*'s tenant and class, in few queries."""
         ...
 
+    def subject_keys_named(
+        self, scope: Scope, key_ids: Collection[bytes]
+    ) -> Sequence[tuple[KeyRow, SubjectRow | None]]:
+        """Return those of the keys of *scope*'s subjects, each with the subject that its digest names."""
+        ...
+
 
 class SubjectWriter(KeyReader, Protocol):
     """Makes subjects and their first keys: all that the run time adds to a key store."""

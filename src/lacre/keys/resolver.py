@@ -29,8 +29,8 @@ from lacre.errors import (
     Tampered,
 )
 from lacre.keys.cache import ACTIVE, CacheLimits, KeyCache, ScopeHandle, UsableKey
-from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
-from lacre.keys.loading import Loader, ReadRows, not_usable, service_of, unwrap_row
+from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope, SubjectRows
+from lacre.keys.loading import Loader, ReadRows, not_usable, service_of, shredded, unwrap_row
 from lacre.keys.ports import KeyReader, KeyService
 
 __all__ = [
@@ -45,6 +45,8 @@ __all__ = [
 
 _MOVED = b"moved"  # before the id of a key: what it opens is moved to another and goes nowhere else
 _PENDING = 4  # announced index roots tried at most, the highest versions first
+_AT_ONCE = 2000  # subjects whose keys are read or made in one go
+_NOWHERE = (b"", b"")
 _PATIENCE = 5.0  # seconds that `close` waits for what runs in the background
 
 # The age of a key goes on while the machine is suspended, where Linux can say so: CLOCK_MONOTONIC
@@ -52,7 +54,7 @@ _PATIENCE = 5.0  # seconds that `close` waits for what runs in the background
 since_boot = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-def _ignored(_: bytes) -> None:
+def _ignored(_: KeyRow) -> None:
     return None
 
 
@@ -67,7 +69,8 @@ class Resolver:
             while keys are moved, the one they come from.
         limits: of the cache.
         clock: seconds that never go back.
-        unwrapped: is told the id of each key of the key store that was unwrapped.
+        unwrapped: is told the row of each key of the key store that was unwrapped.
+        make: makes subjects of a scope, by their digests, and their first keys under a branch key.
     """
 
     def __init__(
@@ -78,11 +81,13 @@ class Resolver:
         kms_keys: Callable[[Scope], Sequence[str]],
         limits: CacheLimits,
         clock: Callable[[], float] = since_boot,
-        unwrapped: Callable[[bytes], object] = _ignored,
+        unwrapped: Callable[[KeyRow], object] = _ignored,
+        make: Callable[[Scope, UsableKey, Collection[bytes]], None] | None = None,
     ) -> None:
         self._store = store
         self._limits = limits
         self._clock = clock
+        self._make = make
         self._cache = KeyCache(limits=limits, clock=clock)
         self._entries = self._cache.entries
         self._loader = Loader(
@@ -126,8 +131,58 @@ class Resolver:
             return entry
         return self._active_late(handle, entry)
 
+    def _active(self, handle: ScopeHandle, spare: float = 0.0) -> UsableKey:
+        try:
+            return self._loader.active(handle, spare)
+        except KeyNotFound:
+            if handle.digest is None or self._make is None:
+                raise
+        self._made(handle.scope, [handle.digest])
+        return self._loader.active(handle, spare)
+
+    def _made(self, scope: Scope, digests: Collection[bytes]) -> None:
+        if self._make is not None and digests:
+            branch = self.to_encrypt(ScopeHandle(scope.of_kind(KeyKind.BRANCH)))
+            self._make(scope, branch, digests)
+
+    def to_encrypt_all(self, handles: Collection[ScopeHandle]) -> dict[bytes, UsableKey]:
+        """
+        Return what `to_encrypt` does for many subjects, by their handles' tokens, in few statements.
+
+        Whoever writes many rows holds what it returns: they may be more than the cache takes.
+
+        Raises: as `to_encrypt`.
+        """
+        found: dict[bytes, UsableKey] = {}
+        missing: dict[Scope, list[ScopeHandle]] = {}
+        for handle in handles:
+            entry = self.cached(handle)
+            if entry is None:
+                missing.setdefault(handle.scope, []).append(handle)
+            else:
+                found[handle.token] = entry
+        for scope, several in missing.items():
+            for start in range(0, len(several), _AT_ONCE):
+                found |= self._actives(scope, several[start : start + _AT_ONCE])
+        return found
+
+    def _actives(self, scope: Scope, handles: Sequence[ScopeHandle]) -> dict[bytes, UsableKey]:
+        digests = {handle.digest: None for handle in handles if handle.digest is not None}
+        asked = self._clock()
+        held: dict[bytes, SubjectRows] = dict(self._store.subjects(scope, digests))
+        new = [n for n in digests if n not in held or not _begun(held[n])]
+        if new:
+            self._made(scope, new)
+            held |= self._store.subjects(scope, new)
+        rows = ReadRows({}, asked=asked, subjects={n: held.get(n) for n in digests})
+        loader = self._loader.over(rows)
+        return {
+            handle.token: self._cache.once((handle.token, ACTIVE), partial(loader.active, handle))
+            for handle in handles
+        }
+
     def _active_late(self, handle: ScopeHandle, entry: UsableKey | None) -> UsableKey:
-        slot, load = (handle.token, ACTIVE), partial(self._loader.active, handle.scope)
+        slot, load = (handle.token, ACTIVE), partial(self._active, handle)
         if entry is None or entry.expires <= self._clock():
             return self._cache.once(slot, load)
         self._cache.ahead(slot, entry, load)
@@ -155,7 +210,7 @@ class Resolver:
 
         Where nobody answers the cached key stays, until it expires. Raises as `to_encrypt` does.
         """
-        load = partial(self._loader.active, handle.scope)
+        load = partial(self._active, handle)
         return self._cache.once((handle.token, ACTIVE), load, spare=spare)
 
     def check(self, handle: ScopeHandle) -> None:
@@ -194,7 +249,7 @@ class Resolver:
             # What was encrypted a moment ago is under the key that encrypts now.
             entry = self._cache.held((handle.token, ACTIVE))
             if entry is None or entry.key_id != key_id:
-                load = partial(self._loader.by_id, handle.scope, key_id)
+                load = partial(self._loader.by_id, handle, key_id)
                 return self._cache.once(slot, load)
             self._cache.keep(slot, entry)
         if entry.fresh <= self._clock():
@@ -216,7 +271,7 @@ class Resolver:
         entry = self._entries.get(slot)
         if entry is not None and entry.expires > self._clock():
             return entry
-        return self._cache.once(slot, partial(self._loader.compromised, handle.scope, key_id))
+        return self._cache.once(slot, partial(self._loader.compromised, handle, key_id))
 
     def _decrypting_late(self, handle: ScopeHandle, entry: UsableKey) -> None:
         # The key that encrypts too is asked for as that, once for both.
@@ -224,7 +279,7 @@ class Resolver:
         if active is entry:
             self._active_late(handle, entry)
         else:
-            load = partial(self._loader.by_id, handle.scope, entry.key_id)
+            load = partial(self._loader.by_id, handle, entry.key_id)
             self._cache.ahead((handle.token, entry.key_id), entry, load)
 
     def cached(
@@ -236,6 +291,10 @@ class Resolver:
         Without I/O; in the last part of its age somebody else asks for it anew.
         """
         now = self._clock()
+        if handle.of_subjects:
+            # Whosever it is: who looks at the value names the subject, and is told then.
+            entry = self._entries.get(self._cache.named.get(key_id or b"", _NOWHERE))
+            return entry if entry is not None and entry.expires > now + spare else None
         if key_id is not None:
             entry = self._entries.get((handle.token, key_id))
             if entry is not None and entry.expires > now + spare:
@@ -263,14 +322,42 @@ class Resolver:
         refused: dict[bytes, KeyUnavailable | Tampered] = {}
         if not wanted:
             return refused
-        for row in self._loader.find(handle.scope, wanted):
+        if handle.of_subjects:
+            return self._prepare_subjects(handle, wanted, asked, spare)
+        for row in self._loader.find(handle, wanted):
             wanted.discard(row.key_id)
             try:
-                load = partial(self._loader.to_read, handle.scope, row, asked)
+                load = partial(self._loader.to_read, handle, row, asked)
                 self._cache.once((handle.token, row.key_id), load, spare=spare)
             except (KeyDisabled, KeyDestroyed, Tampered) as error:
                 refused[row.key_id] = error
         return refused | {key_id: Tampered() for key_id in wanted}
+
+    def _prepare_subjects(
+        self, handle: ScopeHandle, wanted: set[bytes], asked: float, spare: float
+    ) -> dict[bytes, KeyUnavailable | Tampered]:
+        # By the ids that values name, among the keys of this tenant and class. Each is held as the
+        # key of the subject that its own row authenticates: a look that names another one finds
+        # nothing there.
+        refused: dict[bytes, KeyUnavailable | Tampered] = {}
+        for row, subject in self._store.subject_keys_named(handle.scope, wanted):
+            wanted.discard(row.key_id)
+            try:
+                if row.digest is None:
+                    raise not_usable(row, "decrypt")
+                if subject is None or subject.pseudonym != row.scope.subject:
+                    raise Tampered if subject is None else shredded(handle.scope, subject)
+                whose = handle.of_subject(row.digest)
+                load = partial(self._loader.to_read, whose, row, asked)
+                self._cache.once((whose.token, row.key_id), load, spare=spare)
+            except (KeyDisabled, KeyDestroyed, Tampered) as error:
+                refused[row.key_id] = error
+        return refused | {key_id: Tampered() for key_id in wanted}
+
+    def of_another(self, handle: ScopeHandle, key_id: bytes) -> bool:
+        """Whether *key_id* is held as the key of another subject than *handle* names. Without I/O."""
+        slot = self._cache.named.get(key_id)
+        return slot is not None and handle.digest is not None and slot[0] != handle.token
 
     def searchable(self, handle: ScopeHandle) -> list[UsableKey]:
         """
@@ -287,8 +374,8 @@ class Resolver:
         return self._roots(handle, self._loader) if held is None else held
 
     def _roots(self, handle: ScopeHandle, loader: Loader) -> list[UsableKey]:
-        scope, token = handle.scope, handle.token
-        active = self._cache.once((token, ACTIVE), partial(loader.active, scope))
+        token = handle.token
+        active = self._cache.once((token, ACTIVE), partial(loader.active, handle))
         listed, versions = self._versions(handle, loader)
         roots = [active]
         for row in versions:
@@ -296,7 +383,7 @@ class Resolver:
                 KeyState.PENDING,
                 KeyState.DESTROYED,
             ):
-                load = partial(loader.by_id, scope, row.key_id)
+                load = partial(loader.by_id, handle, row.key_id)
                 roots.append(self._cache.once((token, row.key_id), load))
         pending = [row for row in versions if row.state is KeyState.PENDING]
         silent = {row.key_id for row in pending[_PENDING:]}
@@ -305,7 +392,7 @@ class Resolver:
                 continue  # activated since the versions were listed
             loader.check_revision(row)
             try:
-                load = partial(loader.open, scope, row, listed, announced=True)
+                load = partial(loader.open, handle, row, listed, announced=True)
                 roots.append(self._cache.once((token, row.key_id), load))
             except (Tampered, ConfigurationError, KeyNotFound, KeyDisabled, KeyDestroyed) as error:
                 if isinstance(error, KeyDisabled) and row.revision != 1:
@@ -344,7 +431,7 @@ class Resolver:
         # Which versions exist changes only with a rotation: held as long as the active key is.
         held = self._listed.get(handle.token)
         if held is None or held[0] + self._limits.age <= self._clock():
-            held = (loader.asked(), loader.versions(handle.scope))
+            held = (loader.asked(), loader.versions(handle))
             with self._lock:
                 self._listed.pop(handle.token, None)
                 while len(self._listed) >= self._limits.entries:
@@ -372,9 +459,16 @@ class Resolver:
         if handle.scope.kind is KeyKind.INDEX:
             self._roots(handle, loader)
         else:
-            load = partial(loader.active, handle.scope)
+            load = partial(loader.active, handle)
             active = self._cache.once((handle.token, ACTIVE), load)
             self._cache.keep((handle.token, active.key_id), active)
+
+
+def _begun(held: SubjectRows) -> bool:
+    # Pending rows say nothing: anyone who may insert can add one. A tombstone is not begun anew.
+    return held.subject.pseudonym is None or any(
+        row.state is not KeyState.PENDING for row in held.versions
+    )
 
 
 def _at_once(

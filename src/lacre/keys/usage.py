@@ -19,10 +19,11 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from lacre.errors import LacreError
+from lacre.keys.hierarchy import KeyRow
 from lacre.keys.ports import KeyService
 from lacre.sensitive import KeyMaterial
 
-__all__ = ["CountedKeyService", "KeyUsage", "KmsKeyUsage", "Usage", "UsageCounters"]
+__all__ = ["CountedKeyService", "KeyUsage", "KmsKeyUsage", "SubjectUsage", "Usage", "UsageCounters"]
 
 T = TypeVar("T")
 
@@ -61,6 +62,15 @@ class KeyUsage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectUsage:
+    """How many subject keys of a class were made in this process, and how often one was unwrapped."""
+
+    class_: str
+    made: int
+    unwrapped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """
     What one process used since it began to count.
@@ -68,12 +78,14 @@ class Usage:
     Args:
         since: when it began, as RFC 3339 text.
         kms_keys: by KMS key and operation.
-        keys: of the key store, by id.
+        keys: of the key store, by id; all but subject keys.
+        subjects: subject keys, by class: there may be millions.
     """
 
     since: str
     kms_keys: tuple[KmsKeyUsage, ...]
     keys: tuple[KeyUsage, ...]
+    subjects: tuple[SubjectUsage, ...] = ()
 
     @property
     def calls(self) -> int:
@@ -117,6 +129,7 @@ class UsageCounters:
         self._since = self._clock()
         self._calls: dict[tuple[str, str], _Calls] = {}
         self._keys: dict[bytes, tuple[int, float]] = {}
+        self._subjects: dict[str, tuple[int, int]] = {}
 
     def counted(self, kms_key: str, operation: str, call: Callable[[], T]) -> T:
         """Return what *call* returns, or raise what it raises, and count it."""
@@ -138,9 +151,20 @@ class UsageCounters:
             if failure:
                 one.failures[failure] = one.failures.get(failure, 0) + 1
 
-    def unwrapped(self, key_id: bytes) -> None:
-        """Count that a key of the key store was unwrapped."""
+    def made(self, class_: str, number: int) -> None:
+        """Count that so many subject keys were made."""
         with self._lock:
+            made, unwrapped = self._subjects.get(class_, (0, 0))
+            self._subjects[class_] = (made + number, unwrapped)
+
+    def unwrapped(self, row: KeyRow) -> None:
+        """Count that a key of the key store was unwrapped."""
+        key_id = row.key_id
+        with self._lock:
+            if row.digest is not None:
+                made, unwrapped = self._subjects.get(row.scope.class_, (0, 0))
+                self._subjects[row.scope.class_] = (made, unwrapped + 1)
+                return
             count, _ = self._keys.pop(key_id, (0, 0.0))
             while len(self._keys) >= _KEYS:
                 del self._keys[next(iter(self._keys))]
@@ -165,6 +189,10 @@ class UsageCounters:
                 keys=tuple(
                     KeyUsage(key=key_id.hex(), unwrapped=count, last=_moment(last))
                     for key_id, (count, last) in sorted(self._keys.items())
+                ),
+                subjects=tuple(
+                    SubjectUsage(class_=class_, made=made, unwrapped=unwrapped)
+                    for class_, (made, unwrapped) in sorted(self._subjects.items())
                 ),
             )
 

@@ -199,11 +199,12 @@ class CacheSettings(Table):
     `[cache]`: of unwrapped keys. *age* in seconds is the longest a revoked process keeps reading.
 
     *stale_for* seconds more are values still read, never written or searched, where the key
-    service does not answer at all.
+    service does not answer at all. *entries* are the keys held, *subjects* the subject keys besides.
     """
 
     age: float = Field(default=300.0, ge=1, le=3600)
     entries: int = Field(default=1000, ge=1, le=1_000_000)
+    subjects: int = Field(default=10_000, ge=1, le=10_000_000)
     stale_for: float = Field(default=0.0, ge=0, le=900)
 
 

@@ -145,7 +145,7 @@ def _opened(
             unused += 1  # destroyed, disabled, compromised or pending: as it was in the store
             continue
         try:
-            lacre.resolver.to_decrypt(ScopeHandle(row.scope), row.key_id)
+            lacre.resolver.to_decrypt(_handle(row), row.key_id)
             encrypts = encrypts or row.state is KeyState.ACTIVE
             opened += 1
         except LacreError as error:
@@ -159,6 +159,12 @@ def _opened(
         failed=failed,
         encrypts=encrypts,
     )
+
+
+def _handle(row: KeyRow) -> ScopeHandle:
+    if row.digest is None:
+        return ScopeHandle(row.scope)
+    return ScopeHandle(row.scope.of_kind(KeyKind.SUBJECT), row.digest)
 
 
 def _sample(engine: sa.Engine, column: SampledColumn, rows: int) -> Sequence[tuple[str, bytes]]:

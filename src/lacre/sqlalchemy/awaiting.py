@@ -143,9 +143,16 @@ class _AwaitingResolver:
             entry = self.cached(handle, key_id)
             if entry is not None:
                 return entry
-        error = self._refused.get((handle.token, key_id))
+            if handle.digest is not None:
+                # Whose tombstone there is, or why not, only the subject's own rows tell.
+                return self._flown(
+                    (handle.token, key_id), partial(self._resolver.to_decrypt, handle, key_id)
+                )
+        error = self._refused.get((handle.of_all, key_id))
         if error is not None:
             raise _anew(error)
+        if self._resolver.of_another(handle, key_id):
+            raise Tampered
         raise KeyExpired(
             f"the key {key_id.hex()} is not held any more, and nothing can be awaited at an attribute access",
             hint="await lacre.prepare(obj) first",
@@ -156,6 +163,18 @@ class _AwaitingResolver:
         if entry is not None:
             return entry
         return self._flown((handle.token, b"active"), partial(self._resolver.to_encrypt, handle))
+
+    def to_encrypt_all(self, handles: Collection[ScopeHandle]) -> dict[bytes, UsableKey]:
+        found = {handle.token: self.cached(handle) for handle in handles}
+        held = {token: entry for token, entry in found.items() if entry is not None}
+        if len(held) == len(found):
+            return held
+        work = partial(self._resolver.to_encrypt_all, handles)
+        if not _on_loop():
+            return work()
+        if not in_greenlet():
+            raise _not_here()
+        return self._threads.awaited(work)
 
     def searchable(self, handle: ScopeHandle) -> list[UsableKey]:
         roots = self._resolver.cached_searchable(handle)
@@ -169,6 +188,8 @@ class _AwaitingResolver:
             if missing:
                 self._resolve(handle, missing, spare=0.0)
             return
+        if handle.digest is not None:
+            handle = ScopeHandle(handle.scope)  # as whoever loads rows asks: by key ids alone
         # A key that expired between the rows and the looks at them would be lost: nothing can be
         # awaited there. So it is asked for before it expires, and waited for if that is soon.
         due = self._without(handle, key_ids, spare=self._ahead)
@@ -222,10 +243,7 @@ class _AwaitingResolver:
         if not _on_loop():
             return work()
         if not in_greenlet():
-            raise KeyExpired(
-                "a key is not held any more, and nothing can be awaited here",
-                hint="do this inside the session's own awaited calls, or in session.run_sync(...)",
-            )
+            raise _not_here()
         with self._lock:
             flight = self._flights.get(key)
             mine = flight is None
@@ -281,6 +299,13 @@ class _AwaitingRecorder:
             self._threads.awaited(lambda: self._recorder.write(events))
         else:
             self._recorder.write(events, connection)
+
+
+def _not_here() -> KeyExpired:
+    return KeyExpired(
+        "a key is not held any more, and nothing can be awaited here",
+        hint="do this inside the session's own awaited calls, or in session.run_sync(...)",
+    )
 
 
 def _on_loop() -> bool:

@@ -5,12 +5,13 @@ from typing import Protocol
 
 from lacre.fields.column_state import ColumnStates
 from lacre.keys.epochs import Epochs
+from lacre.keys.ports import SubjectWriter
 from lacre.keys.provisioning import KeyTable
 
 __all__ = ["Store"]
 
 
-class Store(KeyTable, ColumnStates, Epochs, Protocol):
+class Store(KeyTable, SubjectWriter, ColumnStates, Epochs, Protocol):
     """A key store as an application needs it: rows of keys, states of columns, epochs of sealing."""
 
     def check(self) -> None:

@@ -42,6 +42,7 @@ from lacre.stores.subjects import (
     add_keys,
     add_subjects,
     counted,
+    keys_named,
     page_of,
     subjects_of,
 )
@@ -225,9 +226,16 @@ class SQLKeyStore(Erasing):
     # Subjects and their keys
 
     def subjects(self, scope: Scope, digests: Collection[bytes]) -> Mapping[bytes, SubjectRows]:
-        """See `SubjectReader.subjects`."""
+        """See `KeyReader.subjects`."""
         with self._reading() as connection:
             return subjects_of(connection, scope, digests)
+
+    def subject_keys_named(
+        self, scope: Scope, key_ids: Collection[bytes]
+    ) -> Sequence[tuple[KeyRow, SubjectRow | None]]:
+        """See `KeyReader.subject_keys_named`."""
+        with self._reading() as connection:
+            return keys_named(connection, scope, key_ids)
 
     def add_subjects(self, rows: Sequence[SubjectRow]) -> None:
         """See `SubjectWriter.add_subjects`."""

@@ -18,7 +18,15 @@ from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow, S
 from lacre.stores.rows import key_columns, key_row, subject_columns, subject_row
 from lacre.stores.schema import KEY, SUBJECT
 
-__all__ = ["SubjectCount", "add_keys", "add_subjects", "counted", "page_of", "subjects_of"]
+__all__ = [
+    "SubjectCount",
+    "add_keys",
+    "add_subjects",
+    "counted",
+    "keys_named",
+    "page_of",
+    "subjects_of",
+]
 
 _AT_ONCE = 500  # subjects named in one query
 
@@ -54,7 +62,7 @@ def subjects_of(
             .order_by(KEY.c.version.desc())
         )
         for found in connection.execute(query).mappings():
-            row = subject_row({name: found[f"subject_{name}"] for name in SUBJECT.c.keys()})  # type: ignore[arg-type] # noqa: SIM118
+            row = _subject(found)
             subjects[row.digest] = row
             held = keys.setdefault(row.digest, [])
             if found["key_id"] is not None:
@@ -63,6 +71,28 @@ def subjects_of(
         digest: SubjectRows(subject=row, versions=tuple(keys[digest]))
         for digest, row in subjects.items()
     }
+
+
+def keys_named(
+    connection: sa.Connection, scope: Scope, key_ids: Collection[bytes]
+) -> list[tuple[KeyRow, SubjectRow | None]]:
+    """Return those of the keys of *scope*'s subjects, each with the subject that its digest names."""
+    named = [column.label(f"subject_{column.name}") for column in SUBJECT.c]
+    wanted, rows = list(key_ids), []
+    for start in range(0, len(wanted), _AT_ONCE):
+        query = (
+            sa.select(KEY, *named)
+            .select_from(KEY.outerjoin(SUBJECT, SUBJECT.c.digest == KEY.c.digest))
+            .where(KEY.c.key_id.in_(wanted[start : start + _AT_ONCE]), *_of(scope))
+        )
+        for found in connection.execute(query).mappings():
+            there = found["subject_digest"] is not None
+            rows.append((key_row(found), _subject(found) if there else None))
+    return rows
+
+
+def _subject(found: sa.RowMapping) -> SubjectRow:
+    return subject_row({name: found[f"subject_{name}"] for name in SUBJECT.c.keys()})  # type: ignore[arg-type] # noqa: SIM118
 
 
 def add_subjects(connection: sa.Connection, insert: sa.Insert, rows: Sequence[SubjectRow]) -> None:

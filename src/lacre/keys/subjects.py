@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Making subjects and their first keys: what the run time adds to a key store, below a branch key.
+
+Many at once in few statements, and as often as anybody likes: of two processes that make one
+subject's key at the same moment one is first, the other's is dropped, and both use the one that is
+there. Implements ``spec/key-rows.md``, section 7. Does not read keys (`lacre.keys.loading`), rotate
+them or shred anybody.
+"""
+
+import datetime as dt
+import os
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+from lacre._core import field
+from lacre._core.derive import WRAP
+from lacre.audit.events import KeyChanged, who
+from lacre.audit.recorder import Recorder
+from lacre.context import current
+from lacre.errors import MisuseError
+from lacre.keys.cache import UsableKey
+from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow
+from lacre.keys.ports import SubjectWriter
+from lacre.sensitive import KeyMaterial
+
+__all__ = ["SubjectMaker"]
+
+_SUITE = 1
+_ATTEMPTS = 3  # where a subject of the batch is shredded at the same moment
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectMaker:
+    """
+    Makes one application's subjects.
+
+    Args:
+        made: is told how many keys of a class were made.
+        now: RFC 3339 text in UTC.
+        entropy: returns that many fresh random bytes.
+    """
+
+    store: SubjectWriter
+    recorder: Recorder
+    made: Callable[[str, int], object] = lambda _class, _number: None
+    now: Callable[[], str] = _now
+    entropy: Callable[[int], bytes] = os.urandom
+
+    def make(self, scope: Scope, branch: UsableKey, digests: Collection[bytes]) -> None:
+        """
+        Make what is missing of the subjects and of their keys of *scope*, active at once.
+
+        A tombstone is left alone, and so is a subject that has a key, in whatever state.
+
+        Args:
+            branch: encrypts, which is to say wraps, in the scope's tenant and class.
+
+        Raises:
+            NoPrincipal: nobody acts, whose doing it would be.
+            EvidenceUnavailable, ConfigurationError, KeyStoreUnreachable
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._once(scope, branch, digests)
+            except MisuseError:
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                return
+
+    def _once(self, scope: Scope, branch: UsableKey, digests: Collection[bytes]) -> None:
+        held = dict(self.store.subjects(scope, digests))
+        unknown = [digest for digest in digests if digest not in held]
+        if unknown:
+            # The pseudonym is drawn, not derived: what is derived from an id cannot be erased.
+            self.store.add_subjects(
+                [
+                    SubjectRow(digest=digest, pseudonym=self.entropy(16).hex(), created=self.now())
+                    for digest in unknown
+                ]
+            )
+            # Whoever was first has made the pseudonym that counts.
+            held |= self.store.subjects(scope, unknown)
+        rows = [
+            self._row(scope, branch, found.subject)
+            for found in held.values()
+            if found.subject.pseudonym is not None
+            and all(row.state is KeyState.PENDING for row in found.versions)
+        ]
+        if rows:
+            self._record(rows)
+            self.store.add_subject_keys(rows)
+            self.made(scope.class_, len(rows))
+
+    def _row(self, scope: Scope, branch: UsableKey, subject: SubjectRow) -> KeyRow:
+        # Random, like every stored key: a key that could be derived again could not be shredded.
+        material, now = KeyMaterial(self.entropy(32)), self.now()
+        row = KeyRow(
+            key_id=self.entropy(16),
+            scope=replace(scope.of_kind(KeyKind.SUBJECT), subject=subject.pseudonym),
+            version=1,
+            parent=branch.key_id.hex(),
+            suite=_SUITE,
+            created=now,
+            keystore=self.store.keystore_id,
+            wrapped=None,
+            state=KeyState.PENDING,
+            revision=1,
+            changed=now,
+            mac=None,
+            digest=subject.digest,
+        )
+        wrapped = field.encrypt(
+            branch.material.reveal(), branch.key_id, row.immutable(), material.reveal(), salt=self.entropy(24), padded=False, label=WRAP
+        )  # fmt: skip
+        return replace(row, wrapped=bytes(wrapped)).stepped(
+            KeyState.ACTIVE, changed=now, material=material
+        )
+
+    def _record(self, rows: Sequence[KeyRow]) -> None:
+        # Before they are made, as every key; a key that somebody else made first is never there.
+        acting, now = current(), time.time()
+        self.recorder.write(
+            [
+                KeyChanged(
+                    **who(acting, time=now, tenant=row.scope.tenant),
+                    class_=row.scope.class_,
+                    kind=str(row.scope.kind),
+                    key=row.key_id.hex(),
+                    version=row.version,
+                    state=str(row.state),
+                )
+                for row in rows
+            ]
+        )
