@@ -142,7 +142,9 @@ class Resolver:
 
     def _made(self, scope: Scope, digests: Collection[bytes]) -> None:
         if self._make is not None and digests:
-            branch = self.to_encrypt(ScopeHandle(scope.of_kind(KeyKind.BRANCH)))
+            above = ScopeHandle(scope.of_kind(KeyKind.BRANCH))
+            branch = self.to_encrypt(above)
+            self._cache.keep((above.token, branch.key_id), branch)
             self._make(scope, branch, digests)
 
     def to_encrypt_all(self, handles: Collection[ScopeHandle]) -> dict[bytes, UsableKey]:

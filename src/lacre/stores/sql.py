@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from lacre.errors import ConfigurationError, KeyNotFound, MisuseError, Tampered
 from lacre.fields.column_state import ColumnStateRow
-from lacre.keys.hierarchy import KeyKind, KeyRow, Scope, SubjectRow, SubjectRows
+from lacre.keys.hierarchy import KeyKind, KeyRow, Scope
 from lacre.keys.seen import SeenSerial
 from lacre.stores.changing import change_keys, changed_meanwhile
 from lacre.stores.contents import KeyStoreContents
@@ -35,17 +35,9 @@ from lacre.stores.rows import (
     key_row,
     seen_columns,
 )
-from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META, SUBJECT, VERSION
+from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META, VERSION
 from lacre.stores.sqlite import SQLiteDatabase
-from lacre.stores.subjects import (
-    SubjectCount,
-    add_keys,
-    add_subjects,
-    counted,
-    keys_named,
-    page_of,
-    subjects_of,
-)
+from lacre.stores.subjects import SubjectTable
 from lacre.stores.times import newest
 from lacre.stores.upgrading import Upgrade
 from lacre.stores.whole import contents_of, put_contents
@@ -53,7 +45,7 @@ from lacre.stores.whole import contents_of, put_contents
 __all__ = ["SQLKeyStore"]
 
 
-class SQLKeyStore(Erasing):
+class SQLKeyStore(SubjectTable, Erasing):
     """
     The key store at *url*, an SQLAlchemy URL.
 
@@ -222,47 +214,6 @@ class SQLKeyStore(Erasing):
                 change_keys(connection, add=add, replace=replace)
         except IntegrityError:
             raise changed_meanwhile() from None
-
-    # Subjects and their keys
-
-    def subjects(self, scope: Scope, digests: Collection[bytes]) -> Mapping[bytes, SubjectRows]:
-        """See `KeyReader.subjects`."""
-        with self._reading() as connection:
-            return subjects_of(connection, scope, digests)
-
-    def subject_keys_named(
-        self, scope: Scope, key_ids: Collection[bytes]
-    ) -> Sequence[tuple[KeyRow, SubjectRow | None]]:
-        """See `KeyReader.subject_keys_named`."""
-        with self._reading() as connection:
-            return keys_named(connection, scope, key_ids)
-
-    def add_subjects(self, rows: Sequence[SubjectRow]) -> None:
-        """See `SubjectWriter.add_subjects`."""
-        with self._writing() as connection:
-            add_subjects(connection, self._database.unless_there(SUBJECT), rows)
-
-    def add_subject_keys(self, rows: Sequence[KeyRow]) -> None:
-        """See `SubjectWriter.add_subject_keys`."""
-        try:
-            with self._writing() as connection:
-                add_keys(connection, self._database.unless_there(KEY), rows)
-        except IntegrityError:
-            raise MisuseError(
-                "a subject was shredded at the same moment; nothing was done", hint="try again"
-            ) from None
-
-    def subject_page(
-        self, scope: Scope, *, after: tuple[str, int] = ("", 0), limit: int = 1000
-    ) -> Sequence[KeyRow]:
-        """Return the rows of subject keys of *scope*'s tenant and class, *limit* at most, by (pseudonym, version) above *after*."""
-        with self._reading() as connection:
-            return page_of(connection, scope, after=after, limit=limit)
-
-    def subject_keys(self) -> Sequence[SubjectCount]:
-        """Return how many subject keys there are, by tenant, class, state and parent."""
-        with self._reading() as connection:
-            return counted(connection)
 
     # Column states
 

@@ -2,31 +2,28 @@
 """
 Statements about subjects and their keys: many at once, because subjects are.
 
-Does not open a connection (`lacre.stores.sql` does) and authenticates nothing.
+Opens no connection itself (`lacre.stores.sql` does) and authenticates nothing.
 
 Rows are inserted in the order of their digests, so that two processes that make the same ones at
 once wait for each other and never in a circle.
 """
 
-from collections.abc import Collection, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from operator import attrgetter
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
+from lacre.errors import MisuseError
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow, SubjectRows
+from lacre.stores.database import KeyDatabase
 from lacre.stores.rows import key_columns, key_row, subject_columns, subject_row
 from lacre.stores.schema import KEY, SUBJECT
 
-__all__ = [
-    "SubjectCount",
-    "add_keys",
-    "add_subjects",
-    "counted",
-    "keys_named",
-    "page_of",
-    "subjects_of",
-]
+__all__ = ["SubjectCount", "SubjectTable"]
 
 _AT_ONCE = 500  # subjects named in one query
 
@@ -43,7 +40,58 @@ class SubjectCount:
     oldest: str
 
 
-def subjects_of(
+class SubjectTable(ABC):
+    """What a key store does with subjects: see `KeyReader` and `SubjectWriter`."""
+
+    _database: KeyDatabase
+
+    @abstractmethod
+    def _reading(self) -> AbstractContextManager[sa.Connection]: ...
+
+    @abstractmethod
+    def _writing(self) -> AbstractContextManager[sa.Connection]: ...
+
+    def subjects(self, scope: Scope, digests: Collection[bytes]) -> Mapping[bytes, SubjectRows]:
+        """See `KeyReader.subjects`."""
+        with self._reading() as connection:
+            return _subjects_of(connection, scope, digests)
+
+    def subject_keys_named(
+        self, scope: Scope, key_ids: Collection[bytes]
+    ) -> Sequence[tuple[KeyRow, SubjectRow | None]]:
+        """See `KeyReader.subject_keys_named`."""
+        with self._reading() as connection:
+            return _keys_named(connection, scope, key_ids)
+
+    def add_subjects(self, rows: Sequence[SubjectRow]) -> None:
+        """See `SubjectWriter.add_subjects`."""
+        with self._writing() as connection:
+            _add_subjects(connection, self._database.unless_there(SUBJECT), rows)
+
+    def add_subject_keys(self, rows: Sequence[KeyRow]) -> None:
+        """See `SubjectWriter.add_subject_keys`."""
+        try:
+            with self._writing() as connection:
+                _add_keys(connection, self._database.unless_there(KEY), rows)
+        except IntegrityError:
+            raise MisuseError(
+                "a subject was shredded at the same moment; nothing was done", hint="try again"
+            ) from None
+
+    def subject_page(
+        self, scope: Scope, *, after: tuple[str, int] = ("", 0), limit: int = 1000
+    ) -> Sequence[KeyRow]:
+        """Return the rows of subject keys of *scope*'s tenant and class, *limit* at most, by (pseudonym, version) above *after*."""
+        with self._reading() as connection:
+            return _page_of(connection, scope, after=after, limit=limit)
+
+    def subject_keys(self) -> Sequence[SubjectCount]:
+        """Return how many subject keys there are, by tenant, class, state and parent."""
+        with self._reading() as connection:
+            return _counted(connection)
+
+
+def _subjects_of(
     connection: sa.Connection, scope: Scope, digests: Collection[bytes]
 ) -> dict[bytes, SubjectRows]:
     """Return those of the subjects that are known, each with its keys of *scope*."""
@@ -73,7 +121,7 @@ def subjects_of(
     }
 
 
-def keys_named(
+def _keys_named(
     connection: sa.Connection, scope: Scope, key_ids: Collection[bytes]
 ) -> list[tuple[KeyRow, SubjectRow | None]]:
     """Return those of the keys of *scope*'s subjects, each with the subject that its digest names."""
@@ -95,7 +143,7 @@ def _subject(found: sa.RowMapping) -> SubjectRow:
     return subject_row({name: found[f"subject_{name}"] for name in SUBJECT.c.keys()})  # type: ignore[arg-type] # noqa: SIM118
 
 
-def add_subjects(connection: sa.Connection, insert: sa.Insert, rows: Sequence[SubjectRow]) -> None:
+def _add_subjects(connection: sa.Connection, insert: sa.Insert, rows: Sequence[SubjectRow]) -> None:
     """Insert those that are not there."""
     ordered = sorted(rows, key=attrgetter("digest"))
     made = [subject_columns(row) for row in ordered]
@@ -106,7 +154,7 @@ def add_subjects(connection: sa.Connection, insert: sa.Insert, rows: Sequence[Su
         connection.execute(insert, made)
 
 
-def add_keys(connection: sa.Connection, insert: sa.Insert, rows: Sequence[KeyRow]) -> None:
+def _add_keys(connection: sa.Connection, insert: sa.Insert, rows: Sequence[KeyRow]) -> None:
     """Insert those whose version is not there, and whose subject is as it was: not shredded meanwhile."""
     ordered = sorted({row.digest for row in rows if row.digest is not None})
     present: set[tuple[bytes, str]] = set()
@@ -124,7 +172,7 @@ def add_keys(connection: sa.Connection, insert: sa.Insert, rows: Sequence[KeyRow
         connection.execute(insert, made)
 
 
-def page_of(
+def _page_of(
     connection: sa.Connection, scope: Scope, *, after: tuple[str, int], limit: int
 ) -> list[KeyRow]:
     """Return subject keys of *scope*'s tenant and class, in the order of their index."""
@@ -138,7 +186,7 @@ def page_of(
     return [key_row(found) for found in connection.execute(query).mappings()]
 
 
-def counted(connection: sa.Connection) -> list[SubjectCount]:
+def _counted(connection: sa.Connection) -> list[SubjectCount]:
     """Count subject keys, by tenant, class, state and parent."""
     groups = (KEY.c.tenant, KEY.c["class"], KEY.c.state, KEY.c.parent)
     query = (
