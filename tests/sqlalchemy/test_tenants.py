@@ -17,10 +17,10 @@ from lacre import (
     NoTenant,
     UnsupportedQuery,
 )
-from lacre.errors import KeyNotFound
-from lacre.sqlalchemy import encrypted
+from lacre.errors import KeyNotFound, MisuseError
+from lacre.sqlalchemy import encrypted, moving_tenants
 from tests.sqlalchemy.conftest import Acting, Sessions, on_postgresql
-from tests.sqlalchemy.raw import only
+from tests.sqlalchemy.raw import only, rows
 
 NORTH, SOUTH = UUID(int=1), UUID(int=2)
 
@@ -129,7 +129,8 @@ def test_a_row_moves_to_another_tenant(opened: Session, acting: Acting, loaded: 
         if loaded:
             opened.refresh(row)
         row.tenant_id = SOUTH
-        opened.commit()
+        with moving_tenants():
+            opened.commit()
         opened.expire_all()
         assert row.email == "x@example.org"
     with acting("app", tenant=SOUTH.hex):
@@ -148,8 +149,33 @@ def test_moving_takes_the_right_to_decrypt(opened: Session, acting: Acting) -> N
                 update(Ticket), [{"id": row.id, "tenant_id": SOUTH, "email": "y@example.org"}]
             )
     row.tenant_id = SOUTH
-    with acting("writer"), pytest.raises(AccessDenied):
+    with acting("writer"), moving_tenants(), pytest.raises(AccessDenied):
         opened.flush()
+
+
+@pytest.mark.parametrize("email", ["x@example.org", None])
+def test_a_row_does_not_cross_tenants_by_accident(
+    opened: Session, acting: Acting, engine: Engine, email: str | None
+) -> None:
+    """Nobody said that the move is meant: nothing is written, also of a row without values."""
+    row = Ticket(tenant_id=NORTH, email=email, city="x")
+    with acting("app"):
+        opened.add(row)
+        opened.commit()
+        before = rows(engine, "SELECT tenant_id, email, city FROM tickets")
+        row.tenant_id, row.city = SOUTH, "y"
+        with pytest.raises(MisuseError, match="another tenant") as caught:
+            opened.flush()
+        opened.rollback()
+        with moving_tenants():
+            pass
+        row.tenant_id = SOUTH
+        with pytest.raises(MisuseError):
+            opened.flush()
+        opened.rollback()
+
+    assert "moving_tenants" in caught.value.hint
+    assert rows(engine, "SELECT tenant_id, email, city FROM tickets") == before
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from lacre.fields.index import BlindIndex
 try:
     from lacre.sqlalchemy.attribute import ciphertext_of
     from lacre.sqlalchemy.column import encrypted, row_id
+    from lacre.sqlalchemy.crossing import moving_tenants
     from lacre.sqlalchemy.dataclasses import MappedAsDataclass
     from lacre.sqlalchemy.types import EncryptedType, IndexType
 except ModuleNotFoundError as error:
@@ -42,5 +43,6 @@ __all__ = [
     "MappedAsDataclass",
     "ciphertext_of",
     "encrypted",
+    "moving_tenants",
     "row_id",
 ]

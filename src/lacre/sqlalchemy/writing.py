@@ -23,6 +23,7 @@ from lacre.errors import AlreadyEncrypted, DuplicateValue, MisuseError, Tampered
 from lacre.fields.rows import row_text
 from lacre.fields.writing import Writing
 from lacre.sqlalchemy.binding import binding_of
+from lacre.sqlalchemy.crossing import check_crossing
 from lacre.sqlalchemy.declared import (
     NOTHING,
     check_row_id,
@@ -233,6 +234,8 @@ def before_update(
     row, before = row_of(mapper, state), row_of_identity(mapper, state)
     tenant, tenant_before = tenant_of(mapper, state), tenant_of_identity(mapper, state)
     moved = (row, tenant) != (before, tenant_before)
+    if tenant != tenant_before:
+        check_crossing(mapper)
     mapped = flush.mapped(mapper, connection)
     if row != before:
         check_spelling(mapper, state, connection.dialect)
