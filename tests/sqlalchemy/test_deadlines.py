@@ -72,6 +72,9 @@ def test_reading_and_writing_plaintext_fails_closed(home: Path, engine: Engine) 
             lambda session: (session.add(Legacy(id=2, cpf="x")), session.flush()),
             lambda session: session.execute(sa.update(Legacy).values(cpf="x")),
             lambda session: session.execute(sa.insert(Legacy), [{"id": 3, "cpf": "x"}]),
+            lambda session: session.bulk_insert_mappings(Legacy, [{"id": 4, "cpf": "x"}]),
+            lambda session: session.bulk_update_mappings(Legacy, [{"id": 1, "cpf": "x"}]),
+            lambda session: session.bulk_save_objects([Legacy(id=5, cpf="x")]),
         ):
             with sessions() as session, pytest.raises(PlaintextFound, match="2020-01-31"):
                 use(session)

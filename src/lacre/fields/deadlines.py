@@ -133,6 +133,11 @@ class Deadlines:
         }
         return cls(targets, present=present, clock=clock, witnesses=witnesses)
 
+    @property
+    def any(self) -> bool:
+        """Whether any column has a deadline."""
+        return any(target.deadline is not None for target in self._targets.values())
+
     def watched(self, table: str) -> frozenset[str]:
         """Return the columns of *table* that have a deadline."""
         return frozenset(

@@ -278,6 +278,10 @@ class _AwaitingDeadlines:
         self._inner = deadlines
         self._threads = threads
 
+    @property
+    def any(self) -> bool:
+        return self._inner.any
+
     def watched(self, table: str) -> frozenset[str]:
         return self._inner.watched(table)
 

@@ -64,6 +64,7 @@ class Binding:
     def __init__(self, application: Application, *, awaiting: bool = False) -> None:
         self.application = application
         self.awaiting = awaiting
+        self.has_deadlines = application.deadlines.any
         self._known: WeakSet[Mapper[Any]] = WeakSet()
         self._fields: dict[Any, HeldField] = {}
         self._pending: dict[Any, HeldField] = {}

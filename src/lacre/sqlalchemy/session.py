@@ -103,6 +103,8 @@ def _on_begin(session: Session, _transaction: Any, connection: Connection) -> No
 
 def _on_flush(session: Session, _context: Any, _objects: Any) -> None:
     binding = session.info["lacre"]
+    if not binding.has_deadlines:
+        return
     for mapper in {
         instance_state(each).mapper for each in (*session.new, *session.dirty, *session.deleted)
     }:
@@ -111,8 +113,9 @@ def _on_flush(session: Session, _context: Any, _objects: Any) -> None:
 
 def _on_execute(state: ORMExecuteState) -> Any:
     binding = state.session.info["lacre"]
-    for mapper in state.all_mappers:
-        binding.refuse_overdue(mapper)
+    if binding.has_deadlines:
+        for mapper in state.all_mappers:
+            binding.refuse_overdue(mapper)
     if is_candidates(state):
         # A re-check of a statement that is being asked already.
         _refuse_written(state)

@@ -51,6 +51,7 @@ class TranslatingSession(Session):
     def bulk_save_objects(self, objects: Any, *args: Any, **kw: Any) -> None:
         objects = list(objects)
         for mapper in {instance_state(found).mapper for found in objects}:
+            self.info["lacre"].refuse_overdue(mapper)
             if sealed_properties(mapper):
                 # It would leave the objects with their plaintext, in a session they do not belong to.
                 raise UnsupportedQuery(
@@ -67,6 +68,7 @@ class TranslatingSession(Session):
         render_nulls: bool = False,
     ) -> None:
         rows = list(mappings)
+        self.info["lacre"].refuse_overdue(inspect(mapper))
         bulk = Bulk(self, inspect(mapper), inserting=True)
         if not rows or not bulk.concerns(rows):
             super().bulk_insert_mappings(mapper, rows, return_defaults, render_nulls)
@@ -86,6 +88,7 @@ class TranslatingSession(Session):
 
     def bulk_update_mappings(self, mapper: Any, mappings: Any) -> None:
         rows = list(mappings)
+        self.info["lacre"].refuse_overdue(inspect(mapper))
         bulk = Bulk(self, inspect(mapper), inserting=False)
         if not rows or not bulk.concerns(rows):
             refuse_values(sa.update(mapper), rows, by_key=True)
