@@ -2,7 +2,7 @@
 """Signing up and logging in: the routes that need no token."""
 
 from fastapi import APIRouter, HTTPException
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from lacre.fastapi import problems
 from lacre.pydantic import Protected
@@ -45,9 +45,15 @@ def routes(service: Service) -> APIRouter:
                     )
                 )
         found = known.one_or_none()
+        password = body.password.reveal()
         hashed = None if found is None else found.password_hash
-        if not await service.passwords.is_right(body.password.reveal(), hashed) or found is None:
+        if not await service.passwords.is_right(password, hashed) or found is None:
             raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
+        renewed = await service.passwords.renewed(password, found.password_hash)
+        if renewed is not None:
+            async with service.sessions.begin() as session:
+                changed = update(User).where(User.id == found.id).values(password_hash=renewed)
+                await session.execute(changed)
         return TokenGiven(
             access_token=service.issuer.issue(str(found.id), {"person", found.role}),
             expires_in=service.issuer.seconds,

@@ -37,6 +37,10 @@ class Passwords:
         found = await self._do(lambda: self._verified(hash or self._nobody, password))
         return found and hash is not None
 
+    async def renewed(self, password: str, hash: str) -> str | None:  # noqa: A002
+        """Return a new hash where *hash* was made with weaker parameters than today's."""
+        return await self.hash(password) if self._hasher.check_needs_rehash(hash) else None
+
     def _verified(self, hash: str, password: str) -> bool:  # noqa: A002
         try:
             return self._hasher.verify(hash, password)

@@ -20,6 +20,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 
 from tests.components.processes import environment, free_port
 from tests.examples.conftest import EXAMPLES, PASSWORD, Nexus, looks_at
@@ -233,6 +234,27 @@ def test_a_wrong_password_and_no_account_are_answered_alike(nexus: Nexus) -> Non
 
     assert [answer.status_code for answer in answers] == [401, 401]
     assert answers[0].content == answers[1].content
+
+
+def test_a_weak_hash_is_made_anew_at_the_next_login(nexus: Nexus) -> None:
+    """A password whose hash was cheap is hashed as today's are, once."""
+    email = address()
+    person = nexus.sign_up(email)
+    cheap = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1).hash(PASSWORD)
+
+    def kept(new: str | None = None) -> str:
+        with nexus.database.connect() as connection:
+            if new is not None:
+                connection.execute("UPDATE users SET password_hash = %s WHERE id = %s", (new, person))  # fmt: skip
+            found = connection.execute("SELECT password_hash FROM users WHERE id = %s", (person,))
+            return str(found.fetchone()[0])  # type: ignore[index]
+
+    strong, weak = kept(), kept(cheap)
+    nexus.token(email)
+
+    assert weak == cheap
+    assert kept() not in (cheap, strong)
+    assert kept().startswith("$argon2id$v=19$m=65536,t=3,p=4$")
 
 
 @pytest.mark.parametrize(

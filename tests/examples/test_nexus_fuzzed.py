@@ -16,7 +16,7 @@ from schemathesis.checks import CHECKS
 
 from tests.examples.conftest import Nexus, make_cpf
 
-FEW, MANY = 5, 200  # for each route
+FEW, MANY = 5, 60  # for each route
 
 SECRET = {
     "email": "secret.person@example.org",

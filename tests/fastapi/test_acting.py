@@ -4,13 +4,13 @@
 import asyncio
 import random
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Annotated, Any
 
 import anyio
 import httpx
 import pytest
-from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, WebSocket
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Request, Response, WebSocket
 from fastapi.responses import StreamingResponse
 
 from lacre import ActingEnded, ConfigurationError, Lacre, NoPrincipal
@@ -20,6 +20,7 @@ from tests.fastapi.issuer import Issuer
 from tests.fastapi.serving import asked, asking, served, spoken
 
 ISSUER = Issuer()
+NOBODY = {"open", "middleware before", "middleware after"}
 
 
 @pytest.fixture
@@ -44,6 +45,16 @@ def application(acting: TokenActing, told: list[tuple[str, str, str]]) -> FastAP
     app = FastAPI()
     install(app)
     support = acting(purpose="support")
+
+    @app.middleware("http")
+    async def around(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        number = request.url.path.rpartition("/")[2]
+        told.append((number, "middleware before", me()))
+        answer = await call_next(request)
+        told.append((number, "middleware after", me()))
+        return answer
 
     async def others() -> None:
         for _ in range(random.randrange(4)):
@@ -141,13 +152,13 @@ def test_no_request_ever_acts_as_another(acting: TokenActing) -> None:
     wrong = [
         (request, where, who)
         for request, where, who in told
-        if who != ("NoPrincipal" if where == "open" else f"user:{request}")
+        if who != ("NoPrincipal" if where in NOBODY else f"user:{request}")
     ]
 
     assert wrong == []
     assert {where for _, where, _ in told} == {
         "dependency", "thread", "thread of its own", "child task", "body", "async body",
-        "background", "background thread", "before it fails", "before it is late", "open",
+        "background", "background thread", "before it fails", "before it is late", *NOBODY,
     }  # fmt: skip
     assert set(answered) == {(kind, 500 if kind in ("fails", "late") else 200) for kind in kinds}
 
