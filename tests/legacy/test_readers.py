@@ -24,6 +24,7 @@ from lacre.legacy import (
     RailsReader,
     SqlalchemyUtilsReader,
 )
+from lacre.legacy.reader import gcm
 from tests.legacy.originals import CONTEXT, MADE, FileKms, chandlery, kept, nexus
 from tests.legacy.readers import SOURCES, cases, reader_of, wrong_reader_of
 
@@ -224,6 +225,16 @@ def test_whatever_is_stored_ends_in_the_tree_of_errors(source: str, data: st.Dat
         reader.found(stored)
 
 
+def test_a_tag_is_sixteen_bytes_wherever_it_is_cut() -> None:
+    """Ciphertext and tag that are right together are refused where the tag is said to be shorter."""
+    sealed = AESGCM(bytes(32)).encrypt(bytes(12), b"Ana", b"")
+
+    assert gcm(bytes(32), bytes(12), sealed[:-16], sealed[-16:]) == b"Ana"
+    for length in (4, 8, 15, 17, 19):
+        with pytest.raises(Tampered):
+            gcm(bytes(32), bytes(12), sealed[:-length], sealed[-length:])
+
+
 def test_a_value_larger_than_any_is_not_looked_into() -> None:
     """Past the largest value of lacre twice in base64 nothing is decoded."""
     facts = kept("fernet")
@@ -260,7 +271,69 @@ def test_nothing_of_a_value_is_in_an_error() -> None:
             reader.found(token)
 
         assert canary not in repr(caught.value)
-        assert caught.value.__suppress_context__
+        assert caught.value.__context__ is None
+
+
+def variables(error: BaseException) -> str:
+    """What a crash reporter would send: the variables of every frame of lacre's, of every error that hangs together."""
+    told, seen = [], []
+    while error is not None and error not in seen:
+        seen.append(error)
+        frame = error.__traceback__
+        while frame is not None:
+            if (
+                "lacre" in frame.tb_frame.f_code.co_filename
+                and "tests" not in frame.tb_frame.f_code.co_filename
+            ):
+                told += [repr(value) for value in frame.tb_frame.f_locals.values()]
+            frame = frame.tb_next
+        error = error.__context__  # type: ignore[assignment]
+    assert told
+    return "\n".join(told)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_no_key_and_no_plaintext_is_in_a_frame(source: str) -> None:
+    """What does not open, and what is no value of its type, leaves no variable that says more than was stored."""
+    facts, values = cases(source)
+    data_keys: list[bytes] = []
+
+    def unwrap(wrapped: bytes, context: Any) -> bytes:
+        data_keys.append(FileKms(bytes.fromhex(facts["kms_key"])).unwrap(wrapped, context))
+        return data_keys[-1]
+
+    case = values[0] if source != "rails" else values[3]
+    reader = reader_of(source, facts, case)
+    if hasattr(reader, "_unwrap"):
+        reader = copy_of(reader, unwrap)
+    plain = case["value"] if isinstance(case["value"], str) else "CANARY"
+    path, data = next((path, data) for path, data in parts(case) if path[-1:] not in (("iv",), ("encryptedKey",), ("encryptedDataKey",)))  # fmt: skip
+    with pytest.raises((Tampered, InvalidValue)) as caught:
+        reader.found(with_part(case, path, data[:-1] + bytes([data[-1] ^ 1])))
+    said = variables(caught.value)
+
+    assert plain not in said
+    for key in [*data_keys, *getattr(reader, "_keys", []), getattr(reader, "_key", b"\0never")]:
+        assert repr(key)[2:-1] not in said
+
+
+def copy_of(reader: Any, unwrap: Any) -> Any:
+    """The same reader of the two services, with another way to its data keys."""
+    if isinstance(reader, NexusReader):
+        return NexusReader(name=reader.name, unwrap=unwrap)
+    return ChandleryReader(name=reader.name, unwrap=unwrap, **reader._context)
+
+
+def test_a_value_of_another_type_is_in_no_frame() -> None:
+    """The text that is no number is in no variable of a frame that the error passed."""
+    facts = kept("fernet")
+    from cryptography.fernet import Fernet
+
+    token = Fernet(facts["keys"][0]).encrypt(b"CANARY-529").decode()
+    with pytest.raises(InvalidValue) as caught:
+        FernetReader(name="f", keys=facts["keys"], value_type="int").found(token)
+
+    assert "CANARY-529" not in variables(caught.value)
 
 
 class TestNexus:
@@ -312,9 +385,12 @@ class TestNexus:
         assert self.kms.calls == before
 
     def test_a_value_whose_time_was_not_stored_is_lost(self) -> None:
-        """The service bound the clock's time and kept it nowhere: its own rows of that kind open for nobody."""
+        """The service bound the clock's time and kept it nowhere: its own rows of that kind open for nobody, and cost no call."""
+        before = self.kms.calls
         with pytest.raises(Tampered):
             self.both.found(self.facts["without_time"])
+
+        assert self.kms.calls == before
 
     def test_json_text_is_read_like_a_document(self) -> None:
         """A jsonb column reads as text or as a mapping, its members in any order."""

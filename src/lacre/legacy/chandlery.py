@@ -44,7 +44,7 @@ class ChandleryReader(Reader):
     def looks_like(self, stored: object) -> bool:
         return stored == "" or _is_field(stored)
 
-    def found(self, stored: object) -> Found:
+    def _found(self, stored: object) -> Found:
         if stored == "":
             return Found("")
         plain, layers = self._opened(members_of(stored, _MEMBERS)), 1

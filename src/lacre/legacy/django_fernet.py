@@ -66,7 +66,7 @@ class DjangoFernetReader(Reader):
             return False
         return all(is_token(leaf) for leaf in leaves)
 
-    def found(self, stored: object) -> Found:
+    def _found(self, stored: object) -> Found:
         if self.python_type is not dict:
             return Found(self._type.value(opened(self._fernet, stored)))
         return Found(self._document(json_of(stored), 0))

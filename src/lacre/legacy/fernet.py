@@ -39,7 +39,7 @@ class FernetReader(Reader):
     def looks_like(self, stored: object) -> bool:
         return is_token(stored)
 
-    def found(self, stored: object) -> Found:
+    def _found(self, stored: object) -> Found:
         return Found(self._type.value(opened(self._fernet, stored)))
 
 

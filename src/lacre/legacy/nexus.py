@@ -63,7 +63,7 @@ class NexusReader(Reader):
         # By its algorithm too: the JSON form of lacre has the same members.
         return field.keys() == _MEMBERS and field["algorithm"] == _ALGORITHM
 
-    def found(self, stored: object) -> Found:
+    def _found(self, stored: object) -> Found:
         field = members_of(stored, _MEMBERS)
         if field["algorithm"] != _ALGORITHM or not isinstance(field["context"], dict):
             raise Tampered

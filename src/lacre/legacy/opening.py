@@ -133,9 +133,10 @@ def _secrets(base: Path, name: str | None) -> list[str]:
 
 
 def _only(name: str, secrets: list[str]) -> str:
-    if len(secrets) != 1:
+    if (count := len(secrets)) != 1:
+        del secrets
         raise ConfigurationError(
-            f"the legacy reader {name!r} takes one secret where its file has {len(secrets)} lines",
+            f"the legacy reader {name!r} takes one secret where its file has {count} lines",
             hint="a reader for each: [legacy.NAME] of its own",
         )
     return secrets[0]

@@ -83,7 +83,7 @@ class RailsReader(Reader):
         headers = message.get("h")
         return message.keys() == {"p", "h"} and isinstance(headers, dict) and "iv" in headers
 
-    def found(self, stored: object) -> Found:
+    def _found(self, stored: object) -> Found:
         payload, headers = _parts(json_of(stored))
         plain = self._opened(payload, headers)
         if headers.get("c") is True:

@@ -93,6 +93,7 @@ class Reading:
             )
         value = self._reader.found(stored).value
         if type(value) is not self._field.scheme.python_type:
+            del value  # whoever logs the locals of a traceback must not log it
             raise Tampered
         return value
 

@@ -85,7 +85,7 @@ class SqlalchemyUtilsReader(Reader):
             return len(data) >= _IV + _TAG
         return bool(data) and len(data) % _BLOCK == 0
 
-    def found(self, stored: object) -> Found:
+    def _found(self, stored: object) -> Found:
         return Found(self._type.value(self._plain(stored)))
 
     def _plain(self, stored: object) -> bytes:

@@ -6,6 +6,7 @@
 // stdout: [EncryptedField]. The KMS client is the one thing that is not there: data keys are those it is given.
 'use strict';
 const crypto = require('node:crypto');
+if (!crypto.createCipher) throw new Error('Node 20 or older is needed: this one has no createCipher');
 const input = JSON.parse(require('node:fs').readFileSync(0, 'utf8'));
 
 const left = (value) => ({ value, isLeft: () => true });
