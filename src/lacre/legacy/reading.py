@@ -8,7 +8,7 @@ never falls back. Does not write: whoever saves, saves with lacre.
 """
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lacre._core.field import looks_encrypted
@@ -122,6 +122,8 @@ class RecordedReader:
 def _is_lacre(stored: Any) -> bool:
     if isinstance(stored, bytes | bytearray | memoryview):
         return looks_encrypted(stored)
+    if isinstance(stored, Mapping):
+        return str(stored.get("algorithm")).startswith("lacre-")
     # The text form of magic byte, suite and either flag. Base64 of another format begins so once in eight million values, and
     # fails then.
     return isinstance(stored, str) and stored.startswith(("wQEA", "wQEB"))
