@@ -9,7 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from lacre.sqlalchemy import BlindIndex, encrypted
 
-__all__ = ["Base", "User"]
+__all__ = ["Base", "ErasureRequest", "User"]
 
 
 class Base(DeclarativeBase): ...
@@ -30,3 +30,13 @@ class User(Base):
     phone: Mapped[str | None] = encrypted("pii", mask="phone")
     address: Mapped[str | None] = encrypted("pii")
     born: Mapped[dt.date | None] = encrypted("pii", mask="year")
+
+
+class ErasureRequest(Base):
+    """Somebody asked to be erased. Stays when the person is gone: it is what was asked and done."""
+
+    __tablename__ = "erasure_requests"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    asked: Mapped[dt.datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    done: Mapped[dt.datetime | None] = mapped_column(DateTime(timezone=True))

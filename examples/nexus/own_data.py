@@ -6,14 +6,15 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, HTTPException
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lacre.context import Acting
 from lacre.fastapi import problems
 from nexus.changing import change
 from nexus.evidence import looks_at
-from nexus.models import User
-from nexus.schemas import Account, Change, Look, Report, UserOpen
+from nexus.models import ErasureRequest, User
+from nexus.schemas import Account, Asked, Change, Look, Report, UserOpen
 from nexus.service import Service
 
 __all__ = ["routes"]
@@ -48,6 +49,21 @@ def routes(service: Service) -> APIRouter:
             account = Account(id=user.id, created=user.created, role=user.role)
         looks, complete = await asyncio.to_thread(_looks_at, service, user.id)
         return Report(account=account, data=data, looks=looks, complete=complete)
+
+    @router.delete("", status_code=202)
+    async def erase_me(acting: Annotated[Acting, person]) -> Asked:
+        """
+        Ask to be erased. As often as one likes; the first time counts.
+
+        A request, because erasing destroys keys, and that is an operator's right and not a service's.
+        """
+        async with service.sessions.begin() as session:
+            user = await _own(session, acting)
+            await session.execute(
+                insert(ErasureRequest).values(user_id=user.id).on_conflict_do_nothing()
+            )
+            request = await session.get_one(ErasureRequest, user.id)
+        return Asked(asked=request.asked)
 
     return router
 

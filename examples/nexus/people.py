@@ -12,6 +12,7 @@ from fastapi import APIRouter, HTTPException, Query
 from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lacre.errors import KeyDestroyed
 from lacre.fastapi import problems
 from nexus.changing import change
 from nexus.models import User
@@ -88,5 +89,15 @@ async def _page(session: AsyncSession, query: Select[Any], after: UUID | None, l
     if after is not None:
         query = query.where(User.id > after)
     found = (await session.scalars(query.order_by(User.id).limit(limit + 1))).all()
-    users = [UserShown.model_validate(user) for user in found[:limit]]
-    return Page(users=users, after=users[-1].id if len(found) > limit else None)
+    page = found[:limit]
+    return Page(
+        users=[shown for user in page if (shown := _shown(user)) is not None],
+        after=page[-1].id if len(found) > limit else None,
+    )
+
+
+def _shown(user: User) -> UserShown | None:
+    try:
+        return UserShown.model_validate(user)
+    except KeyDestroyed:
+        return None  # erased: there is nobody any more

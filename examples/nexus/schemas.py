@@ -19,6 +19,7 @@ from lacre.pydantic import Exposed, MaskedAs, Protected, ProtectedModel
 __all__ = [
     "CPF",
     "Account",
+    "Asked",
     "Change",
     "Created",
     "Credentials",
@@ -176,6 +177,12 @@ class Account(BaseModel):
     id: UUID
     created: dt.datetime
     role: str
+
+
+class Asked(BaseModel):
+    """When erasure was asked for, the first time."""
+
+    asked: dt.datetime
 
 
 class Report(BaseModel):

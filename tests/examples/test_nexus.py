@@ -161,6 +161,19 @@ def test_the_access_report_says_who_looked_as_what_and_why(nexus: Nexus, cpf: CP
     assert number not in json.dumps(report)
 
 
+def test_who_asks_to_be_erased_is_told_since_when(nexus: Nexus) -> None:
+    """Asking twice is asking once; the request is kept for the operator."""
+    email = address()
+    person = nexus.sign_up(email)
+    first, second = (nexus.ask("DELETE", "/me", email) for _ in range(2))
+    with nexus.database.connect() as connection:
+        kept = connection.execute("SELECT done FROM erasure_requests WHERE user_id = %s", (person,))
+        assert kept.fetchall() == [(None,)]
+
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.json() == second.json()
+
+
 def test_an_employee_is_named_where_the_service_is_told_to(nexus: Nexus) -> None:
     """With `NEXUS_NAME_STAFF` a report says who of the staff it was."""
     email = address()
