@@ -23,6 +23,7 @@ from lacre.fields.field import Field
 from lacre.fields.guard import Guard
 from lacre.fields.index import Index
 from lacre.fields.scheme import Scheme
+from lacre.keys.covering import Covering
 from lacre.keys.epochs import EpochLedger
 from lacre.keys.hierarchy import KeyKind, KeyRow, Scope
 from lacre.keys.ports import KeyService
@@ -95,6 +96,7 @@ class Lacre:
         }
         self.signers = tuple(signers)
         self.recorder = Recorder(sink, buffer=settings.audit.buffer)
+        cover = Covering(resolver=lambda: self.resolver, seals=settings.seals)
         self.resolver = Resolver(
             store=store,
             services=self.services,
@@ -102,7 +104,9 @@ class Lacre:
             limits=CacheLimits(**settings.cache.model_dump()),
             clock=clock or since_boot,
             unwrapped=self._counters.unwrapped,
-            make=SubjectMaker(store=store, recorder=self.recorder, made=self._counters.made).make,
+            make=SubjectMaker(
+                store=store, recorder=self.recorder, cover=cover, made=self._counters.made
+            ).make,
         )
         self.guard = Guard(
             policy=policy,

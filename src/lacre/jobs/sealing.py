@@ -250,40 +250,38 @@ class Sealer:
         for key_id, when in self.store.destroyed_subject_keys():
             bucket = bucket_of(key_id)
             shredded[bucket] = max(when, shredded.get(bucket, ""))
-        anew = 0
+        fresh: list[KeyRow] = []
+        retired: list[tuple[KeyRow, KeyRow]] = []
+        carried: list[tuple[KeyRow, KeyRow]] = []
         for bucket, rows in versions.items():
             active = next((row for row in rows if row.state is KeyState.ACTIVE), None)
             if active is not None and active.parent == seal.key_id.hex():
                 continue
             if active is None or shredded.get(bucket, "") >= active.created:
                 # Its key dies with the epoch before: what was shredded is under it in older dumps.
-                self._new_bucket(bucket, rows, active, seal, key, held)
-                anew += 1
+                fresh.append(self._new_bucket(bucket, rows, seal, key))
+                if active is not None:
+                    before = self._bucket_material(active, held)
+                    old = active.stepped(KeyState.DECRYPT_ONLY, changed=self.now(), material=before)
+                    retired.append((active, old))
             else:
                 material = self._bucket_material(active, held)
                 moved = replace(active, parent=seal.key_id.hex())
-                self.store.change(replace=[(active, self._wrapped(moved, seal, key, material))])
-        self.told(f"{BUCKETS} bucket keys are under epoch {epoch.number}, {anew} of them new")
+                carried.append((active, self._wrapped(moved, seal, key, material)))
+        # The new ones first: whoever makes a subject key from then on finds them.
+        if fresh:
+            self.store.replace_buckets(add=fresh, replace=retired)
+        if carried:
+            self.store.change(replace=carried)
+        self.told(f"{BUCKETS} bucket keys are under epoch {epoch.number}, {len(fresh)} of them new")
 
     def _new_bucket(
-        self,
-        bucket: int,
-        rows: Sequence[KeyRow],
-        active: KeyRow | None,
-        seal: KeyRow,
-        key: KeyMaterial,
-        held: Mapping[bytes, KeyMaterial],
-    ) -> None:
+        self, bucket: int, rows: Sequence[KeyRow], seal: KeyRow, key: KeyMaterial
+    ) -> KeyRow:
         material = KeyMaterial(self.entropy(32))
         fresh = self._row(bucket_scope(self.scope, bucket), rows, seal.key_id.hex())
         fresh = self._wrapped(fresh, seal, key, material)
-        fresh = fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material)
-        moved = []
-        if active is not None:
-            before = self._bucket_material(active, held)
-            old = active.stepped(KeyState.DECRYPT_ONLY, changed=self.now(), material=before)
-            moved.append((active, old))
-        self.store.replace_buckets(add=[fresh], replace=moved)
+        return fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material)
 
     def _carry_subjects(self, held: Mapping[bytes, KeyMaterial]) -> str | None:
         # Whoever makes a subject key from now on finds the new bucket keys, so one pass that finds
@@ -380,13 +378,14 @@ class Sealer:
             if row.key_id.hex() == old.seal and row.state is not KeyState.DESTROYED
         ]
         gone = {row.key_id.hex() for row in seals}
-        for row in self.store.bucket_keys():
-            if row.parent in gone and row.state is not KeyState.DESTROYED:
-                self.store.change(
-                    replace=[(row, row.stepped(KeyState.DESTROYED, changed=self.now()))]
-                )
-        for row in seals:
-            self.store.change(replace=[(row, row.stepped(KeyState.DESTROYED, changed=self.now()))])
+        buckets = [
+            row
+            for row in self.store.bucket_keys()
+            if row.parent in gone and row.state is not KeyState.DESTROYED
+        ]
+        ended = [(row, row.stepped(KeyState.DESTROYED, changed=self.now())) for row in (*buckets, *seals)]  # fmt: skip
+        if ended:
+            self.store.change(replace=ended)
         self._put(old, state=EpochState.DESTROYED, final=self._final(final))
         self._record("destroyed", old.number, "")
 

@@ -41,6 +41,8 @@ class SubjectMaker:
     Makes one application's subjects.
 
     Args:
+        cover: returns a new key with its outer layer, where its class is sealed; asks for what it
+            needs *anew* after somebody else sealed at the same moment.
         made: is told how many keys of a class were made.
         now: RFC 3339 text in UTC.
         entropy: returns that many fresh random bytes.
@@ -48,6 +50,7 @@ class SubjectMaker:
 
     store: SubjectWriter
     recorder: Recorder
+    cover: Callable[[KeyRow, bool], KeyRow] = lambda row, _anew: row
     made: Callable[[str, int], object] = lambda _class, _number: None
     now: Callable[[], str] = _now
     entropy: Callable[[int], bytes] = os.urandom
@@ -67,14 +70,16 @@ class SubjectMaker:
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                self._once(scope, branch, digests)
+                self._once(scope, branch, digests, anew=attempt > 1)
             except MisuseError:
                 if attempt == _ATTEMPTS:
                     raise
             else:
                 return
 
-    def _once(self, scope: Scope, branch: UsableKey, digests: Collection[bytes]) -> None:
+    def _once(
+        self, scope: Scope, branch: UsableKey, digests: Collection[bytes], *, anew: bool
+    ) -> None:
         held = dict(self.store.subjects(scope, digests))
         unknown = [digest for digest in digests if digest not in held]
         if unknown:
@@ -88,7 +93,7 @@ class SubjectMaker:
             # Whoever was first has made the pseudonym that counts.
             held |= self.store.subjects(scope, unknown)
         rows = [
-            self._row(scope, branch, found.subject)
+            self.cover(self._row(scope, branch, found.subject), anew)
             for found in held.values()
             if found.subject.pseudonym is not None
             and all(row.state is KeyState.PENDING for row in found.versions)

@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from lacre.errors import MisuseError
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow, SubjectRows
+from lacre.keys.sealing import cover
 from lacre.stores.database import KeyDatabase
 from lacre.stores.rows import key_columns, key_row, subject_columns, subject_row
 from lacre.stores.schema import KEY, SUBJECT
@@ -72,11 +73,29 @@ class SubjectTable(ABC):
         """See `SubjectWriter.add_subject_keys`."""
         try:
             with self._writing() as connection:
+                self._check_covers(connection, rows)
                 _add_keys(connection, self._database.unless_there(KEY), rows)
         except IntegrityError:
             raise MisuseError(
                 "a subject was shredded at the same moment; nothing was done", hint="try again"
             ) from None
+
+    def _check_covers(self, connection: sa.Connection, rows: Sequence[KeyRow]) -> None:
+        # While this transaction lasts nobody replaces bucket keys: what is added is under one that
+        # whoever seals next finds (spec/sealing.md, section 2).
+        covers = {found for row in rows if (found := cover(row)) is not None}
+        if not covers:
+            return
+        self._database.sealing(connection, alone=False)
+        query = sa.select(sa.func.count()).where(
+            KEY.c.key_id.in_(covers),
+            KEY.c.kind == KeyKind.BUCKET,
+            KEY.c.state == KeyState.ACTIVE,
+        )
+        if connection.execute(query).scalar_one() != len(covers):
+            raise MisuseError(
+                "subject keys were sealed at the same moment; nothing was done", hint="try again"
+            )
 
     def subject_page(
         self, scope: Scope, *, after: tuple[str, int] = ("", 0), limit: int = 1000
