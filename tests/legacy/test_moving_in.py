@@ -428,6 +428,7 @@ def test_the_command_says_which_rows_it_cannot_read(cli, home):
 
     assert run.returncode == 3
     (refusal,) = told["refusals"]
+    assert told["columns"][0]["from"] == "old"
     assert "does not open 3 values" in refusal["reason"]
     assert all(f"{number:032x}" in refusal["reason"] for number in (1, 2, 3))
     assert path.read_bytes() == before

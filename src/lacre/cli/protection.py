@@ -426,6 +426,7 @@ def _plan_data(decided: Plan) -> dict[str, object]:
                 "type": c.python_type.__name__,
                 "values": c.values,
                 "nulls": c.nulls,
+                "from": c.reader or None,
             }
             for c in decided.columns
         ],
