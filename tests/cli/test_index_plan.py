@@ -9,8 +9,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from lacre.cli.program import app
+from lacre.jobs.columns import ColumnRequest
+from tests.cli.test_columns import CPFS, Shop, shop
 from tests.components.postgresql import Database
+
+__all__ = ["shop"]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -30,7 +36,16 @@ class Customer(Base):
 
 
 @pytest.fixture
-def shop(home: Path) -> str:
+def encrypted_shop(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A table whose column was encrypted before anybody wanted to search it: there is no index."""
+    monkeypatch.setattr("tests.cli.test_columns.ASKED", [ColumnRequest(name="cpf", class_="pii")])
+    shop.protect()
+    shop.execute("ALTER TABLE customers ADD COLUMN note TEXT")
+    return shop
+
+
+@pytest.fixture
+def people(home: Path) -> str:
     """A model, and a database of 20,000 people."""
     (home / "shop.py").write_text(_MODELS)
     with closing(sqlite3.connect(home / "shop.db")) as connection:
@@ -44,17 +59,17 @@ def plan(cli: Run, database: str, *more: str) -> subprocess.CompletedProcess[str
     return cli("index", "plan", "--models", "shop:Base", "--database", database, *more)
 
 
-def test_a_build_fails_until_somebody_says_why(cli: Run, shop: str, home: Path) -> None:
+def test_a_build_fails_until_somebody_says_why(cli: Run, people: str, home: Path) -> None:
     """`--check` exits with 3; a waiver with a reason lets it pass and is shown; one that is over does not."""
-    refused = plan(cli, shop, "--check")
+    refused = plan(cli, people, "--check")
     text = (home / "lacre.toml").read_text()
     waiver = '\n[[waivers]]\nof = "customers.name"\nfinding = "too-long"\nreason = "gone when search is out"\n'
     (home / "lacre.toml").write_text(text + waiver)
-    waived = plan(cli, shop, "--check")
+    waived = plan(cli, people, "--check")
     (home / "lacre.toml").write_text(text + waiver + "until = 2020-01-01\n")
-    over = plan(cli, shop, "--check")
+    over = plan(cli, people, "--check")
     (home / "lacre.toml").write_text(text + waiver.replace("gone when search is out", "why"))
-    no_reason = plan(cli, shop, "--check")
+    no_reason = plan(cli, people, "--check")
 
     assert refused.returncode == 3
     assert "NOT SAFE" in refused.stdout
@@ -65,18 +80,18 @@ def test_a_build_fails_until_somebody_says_why(cli: Run, shop: str, home: Path) 
     assert "say why" in no_reason.stderr
 
 
-def test_the_report_fits_a_terminal_and_shows_no_value(cli: Run, shop: str) -> None:
+def test_the_report_fits_a_terminal_and_shows_no_value(cli: Run, people: str) -> None:
     """No line is longer than 80 columns, and no name of a customer is in the report."""
-    shown = plan(cli, shop)
+    shown = plan(cli, people)
 
     assert shown.returncode == 0
     assert max(map(len, shown.stdout.splitlines())) <= 80
     assert "Canary" not in shown.stdout + shown.stderr
 
 
-def test_a_program_reads_every_figure(cli: Run, shop: str) -> None:
+def test_a_program_reads_every_figure(cli: Run, people: str) -> None:
     """`--json` has counts, range, recommendation and findings."""
-    [table] = json.loads(plan(cli, shop, "--json").stdout)["tables"]
+    [table] = json.loads(plan(cli, people, "--json").stdout)["tables"]
     [index] = table["indexes"]
 
     assert (table["rows"], table["safe"]) == (20_000, False)
@@ -85,7 +100,7 @@ def test_a_program_reads_every_figure(cli: Run, shop: str) -> None:
     assert [f["code"] for f in index["findings"] if f["refuses"]] == ["too-long"]
 
 
-def test_postgresql_is_read_too(cli: Run, shop: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_postgresql_is_read_too(cli: Run, people: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     """The same table in PostgreSQL has the same plan."""
     for name, value in database.variables().items():
         monkeypatch.setenv(name, value)
@@ -94,10 +109,10 @@ def test_postgresql_is_read_too(cli: Run, shop: str, database: Database, monkeyp
         with connection.cursor() as cursor:
             cursor.executemany("INSERT INTO customers VALUES (%s, %s)", [(str(n), name) for n, name in enumerate(NAMES)])  # fmt: skip
 
-    assert plan(cli, "postgresql://").stdout == plan(cli, shop).stdout
+    assert plan(cli, "postgresql://").stdout == plan(cli, people).stdout
 
 
-def test_a_password_in_the_argument_is_refused(cli: Run, shop: str) -> None:
+def test_a_password_in_the_argument_is_refused(cli: Run, people: str) -> None:
     """A URL with a password is refused and not repeated."""
     refused = plan(cli, "postgresql://app:canary-8812@127.0.0.1/shop")
 
@@ -105,9 +120,27 @@ def test_a_password_in_the_argument_is_refused(cli: Run, shop: str) -> None:
     assert "canary-8812" not in refused.stderr + refused.stdout
 
 
-def test_a_table_without_an_index_is_named(cli: Run, shop: str) -> None:
+def test_a_table_without_an_index_is_named(cli: Run, people: str) -> None:
     """`--table` of something else is an error, so a build does not pass by a typing error."""
-    refused = plan(cli, shop, "--table", "custmers", "--check")
+    refused = plan(cli, people, "--table", "custmers", "--check")
 
     assert refused.returncode == 3
     assert "custmers" in refused.stderr
+
+
+def test_a_sample_is_opened_where_no_token_tells(encrypted_shop: Shop) -> None:
+    """An index declared after encryption is counted on a sample that the operator opens, which is recorded."""
+    arguments = ["index", "plan", "--models", "tests.cli.attested_models:Base", "--database", encrypted_shop.url, "--json", "--check"]  # fmt: skip
+    config = ["--config", str(encrypted_shop.home / "lacre.toml")]
+    unread = CliRunner().invoke(app, [*arguments, *config])
+    opened = CliRunner().invoke(app, [*arguments, *config, "--decrypt", "10"])
+    [table] = json.loads(opened.stdout)["tables"]
+    [index] = table["indexes"]
+    evidence = (encrypted_shop.home / "lacre" / "audit.jsonl").read_text()
+    looks = [json.loads(line) for line in evidence.splitlines() if '"purpose":"plan"' in line]
+
+    assert unread.exit_code == 3
+    assert "no tokens of this index yet" in unread.stdout
+    assert (index["read_from"], index["values"]) == ("decrypted", 3)
+    assert [(look["action"], sorted(look["rows"])) for look in looks] == [("look", ["0", "1", "2"])]
+    assert not any(cpf in opened.output + evidence for cpf in CPFS if cpf)

@@ -9,7 +9,8 @@ them, in 80 columns; `--json` has all of it.
 
 import datetime as dt
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from math import log2
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import typer
 
 from lacre.cli.models import Models, load_models
-from lacre.cli.operator import Config
+from lacre.cli.operator import Config, PassphraseFile, as_operator
 from lacre.cli.reading import Database, reading
 from lacre.cli.terminal import data, out, say
 from lacre.errors import ConfigurationError
@@ -48,11 +49,18 @@ def plan(
     timeout: float = typer.Option(
         300.0, "--timeout", min=1.0, help="seconds that one statement may take (PostgreSQL)"
     ),
+    decrypt: int = typer.Option(
+        0,
+        "--decrypt",
+        min=0,
+        help="open so many rows of a table whose tokens do not tell, as the operator; recorded, counted, not kept",
+    ),
     check: bool = typer.Option(
         False, "--check", help="exit with 3 if a declaration is unsafe and nobody waived it"
     ),
     as_json: bool = typer.Option(False, "--json", help="for a program to read"),
     config: Path = Config,
+    passphrase_file: Path | None = PassphraseFile,
 ) -> None:
     """
     Count what indexed columns hold; say what their indexes reveal, and which length to declare.
@@ -77,9 +85,11 @@ def plan(
         )
     told: list[dict[str, Any]] = []
     fails = False
-    with reading(database) as engine:
+    with reading(database) as engine, _opening(config, passphrase_file, engine, decrypt) as opened:
         for each, properties in found.items():
-            read = read_table(engine, each, properties, sample=sample, timeout=timeout)
+            read = read_table(
+                engine, each, properties, sample=sample, timeout=timeout, opened=opened
+            )
             advice = advise(read.table, read.declared, rows=read.rows, waivers=waivers)
             fails = fails or advice.fails or bool(read.unread)
             if as_json:
@@ -92,6 +102,28 @@ def plan(
         say("no model has an indexed column")
     if check and fails:
         raise typer.Exit(3)
+
+
+@contextmanager
+def _opening(
+    config: Path, passphrase_file: Path | None, engine: Any, count: int
+) -> Iterator[Callable[[Any], Iterable[Any]] | None]:
+    """What returns a sample of a property's values, looked at by the operator; None where none may be."""
+    if not count:
+        yield None
+        return
+    from sqlalchemy.orm import sessionmaker
+
+    from lacre.sqlalchemy.samples import looked_at, sampled
+
+    with as_operator(config, passphrase_file, purpose="plan") as operator:
+        sessions = operator.lacre.sqlalchemy(sessionmaker(engine))
+
+        def opened(prop: Any) -> Iterator[Any]:
+            for instance in sampled(sessions, prop.parent, count, tokens=False):
+                yield looked_at(instance, prop)
+
+        yield opened
 
 
 def _waivers(config: Path) -> list[Waiver]:
@@ -151,6 +183,8 @@ def _show_index(advice: Advice) -> None:
         then = f"; {_rows(advice.in_vain_then)} at {advice.bits} bits" if advice.bits else ""
         rows.append(("a look-up reads in vain", f"{_rows(advice.in_vain)} now{then}"))
         rows.append(("what to declare", _declare(advice)))
+    if declared.in_parts:
+        rows.append(("tokens of a row", f"{entries.per_row:.1f}"))
     if entries.sampled:
         rows.append(("counted", f"{entries.read:,} of {entries.rows:,} values"))
     for name, value in rows:
@@ -182,7 +216,7 @@ def _declare(advice: Advice) -> str:
 
 def _together(advice: TableAdvice) -> list[tuple[str, str]]:
     lines = []
-    if any(not each.declared.exact for each in advice.indexes):
+    if any(not each.declared.exact for each in advice.indexes):  # those in parts too
         apart = log2(max(advice.rows, 1))
         lines = [
             ("short tokens tell", f"{advice.told:.1f} bits of a row; {apart:.1f} tell every row apart"),

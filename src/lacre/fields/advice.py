@@ -82,6 +82,10 @@ class Declared:
         return self.bits >= EXACT
 
     @property
+    def in_parts(self) -> bool:
+        return self.kind in ("prefix", "contains")
+
+    @property
     def told(self) -> float:
         """What its tokens tell of a row, in bits: min(length, K), for all tokens of the row."""
         return min(self.bits * self.per_row, self.values.domain_bits)
@@ -171,12 +175,15 @@ def advise(
     table: str, declared: Sequence[Declared], *, rows: int, waivers: Sequence[Waiver] = ()
 ) -> TableAdvice:
     """Judge the indexes of one table, of *rows* rows, together."""
-    blurring = [each for each in declared if not each.exact]
-    parts = _parts(blurring, rows)
+    blurring = [each for each in declared if not each.exact and not each.in_parts]
+    parted = [each for each in declared if each.in_parts]
+    parts = _parts(blurring, rows, _told_of(parted))
     indexes = []
     for each in declared:
         if each.exact:
             found = _of_exact(each)
+        elif each.in_parts:
+            found = _of_parts(each)
         else:
             part = parts.get(id(each))
             others = sum(parts.values()) - (part or 0.0)
@@ -184,9 +191,9 @@ def advise(
             most = None if part is None or len(parts) == 1 else floor(part / each.per_row)
             found = _of_blurring(each, others, most, kept=part is not None)
         indexes.append(_waived(found, table, waivers))
-    told = sum(each.told for each in blurring)
-    everything = sum(each.told for each in declared)
-    findings = _together(table, blurring, rows, told)
+    told = _told_of([*blurring, *parted])
+    everything = _told_of(declared)
+    findings = _together(table, [*blurring, *parted], rows, told)
     return TableAdvice(
         table=table,
         rows=rows,
@@ -197,10 +204,21 @@ def advise(
     )
 
 
-def _parts(blurring: Sequence[Declared], rows: int) -> dict[int, float]:
-    """Return what each of the indexes that can stay may tell, by its identity."""
+def _told_of(indexes: Sequence[Declared]) -> float:
+    """What indexes tell of a row together. Those of one column tell no more than its value."""
+    columns: dict[str, list[Declared]] = {}
+    for each in indexes:
+        columns.setdefault(each.column, []).append(each)
+    return sum(
+        min(sum(each.told for each in of), max(each.values.domain_bits for each in of))
+        for of in columns.values()
+    )
+
+
+def _parts(blurring: Sequence[Declared], rows: int, told: float) -> dict[int, float]:
+    """Return what each of the indexes that can stay may tell, by its identity, where others tell *told*."""
     # At least two rows alike: one bit less than it takes to number the rows.
-    budget = log2(max(rows, 2)) - 1
+    budget = log2(max(rows, 2)) - 1 - told
     kept = [each for each in blurring if not _is_few(each) and _cap(each) >= _SHORTEST]
     while kept:
         parts = shared_out(budget, [_cap(each) for each in kept])
@@ -239,6 +257,14 @@ def _of_exact(declared: Declared) -> Advice:
     return Advice(
         declared=declared, lengths=None, bits=None, in_vain=0.0, in_vain_then=0.0,
         findings=_named(declared, findings),
+    )  # fmt: skip
+
+
+def _of_parts(declared: Declared) -> Advice:
+    # Its length hides little: what is stored with it are the parts of one value, in one row.
+    return Advice(
+        declared=declared, lengths=None, bits=None, in_vain=0.0, in_vain_then=0.0,
+        findings=_named(declared, _of_values(declared)),
     )  # fmt: skip
 
 
@@ -319,9 +345,9 @@ def _of_values(declared: Declared) -> list[Finding]:
             ))  # fmt: skip
         findings.append(Finding(
             code="parts", refuses=False,
-            says="Parts of words are recovered from how often they occur together, by whoever has the table and a public list of such words."
+            says="It reveals the most of all indexes: which rows share which three letters. Whoever has the table and a public list of such words recovers many of them."
             if declared.kind == "contains"
-            else "Beginnings are shared by fewer rows the longer they are: the longest is nearly the value.",
+            else "Whoever has the table sees which rows begin alike, in each of the lengths. The longer a beginning, the fewer share it: the longest is nearly the value.",
         ))  # fmt: skip
     if base in _ENUMERABLE:
         count, what = _ENUMERABLE[base]

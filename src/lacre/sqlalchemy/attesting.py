@@ -14,16 +14,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapper, Session, sessionmaker
 
-from lacre.errors import AccessDenied, ConfigurationError
+from lacre.errors import ConfigurationError
 from lacre.fields.attestation import AttestedColumn, AttestedHistory, AttestedIndex
-from lacre.sensitive import Mask
 from lacre.sqlalchemy.declared import tenant_of_identity
 from lacre.sqlalchemy.histograms import tables_of
+from lacre.sqlalchemy.samples import looked_at, sampled
 from lacre.sqlalchemy.tallies import Tally, tally
 
 __all__ = ["attested_columns", "attested_history"]
-
-_PAGE = 500  # objects of a sample in memory at a time
 
 
 def attested_columns(
@@ -60,9 +58,9 @@ def attested_columns(
             counted = {prop: _counted(sessions, table, prop) for prop in props}
             # What is no ciphertext does not open: the count says so, for all of its rows.
             clean = not any(counts.plaintext for counts, _ in counted.values())
-            sampled = _Sampled(application, sessions, mapper, props, sample if clean else 0)
+            opened = _Sampled(application, sessions, mapper, props, sample if clean else 0)
             for prop, (tally_, missing_tokens) in counted.items():
-                found.append(_column(application, table, prop, tally_, missing_tokens, sampled))
+                found.append(_column(application, table, prop, tally_, missing_tokens, opened))
     return found
 
 
@@ -122,31 +120,15 @@ class _Sampled:
         self.different = {prop: [0] * len(prop.index_columns) for prop in props}
         self._fields = {prop: application.field_of(prop.scheme) for prop in props}
         self._writing: dict[tuple[Any, str | None], Any] = {}
-        key = list(mapper.primary_key)
-        with sessions() as session:
-            picked = session.execute(
-                sa.select(*key).select_from(mapper.persist_selectable).order_by(sa.func.random()).limit(sample)
-            ).all()  # fmt: skip
-        for start in range(0, len(picked), _PAGE):
-            page = [tuple(row) for row in picked[start : start + _PAGE]]
-            where = (
-                key[0].in_([row[0] for row in page]) if len(key) == 1 else sa.tuple_(*key).in_(page)
-            )
-            with sessions() as session:
-                for instance in session.scalars(sa.select(mapper).where(where)):
-                    self._open(mapper, instance)
+        for instance in sampled(sessions, mapper, sample):
+            self._open(mapper, instance)
 
     def _open(self, mapper: Mapper[Any], instance: Any) -> None:
         state = sa.inspect(instance)
         for prop, field in self._fields.items():
-            value = getattr(instance, prop.key)
+            value = looked_at(instance, prop)
             if value is None:
                 continue
-            if isinstance(value, Mask):
-                raise AccessDenied(
-                    f"whoever attests gets masks of class {prop.scheme.class_!r}, and has to decrypt it",
-                    hint="give the operator's role the right to decrypt this class",
-                )
             self.opened[prop] += 1
             tenant = tenant_of_identity(mapper, state)
             writing = self._writing.get((prop, tenant))
@@ -168,15 +150,15 @@ def _column(
     prop: Any,
     counts: Tally,
     missing: Sequence[int],
-    sampled: _Sampled,
+    opened: _Sampled,
 ) -> AttestedColumn:
     indexes = [
         AttestedIndex(
             index=index.name,
             kind=index.kind,
             missing=missing[position],
-            compared=sampled.compared[prop][position],
-            different=sampled.different[prop][position],
+            compared=opened.compared[prop][position],
+            different=opened.different[prop][position],
         )
         for position, index in enumerate(prop.scheme.indexes)
         if position < len(missing)
@@ -190,6 +172,6 @@ def _column(
         nulls=counts.nulls,
         encrypted=counts.encrypted,
         plaintext=counts.plaintext,
-        opened=sampled.opened[prop],
+        opened=opened.opened[prop],
         indexes=tuple(indexes),
     )

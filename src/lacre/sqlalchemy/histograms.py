@@ -5,7 +5,8 @@ How often the values of indexed columns occur, read from a database as it is.
 Before `lacre protect` a column holds plaintext: its values are counted by the database, brought
 to the spelling of the index's normaliser here, and counted again under a hash whose key ends with
 the call. Afterwards its tokens are counted where they are: equal values have equal tokens, so
-only counts of counts leave the database. No value, token or hash is kept, logged or returned.
+only counts of counts leave the database. Where tokens do not tell, a sample may be opened by whoever
+acts. No value, token or hash is kept, logged or returned.
 
 Reads in a transaction that may not write. Judges nothing (`lacre.fields.advice`), and does not
 ask for the column's state: what is counted is no secret of the state's.
@@ -14,7 +15,7 @@ ask for the column's state: what is counted is no secret of the state's.
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,10 @@ from lacre.fields.normalisers import normaliser
 from lacre.fields.planning import Distribution
 from lacre.sqlalchemy.declared import sealed_properties
 
-__all__ = ["TableReading", "Unread", "read_table", "tables_of"]
+__all__ = ["Counting", "Opened", "TableReading", "Unread", "read_table", "tables_of"]
+
+
+Opened = Callable[[Any], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,7 @@ def read_table(
     *,
     sample: int | None = None,
     timeout: float = 300.0,
+    opened: Opened | None = None,
 ) -> TableReading:
     """
     Count what the indexed columns of *table* hold.
@@ -85,6 +90,7 @@ def read_table(
         properties: the encrypted properties of the table; see `tables_of`.
         sample: count about so many rows of a larger table, picked at random; all by default.
         timeout: of each statement, in seconds, on PostgreSQL.
+        opened: returns a sample of the values of an encrypted property, where tokens do not tell.
 
     Raises:
         ConfigurationError: no such table or column, or the database does not answer in time.
@@ -95,10 +101,12 @@ def read_table(
             sa.select(sa.func.count()).select_from(_named(table))
         ).scalar_one()
         part = sample / rows if sample is not None and rows > sample else None
-        read = _Read(connection, table, part, rows)
+        read = _Read(connection, table, part, opened)
         for prop in properties:
+            if not prop.scheme.indexes:
+                continue
             column = prop.columns[0]
-            if prop.scheme.indexes and column.name not in present:
+            if column.name not in present:
                 raise ConfigurationError(
                     f"the table {table.name} of this database has no column {column.name}",
                     hint="the models are of another release than the database, or --database is another one",
@@ -152,50 +160,75 @@ class _Read:
     """The counts of one table, index by index."""
 
     def __init__(
-        self, connection: sa.Connection, table: sa.Table, part: float | None, rows: int
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        part: float | None,
+        opened: Opened | None,
     ) -> None:
         self._connection = connection
         self._table = table
         self._part = part
-        self._rows = rows
+        self._opened = opened
         self.declared: list[Declared] = []
         self.unread: list[Unread] = []
         self.refused: list[tuple[str, int]] = []
 
     def column(self, prop: Any, present: set[str]) -> None:
         indexes: tuple[Index, ...] = prop.scheme.indexes
-        if not indexes:
-            return
         name = prop.columns[0].name
         filled, encrypted = self._holds(name)
-        for index, stored in zip(indexes, prop.index_columns, strict=True):
-            if not encrypted:
-                counts, read_from = self._values(prop, name, index), "values"
-            elif stored.name in present:
-                counts, read_from = self._tokens(stored.name), "tokens"
-            else:
-                self.unread.append(Unread(
-                    column=name, index=index.name,
-                    why="the column is encrypted and has no tokens of this index yet",
-                ))  # fmt: skip
+        values: Iterable[tuple[Any, int]] | None = None
+        read_from = "values"
+        stored = [column.name for column in prop.index_columns]
+        told = all(each in present for each in stored)
+        if not encrypted:
+            values = self._plaintext(name)
+        elif self._opened is not None and (not told or any(each.several for each in indexes)):
+            values = ((value, 1) for value in self._opened(prop) if value is not None)
+            read_from = "decrypted"
+        if values is not None:
+            countings = [Counting(index, prop) for index in indexes]
+            for value, count in values:
+                for counting in countings:
+                    counting.add(value, count)
+            for index, counting in zip(indexes, countings, strict=True):
+                self._declare(prop, index, counting.entries(filled), counting.values(filled), read_from)  # fmt: skip
+            if refused := max(counting.refused for counting in countings):
+                self.refused.append((name, refused))
+            return
+        for index, column in zip(indexes, stored, strict=True):
+            if column not in present:
+                why = "the column is encrypted and has no tokens of this index yet; --decrypt opens a sample of it"
+                self.unread.append(Unread(column=name, index=index.name, why=why))
                 continue
-            distribution = Distribution.of(
-                counts, rows=filled, bits=index.bits if read_from == "tokens" else None
+            counts = self._parts(column) if index.several else self._tokens(column)
+            read = filled if index.several else None
+            entries = Distribution.of(counts, rows=filled, bits=index.bits, read=read)
+            self._declare(prop, index, entries, _assumed(filled) if index.several else entries, "tokens")  # fmt: skip
+
+    def _declare(
+        self,
+        prop: Any,
+        index: Index,
+        entries: Distribution,
+        values: Distribution,
+        read_from: str,
+    ) -> None:
+        self.declared.append(
+            Declared(
+                column=prop.columns[0].name,
+                name=index.name,
+                kind=index.kind,
+                normaliser=index.normaliser,
+                bits=index.bits,
+                unique=index.unique,
+                entries=entries,
+                values=values,
+                possible=possible_values(prop.python_type),
+                read_from=read_from,
             )
-            self.declared.append(
-                Declared(
-                    column=name,
-                    name=index.name,
-                    kind=index.kind,
-                    normaliser=index.normaliser,
-                    bits=index.bits,
-                    unique=index.unique,
-                    entries=distribution,
-                    values=distribution,
-                    possible=possible_values(prop.python_type),
-                    read_from=read_from,
-                )
-            )
+        )
 
     def _holds(self, name: str) -> tuple[int, bool]:
         """Return how many rows hold a value of a column, and whether those are ciphertext."""
@@ -227,28 +260,82 @@ class _Read:
         column = found.c[name]
         times = sa.func.count().label("times")
         each = self._where(sa.select(times).where(column.is_not(None))).group_by(column).subquery()
-        summary = sa.select(each.c.times, sa.func.count()).group_by(each.c.times)
-        for times_found, tokens in self._connection.execute(summary):
-            yield from (times_found for _ in range(tokens))
+        return self._summary(each)
 
-    def _values(self, prop: Any, name: str, index: Index) -> Iterable[int]:
+    def _parts(self, name: str) -> Iterator[int]:
+        """Count the tokens of an index that has several in a row: an array, or JSON text."""
+        found = _named(self._table, name)
+        column = found.c[name]
+        if self._connection.dialect.name == "postgresql":
+            picked = sa.select(sa.func.unnest(column).label("token")).select_from(found).subquery()
+        else:
+            tokens = sa.func.json_each(column).table_valued("value")
+            picked = sa.select(tokens.c.value.label("token")).select_from(found, tokens).subquery()
+        times = sa.func.count().label("times")
+        each = sa.select(times).select_from(picked).group_by(picked.c.token).subquery()
+        return self._summary(each)
+
+    def _summary(self, each: Any) -> Iterator[int]:
+        summary = sa.select(each.c.times, sa.func.count()).group_by(each.c.times)
+        for times, tokens in self._connection.execute(summary):
+            yield from (times for _ in range(tokens))
+
+    def _plaintext(self, name: str) -> Iterator[tuple[Any, int]]:
         found = self._picked(_named(self._table, name))
         column = found.c[name]
         statement = self._where(
             sa.select(column, sa.func.count()).where(column.is_not(None))
         ).group_by(column)
-        # Equal values of any type are equal in the database; text has a spelling to be brought to.
-        rule = normaliser(index.normaliser).normalise if prop.python_type is str else None
-        counter, key, refused = Counter[bytes](), os.urandom(32), 0
         rows = self._connection.execution_options(yield_per=10_000).execute(statement)
-        for value, count in rows:
-            try:
-                spelt = str(value) if rule is None else rule(value)
-            except InvalidValue:
-                refused += count
-                continue
-            hashed = hashlib.blake2b(spelt.encode(errors="surrogatepass"), key=key, digest_size=12)
-            counter[hashed.digest()] += count
-        if refused:
-            self.refused.append((name, refused))
-        return counter.values()
+        yield from ((value, count) for value, count in rows)
+
+
+def _assumed(rows: int) -> Distribution:
+    # Tokens of parts do not say which values there are: the worst is that all are different.
+    return Distribution(rows=rows, read=rows, distinct=rows, largest=min(rows, 1), squares=rows)
+
+
+class Counting:
+    """Counts values, and parts of values, as one index sees them. Keeps hashes only."""
+
+    def __init__(self, index: Index, prop: Any) -> None:
+        # Equal values of any type are equal in the database; text has a spelling to be brought to.
+        rule = normaliser(index.normaliser).normalise
+        self._normalise: Callable[[Any], str] = rule if prop.python_type is str else str
+        self._parts = _parts_of(index)
+        self._key = os.urandom(32)
+        self._values = Counter[bytes]()
+        self._entries = Counter[bytes]() if index.several else self._values
+        self.refused = 0
+
+    def add(self, value: Any, count: int) -> None:
+        try:
+            text = self._normalise(value)
+        except InvalidValue:
+            self.refused += count
+            return
+        self._values[self._hashed(text)] += count
+        if self._entries is not self._values:
+            for part in self._parts(text):
+                self._entries[self._hashed(part)] += count
+
+    def values(self, rows: int) -> Distribution:
+        return Distribution.of(self._values.values(), rows=rows - self.refused)
+
+    def entries(self, rows: int) -> Distribution:
+        """Of an index with several tokens for a value, all of them; else the values."""
+        if self._entries is self._values:
+            return self.values(rows)
+        read = self._values.total()
+        return Distribution.of(self._entries.values(), rows=rows - self.refused, read=read)
+
+    def _hashed(self, text: str) -> bytes:
+        raw = text.encode(errors="surrogatepass")
+        return hashlib.blake2b(raw, key=self._key, digest_size=12).digest()
+
+
+def _parts_of(index: Index) -> Callable[[str], Iterable[str]]:
+    if index.kind == "prefix":
+        lengths = [int(part) for part in index.parts]
+        return lambda text: (text[:length] for length in lengths if length <= len(text))
+    return lambda text: {f" {text} "[at : at + 3] for at in range(len(text))}
