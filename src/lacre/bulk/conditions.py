@@ -30,6 +30,7 @@ from sqlalchemy.sql.elements import (
 )
 
 from lacre.errors import MisuseError, UnsupportedQuery
+from lacre.sqlalchemy.attribute import SealedProperty
 from lacre.sqlalchemy.searching import Term
 
 __all__ = ["condition_of", "described_condition", "unsupported"]
@@ -107,13 +108,10 @@ def described_condition(clause: Any, mapper: Mapper[Any]) -> Any:
 
 def _described_comparison(clause: Any, mapper: Mapper[Any]) -> Any:
     word = _OPERATORS.get(clause.operator)
+    if isinstance(clause.right, Term):
+        return _described_question(clause.right.asked, word)
     if word is None or any(clause.modifiers.values()):
         raise unsupported("a comparison by this operator")
-    if isinstance(clause.right, Term):
-        # Of an encrypted attribute by way of its index: the values asked for, not their tokens,
-        # which the reading process makes with the index keys it may use.
-        asked = clause.right.asked
-        return {"attribute": asked.comparator.prop.key, word: [_plain(value) for value in asked.values]}  # fmt: skip
     try:
         attribute = mapper.get_property_by_column(clause.left).key
     except Exception:  # noqa: BLE001 - whatever else it is, it is no attribute of this model
@@ -125,6 +123,21 @@ def _described_comparison(clause: Any, mapper: Mapper[Any]) -> Any:
     if word in ("in", "not in"):
         return {"attribute": attribute, word: [_plain(each) for each in value]}
     return {"attribute": attribute, word: _plain(value)}
+
+
+def _described_question(asked: Any, word: str | None) -> Any:
+    # Of an encrypted attribute by way of its index: the values asked for, not their tokens, which
+    # the reading process makes with the index keys it may use.
+    prop = getattr(asked.comparator, "prop", None)
+    question = getattr(asked, "question", "equals")
+    if not isinstance(prop, SealedProperty):
+        raise unsupported("a question to a compound index")
+    values = [_plain(value) for value in asked.values]
+    if question in ("startswith", "endswith", "contains") and len(values) == 1:
+        return {"attribute": prop.key, question: values[0]}
+    if question != "equals" or word not in ("in", "not in"):
+        raise unsupported("this question to an index")
+    return {"attribute": prop.key, word: values}
 
 
 def _value(element: Any) -> Any:

@@ -23,10 +23,11 @@ from sqlalchemy.sql.operators import asc_op, desc_op
 
 from lacre.bulk.conditions import condition_of, described_condition, unsupported
 from lacre.errors import ConfigurationError, MisuseError
+from lacre.sqlalchemy.declared import sealed_properties
 from lacre.sqlalchemy.selecting import Selected
 from lacre.sqlalchemy.types import IndexType
 
-__all__ = ["Description", "attribute_of", "described", "mapper_named"]
+__all__ = ["Description", "attribute_of", "described", "is_of_index", "mapper_named"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +146,7 @@ def _same(one: Any, other: Any) -> bool:
 def _selected(name: str, expression: Any, mapper: Mapper[Any]) -> list[tuple[str, str]]:
     if expression is mapper.class_:
         return [
-            (prop.key, prop.key)
-            for prop in mapper.column_attrs
-            if not isinstance(prop.columns[0].type, IndexType)
+            (prop.key, prop.key) for prop in mapper.column_attrs if not is_of_index(mapper, prop)
         ]
     if isinstance(expression, Selected):
         return [(name, expression.prop.key)]
@@ -160,7 +159,7 @@ def _selected(name: str, expression: Any, mapper: Mapper[Any]) -> list[tuple[str
         prop = mapper.get_property_by_column(column)
     except Exception:  # noqa: BLE001 - whatever else it is, it is no attribute of this model
         raise unsupported(f"the column {name!r}, which is no attribute of the model") from None
-    if isinstance(prop.columns[0].type, IndexType):
+    if is_of_index(mapper, prop):
         raise unsupported(f"the column {name!r}: a blind index is not read")
     return [(name, prop.key)]
 
@@ -222,6 +221,14 @@ def mapper_named(model: str) -> Mapper[Any]:
             f"the reading process finds no mapped class {model}",
             hint="its module is imported by name, from the directory and the path of whoever asks",
         ) from None
+
+
+def is_of_index(mapper: Mapper[Any], prop: Any) -> bool:
+    """Whether *prop* holds tokens of a blind index."""
+    column = prop.columns[0]
+    return isinstance(column.type, IndexType) or any(
+        column is each for sealed in sealed_properties(mapper) for each in sealed.index_columns
+    )
 
 
 def attribute_of(mapper: Mapper[Any], key: str) -> Any:

@@ -30,11 +30,11 @@ from lacre.bulk.arrow import (
     masked_column,
     python_type_of,
 )
-from lacre.bulk.description import Description, attribute_of
+from lacre.bulk.description import Description, attribute_of, is_of_index
 from lacre.context import current
 from lacre.errors import AccessDenied, MisuseError, RowBudgetExceeded
 from lacre.sqlalchemy.declared import row_facts, row_of_values, sealed_properties, tenant_text
-from lacre.sqlalchemy.types import IndexType, raw_of
+from lacre.sqlalchemy.types import raw_of
 
 __all__ = ["BulkReading"]
 
@@ -104,7 +104,7 @@ class BulkReading:
     def _column(self, name: str, key: str, wanted: Any) -> _Column:
         attribute = attribute_of(self._mapper, key)
         prop = self._mapper.column_attrs[key]
-        if isinstance(prop.columns[0].type, IndexType):
+        if is_of_index(self._mapper, prop):
             raise MisuseError(f"{key} is a blind index, which is not read")
         if prop not in sealed_properties(self._mapper):
             python_type, declared = python_type_of(prop.columns[0])

@@ -15,6 +15,7 @@ from lacre.cli import certificates, columns, database, holding, index, keys, pol
 from lacre.cli.demo import demo
 from lacre.cli.initialise import initialise
 from lacre.cli.inspection import inspect
+from lacre.cli.moving import move_rows
 from lacre.cli.operator import read_passphrase
 from lacre.cli.protection import protect, unprotect
 from lacre.cli.recovery import backup_keys, drill_keys, restore_keys
@@ -37,6 +38,7 @@ keys.app.command("backup")(backup_keys)
 keys.app.command("restore")(restore_keys)
 keys.app.command("drill")(drill_keys)
 keys.app.command("reseat")(reseat_keys)
+tenants.app.command("move")(move_rows)
 app.add_typer(keys.app, name="keys")
 app.add_typer(database.app, name="db")
 app.add_typer(policy.app, name="policy")

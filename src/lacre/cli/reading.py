@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The application's database, opened to be read: what `--database` names, as an engine that does not write.
+The application's database: what `--database` names, as an engine that does not write, or one that does.
 
 Does not read anything itself. A password in the argument is refused, as everywhere.
 """
@@ -20,7 +20,7 @@ from lacre.jobs import databases
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-__all__ = ["Database", "reading"]
+__all__ = ["Database", "changing", "reading"]
 
 Database = typer.Option(
     ...,
@@ -37,6 +37,31 @@ def reading(database: str) -> Iterator["Engine"]:
     Raises:
         ConfigurationError: there is none of that name, or it names a password.
     """
+    with _disposed(_engine(database, mode="ro")) as engine:
+        yield engine
+
+
+@contextmanager
+def changing(database: str) -> Iterator["Engine"]:
+    """
+    Open *database* for the block, to be changed.
+
+    Raises:
+        ConfigurationError: there is none of that name, or it names a password.
+    """
+    with _disposed(_engine(database, mode="rw")) as engine:
+        yield engine
+
+
+@contextmanager
+def _disposed(engine: "Engine") -> Iterator["Engine"]:
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _engine(database: str, *, mode: str) -> "Engine":
     from sqlalchemy import create_engine, make_url
     from sqlalchemy.exc import ArgumentError
     from sqlalchemy.pool import NullPool
@@ -53,21 +78,11 @@ def reading(database: str) -> Iterator["Engine"]:
             raise ConfigurationError(
                 "--database is no URL", hint="postgresql://HOST/DATABASE"
             ) from None
-        engine = create_engine(
-            url,
-            poolclass=NullPool,
-            hide_parameters=True,
-            execution_options={"postgresql_readonly": True},
-        )
-    else:
-        path = Path(databases.name_of(database)).resolve()
-        engine = create_engine(
-            "sqlite://",
-            creator=lambda: sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True),
-            poolclass=NullPool,
-            hide_parameters=True,
-        )
-    try:
-        yield engine
-    finally:
-        engine.dispose()
+        return create_engine(url, poolclass=NullPool, hide_parameters=True)
+    path = Path(databases.name_of(database)).resolve()
+    return create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )

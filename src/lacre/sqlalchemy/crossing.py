@@ -41,5 +41,5 @@ def check_crossing(mapper: Mapper[Any]) -> None:
     if not _allowed.get():
         raise MisuseError(
             f"a {mapper.class_.__name__} was given another tenant, whose keys would then protect it; nothing was written",
-            hint="where it is meant: with lacre.sqlalchemy.moving_tenants(): session.flush(); of many rows, with what belongs to them: lacre.sqlalchemy.tenants.TenantMove",
+            hint="where it is meant: with lacre.sqlalchemy.moving_tenants(): session.flush(); of many rows, with what belongs to them: `lacre tenants move`",
         )
