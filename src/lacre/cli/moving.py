@@ -12,7 +12,7 @@ from lacre.cli.models import Models, load_models
 from lacre.cli.operator import Config, PassphraseFile, as_operator
 from lacre.cli.protection import progress_bar
 from lacre.cli.reading import Database, changing
-from lacre.cli.terminal import data, out, say, table, warn
+from lacre.cli.terminal import data, out, say, table, talk, warn
 from lacre.errors import MisuseError
 from lacre.jobs.pace import Pace, Progress, Reporter
 
@@ -62,7 +62,7 @@ def move_rows(
             batch=batch,
         )
         plan = move.plan()
-        _show(plan, as_json=as_json and dry_run)
+        _show(plan, dry_run=dry_run, as_json=as_json)
         if plan.conflicts and not dry_run:
             raise MisuseError(
                 f"values that may be there once are there already in {plan.target}; nothing was moved",
@@ -99,8 +99,8 @@ def _ask(plan: "MovePlan") -> None:
         raise MisuseError("nothing was moved")
 
 
-def _show(plan: "MovePlan", *, as_json: bool) -> None:
-    if as_json:
+def _show(plan: "MovePlan", *, dry_run: bool, as_json: bool) -> None:
+    if dry_run and as_json:
         data(
             {
                 "from": plan.source,
@@ -117,7 +117,8 @@ def _show(plan: "MovePlan", *, as_json: bool) -> None:
         )  # fmt: skip
         return
     if plan.rows:
-        out.print(
+        # The plan is what a dry run is asked for; before a move it is talk.
+        (out if dry_run else talk).print(
             table(("table", "#rows"), [[name, f"{count:,}"] for name, count in plan.rows.items()])
         )
     say(f"{plan.values:,} values, of {', '.join(plan.classes)}, are encrypted anew; the key service is asked for at most {4 * len(plan.classes)} keys")  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any, final
 from lacre._core.field import key_id_of
 from lacre.audit.events import Outcome
 from lacre.context import Acting
-from lacre.errors import KeyUnavailable, PlaintextFound, Tampered
+from lacre.errors import KeyDestroyed, KeyUnavailable, PlaintextFound, Tampered
 from lacre.fields.guard import TenantFacts
 from lacre.fields.rows import RowId
 from lacre.fields.scheme import Scheme
@@ -35,6 +35,7 @@ class Reading:
         "_tenant",
         "acting",
         "decision",
+        "erased",
         "keys",
         "scheme",
     )
@@ -55,6 +56,7 @@ class Reading:
         self.scheme = scheme
         self.acting = acting
         self.keys: set[bytes] = set()  # that opened a value
+        self.erased = 0  # values whose subject was shredded, read as NULL
         self._tenant = tenant
         self._prefetch = prefetch
         self._open_one = open_one
@@ -77,7 +79,8 @@ class Reading:
 
         *subjects* are those of the items, where the field's values have subjects.
 
-        NULL stays None. After one query for the keys they name.
+        NULL stays None, and a value whose subject was shredded is None too, and counted in
+        `erased`. After one query for the keys they name.
 
         Raises:
             Tampered, PlaintextFound, KeyUnavailable: one does not open; recorded, and none is returned.
@@ -96,6 +99,15 @@ class Reading:
             try:
                 subject = None if subjects is None else subjects[number]
                 value = open_one(raw, row, tenant, subject)
+            except KeyDestroyed:
+                if subjects is None:
+                    values.clear()
+                    self._failed(row, b"")
+                    raise
+                # Erased on purpose, person by person: the others' values are still to be had.
+                self.erased += 1
+                values.append(None)
+                continue
             except (Tampered, PlaintextFound, KeyUnavailable):
                 values.clear()  # whoever logs the locals of a traceback must not log what opened
                 self._failed(row, b"")
