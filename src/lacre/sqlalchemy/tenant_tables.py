@@ -86,6 +86,8 @@ class TenantTables:
     def __init__(self, models: Any, source: str, target: str) -> None:
         named = [mapper for mapper in mappers_of(models) if hasattr(mapper.class_, TENANT)]
         named = [mapper for mapper in named if not _inherits_one(mapper, named)]
+        # What is referred to first: what refers to it then moves in the same transaction.
+        named.sort(key=_place)
         if not named:
             raise ConfigurationError(
                 "none of these models names its tenant", hint='__lacre_tenant__ = "tenant_id"'
@@ -142,6 +144,11 @@ def _references(child: Mapper[Any], parent: Mapper[Any]) -> list[list[tuple[str,
         for constraint in local.foreign_key_constraints
         if constraint.referred_table in parent.tables and constraint.referred_table not in own
     ]
+
+
+def _place(mapper: Mapper[Any]) -> int:
+    table: Any = mapper.local_table
+    return int(table.metadata.sorted_tables.index(table))
 
 
 def _inherits_one(mapper: Mapper[Any], others: Sequence[Mapper[Any]]) -> bool:
