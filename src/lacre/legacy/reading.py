@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lacre._core.field import looks_encrypted
-from lacre.errors import ConfigurationError, PlaintextFound, Tampered
+from lacre.errors import ConfigurationError, PlaintextFound
 from lacre.fields.field import Field
 from lacre.fields.rows import RowId
 from lacre.legacy.opening import ended
@@ -37,7 +37,7 @@ class Reading:
         day: tells what day it is; this machine's clock by default.
 
     Raises:
-        ConfigurationError: the reader's format authenticates nothing.
+        ConfigurationError: the reader's format authenticates nothing, or its values are of another type.
     """
 
     def __init__(
@@ -55,6 +55,11 @@ class Reading:
             raise ConfigurationError(
                 f"the legacy reader {reader.name!r} authenticates nothing, and an application that reads with it answers whoever asks",
                 hint="move the column at once: lacre protect --from",
+            )
+        if reader.python_type is not field.scheme.python_type:
+            raise ConfigurationError(
+                f"{field.scheme} holds {field.scheme.python_type.__name__}, and the legacy reader {reader.name!r} reads {reader.python_type.__name__}",
+                hint="give [legacy.NAME] the field's type",
             )
         self._field = field
         self._reader = reader
@@ -91,11 +96,7 @@ class Reading:
                 f"{self._field.scheme} was moved in, and holds a value of the format before",
                 hint="somebody wrote it since: find out who; nothing was decrypted",
             )
-        value = self._reader.found(stored).value
-        if type(value) is not self._field.scheme.python_type:
-            del value  # whoever logs the locals of a traceback must not log it
-            raise Tampered
-        return value
+        return self._reader.found(stored).value
 
 
 class RecordedReader:
