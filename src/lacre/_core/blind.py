@@ -12,7 +12,7 @@ from lacre._core.canonical import canonical
 from lacre._core.derive import INDEX, PreparedKey, expand
 from lacre.errors import MisuseError
 
-__all__ = ["index_key", "token"]
+__all__ = ["index_key", "number", "token"]
 
 
 def index_key(
@@ -65,3 +65,11 @@ def token(key: bytes | PreparedKey, normalised: bytes, bits: int) -> bytes:
     if not spare:
         return digest[:size]
     return digest[: size - 1] + bytes((digest[size - 1] >> spare << spare,))
+
+
+def number(made: bytes, bits: int) -> int:
+    """Return *made*, a token of up to 32 *bits*, as the signed 32-bit integer it is stored as."""
+    if not 1 <= bits <= 32:
+        raise MisuseError("a token that is stored as a number has 1 to 32 bits")
+    unsigned = int.from_bytes(made) >> -bits % 8
+    return unsigned - (1 << 32) if unsigned >> 31 else unsigned

@@ -387,7 +387,11 @@ class Field(Sealing):
         self, value: Any, *, index: str | None = None, question: Question | None = None
     ) -> list[bytes]:
         """
-        Return the tokens to look *value* up by: one entry for each index root still in use.
+        Return what to look *value* up by: one entry for each index root still in use.
+
+        A row is a hit that holds one of the entries: in an index of several tokens, every token of
+        it. There one more entry may come, which rows have that any question may be about. Unless
+        the index is `exact`, hits are candidates: `recheck` them.
 
         Args:
             index: the name of the index, where the field has several.
@@ -413,10 +417,15 @@ class Field(Sealing):
         self._guard.recorder.record(event)
         if decision.outcome is not Outcome.ALLOWED:
             raise self._refusal(acting, "search", decision)
-        return [
+        if chosen.several:
+            # Its hits mean nothing before they are re-checked, and whoever may not do that would
+            # learn the values part by part.
+            self._decided(acting, Right.DECRYPT)
+        found = [
             chosen.asked(asked, value, self._codec, self._index_keys(tenant, chosen, root))
             for root in self._guard.resolver.searchable(tenant.index)
         ]
+        return found if chosen.always is None else [*found, chosen.always]
 
     def index(self, name: str | None = None) -> Index:
         """Return the index of that name, or the first."""

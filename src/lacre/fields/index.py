@@ -18,7 +18,9 @@ from lacre.fields.codecs import Codec
 from lacre.fields.normalisers import normaliser
 from lacre.fields.stored import IndexToken
 
-__all__ = ["BlindIndex", "Index", "Question", "normal_form"]
+__all__ = ["BlindIndex", "Index", "Question", "check_in_parts", "normal_form"]
+
+_NUMBERS = frozenset(("digits", "cnpj", "phone", "routing_number"))
 
 Question = Literal["equals", "startswith", "endswith", "contains"]
 
@@ -75,6 +77,11 @@ class Index(Protocol):
         """Whether a hit needs no re-check on the plaintext."""
         ...
 
+    @property
+    def always(self) -> bytes | None:
+        """What a value is stored with that is a candidate for every question; None: there is none."""
+        ...
+
     def check(self, codec: Codec) -> None:
         """Raise `ConfigurationError` unless values of *codec* can be indexed this way."""
         ...
@@ -114,6 +121,27 @@ def normal_form(name: str, value: object, codec: Codec) -> bytes:
     return normaliser(name).normalise(value).encode()
 
 
+def check_in_parts(name: str, *, takes: Sequence[str]) -> None:
+    """
+    Raise unless parts of a value may be indexed that the normaliser *name* makes.
+
+    Raises:
+        ConfigurationError: the values are numbers, which their parts give away: of three digits
+            there are a thousand; or the normaliser takes whole values only.
+    """
+    rule = normaliser(name)
+    if name in takes:
+        return
+    if rule.sensitive is not None or name.partition(":")[0] in _NUMBERS:
+        why = "parts of a number are few enough to be tried out, and give the number away"
+    else:
+        why = f"the normaliser {name} takes whole values only"
+    raise ConfigurationError(
+        f"{name} is not indexed in parts: {why}",
+        hint=f"BlindIndex({name!r}) finds the whole value; in parts go {', '.join(takes)}",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class BlindIndex:
     """
@@ -135,6 +163,7 @@ class BlindIndex:
 
     kind: ClassVar[str] = "exact"
     several: ClassVar[bool] = False
+    always: ClassVar[None] = None
     parts: ClassVar[tuple[str, ...]] = ("",)
     questions: ClassVar[frozenset[Question]] = frozenset(("equals",))
 

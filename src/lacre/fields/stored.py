@@ -5,14 +5,18 @@ What is stored of a value: its ciphertext and its index tokens, as bytes that do
 Does not make them (`lacre.fields.field`).
 """
 
-from typing import NamedTuple
+import struct
+from collections.abc import Iterable
+from typing import NamedTuple, Self
 
-__all__ = ["IndexToken", "Sealed", "Stored"]
+__all__ = ["IndexToken", "IndexTokens", "Sealed", "Stored"]
 
 
 class Stored(NamedTuple):
     """
-    What is stored of one value: the ciphertext and one token per index, made together.
+    What is stored of one value: the ciphertext and one entry per index, made together.
+
+    An entry is an `IndexToken`, or `IndexTokens` of an index that has several for a value.
 
     A tuple because one is made for every value that is written.
     """
@@ -39,5 +43,31 @@ class IndexToken(bytes):
 
     def __repr__(self) -> str:
         return f"<index token, {len(self)} bytes>"
+
+    __str__ = __repr__
+
+
+class IndexTokens(bytes):
+    """
+    The tokens of one value in an index of several, which do not print.
+
+    As bytes four for each: a signed integer, most significant byte first.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, numbers: Iterable[int]) -> Self:
+        """Return the tokens that are *numbers*."""
+        found = tuple(numbers)
+        return cls(struct.pack(f">{len(found)}i", *found))
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """What a column of integers holds."""
+        return struct.unpack(f">{len(self) // 4}i", self)
+
+    def __repr__(self) -> str:
+        return f"<{len(self) // 4} index tokens>"
 
     __str__ = __repr__
