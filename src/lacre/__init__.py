@@ -20,7 +20,9 @@ from lacre.errors import (
     Tampered,
     UnsupportedQuery,
 )
+from lacre.fields.contains_index import ContainsIndex
 from lacre.fields.index import BlindIndex
+from lacre.fields.prefix_index import PrefixIndex
 from lacre.sensitive import Mask
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "AlreadyEncrypted",
     "BlindIndex",
     "ConfigurationError",
+    "ContainsIndex",
     "DuplicateValue",
     "EvidenceUnavailable",
     "InvalidValue",
@@ -40,6 +43,7 @@ __all__ = [
     "NoPrincipal",
     "NoTenant",
     "PlaintextFound",
+    "PrefixIndex",
     "Tampered",
     "UnsupportedQuery",
     "acting_as",

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import JSON, ForeignKey
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from lacre.sqlalchemy import BlindIndex, encrypted, row_id
+from lacre.sqlalchemy import BlindIndex, ContainsIndex, PrefixIndex, encrypted, row_id
 
 EMAIL, CPF = "ana@example.org", "529.982.247-25"
 OTHER_EMAIL, OTHER_CPF = "bia@example.org", "111.444.777-35"
@@ -96,6 +96,19 @@ class Versioned(Base):
     city: Mapped[str | None]
 
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012
+
+
+class Citizen(Base):
+    """A name that is searched in every way."""
+
+    __tablename__ = "citizens"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    name: Mapped[str | None] = encrypted(
+        "pii", index=[BlindIndex("name"), PrefixIndex("name"), ContainsIndex("name")]
+    )
+    nick: Mapped[str | None] = encrypted("pii", index=ContainsIndex("exact"))
+    city: Mapped[str | None]
 
 
 class Party(Base):

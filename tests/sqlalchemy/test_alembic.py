@@ -23,7 +23,7 @@ from sqlalchemy.dialects import mssql, postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 
 from lacre import BlindIndex, ConfigurationError, Lacre
-from lacre.sqlalchemy import EncryptedType, encrypted, row_id
+from lacre.sqlalchemy import ContainsIndex, EncryptedType, encrypted, row_id
 from lacre.sqlalchemy.migrations import alembic_options
 from tests.components.postgresql import Database
 from tests.sqlalchemy.conftest import Acting
@@ -622,3 +622,52 @@ def test_a_database_that_has_no_checks_gets_none_from_a_migration() -> None:
     assert render("check", check, SimpleNamespace(dialect=mssql.dialect())) is None
     assert render("check", check, SimpleNamespace(dialect=postgresql.dialect())) is False
     assert render("check", check, SimpleNamespace(dialect=sqlite.dialect())) is False
+
+
+def test_tokens_of_several_come_and_go(migrations: Migrations, engine: sa.Engine) -> None:
+    """An index of several tokens is added with what searches it, survives a copied table, and goes without a trace."""
+    plain, searched = people(), people(index=ContainsIndex("name"))
+    migrations.revision(plain)
+    migrations.upgrade()
+    migrations.revision(searched)
+    migrations.upgrade()
+    migrations.check(searched)
+
+    assert tokens_are_kept(engine)
+    migrations.downgrade()
+    assert migrations.differences(plain) == []
+    migrations.upgrade()
+    migrations.revision(people(index=ContainsIndex("name"), more=True))
+    migrations.upgrade()
+    assert tokens_are_kept(engine)
+    migrations.revision(plain)
+    migrations.upgrade()
+    migrations.check(plain)
+    assert sa.inspect(engine).get_table_names() == ["alembic_version", "people"]
+
+
+def people(*, index: Any = (), more: bool = False) -> Any:
+    """Return models of people, whose names are searched by *index*."""
+
+    class Declared(DeclarativeBase):
+        metadata = sa.MetaData(**NAMED)
+
+    class Person(Declared):
+        __tablename__ = "people"
+
+        id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+        name: Mapped[str | None] = encrypted("pii", index=index)
+        if more:
+            note: Mapped[str | None] = mapped_column()
+
+    return Declared
+
+
+def tokens_are_kept(engine: sa.Engine) -> bool:
+    """Whether the database searches the tokens of people's names by an index."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            asked = "SELECT count(*) FROM pg_indexes WHERE indexname = 'ix_people_name_contains_bidx' AND indexdef LIKE '%gin%'"
+            return connection.execute(sa.text(asked)).scalar() == 1
+        asked = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'people_name_contains_bidx_%'"
+        return connection.execute(sa.text(asked)).scalar() == 3

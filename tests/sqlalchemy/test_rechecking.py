@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import delete, func, not_, or_, select, update
 from sqlalchemy.orm import Session, aliased, joinedload, selectinload, with_loader_criteria
 
-from lacre import AccessDenied, UnsupportedQuery
+from lacre import AccessDenied, Lacre, UnsupportedQuery
 from tests.sqlalchemy.conftest import Acting
 from tests.sqlalchemy.models import Customer, Order, Person
 
@@ -150,11 +150,12 @@ def test_inequality_of_a_short_index_is_refused() -> None:
 
 
 def test_too_many_candidates_are_refused(
-    session: Session, crowd: str, monkeypatch: pytest.MonkeyPatch
+    session: Session, crowd: str, lacre: Lacre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A statement opens a bounded number of candidates; narrowed by another condition, it runs."""
     twice = next(row.id for row in session.scalars(select(Customer)) if row.name == "twice")
-    monkeypatch.setattr("lacre.sqlalchemy.rechecking._MOST", 1)
+    bounded = lacre.policy.file.search.model_copy(update={"candidates": 1})
+    monkeypatch.setitem(lacre.policy.file.__dict__, "search", bounded)
     with pytest.raises(UnsupportedQuery, match="are candidates"):
         session.scalars(select(Customer).where(Customer.name == "twice")).all()
     key = session.scalars(select(Customer.id).where(Customer.name == "twice", Customer.id == twice))

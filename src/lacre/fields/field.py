@@ -15,37 +15,30 @@ from itertools import repeat
 from typing import Any
 
 from lacre._core import field as core
-from lacre._core.blind import index_key
-from lacre._core.derive import PreparedKey
 from lacre._core.textform import to_json, to_text
-from lacre.audit.events import Looked, Outcome, Searched, Written
+from lacre.audit.events import Looked, Outcome, Written
 from lacre.context import current
 from lacre.errors import (
     KeyUnavailable,
     MisuseError,
     PlaintextFound,
     Tampered,
-    UnsupportedQuery,
 )
-from lacre.fields.guard import TenantFacts
 from lacre.fields.index import Index, Question
-from lacre.fields.normalisers import normaliser
 from lacre.fields.rows import RowId, row_text
-from lacre.fields.scheme import Scheme
 from lacre.fields.sealing import Sealing
+from lacre.fields.searching import Searchable
 from lacre.fields.stored import Sealed, Stored
 from lacre.fields.writing import Writing
-from lacre.keys.resolver import UsableKey
 from lacre.policy.decisions import Decision
 from lacre.policy.model import Right
 
 __all__ = ["Field"]
 
-_QUESTIONS: tuple[Question, ...] = ("equals", "contains", "startswith", "endswith")
 _BINARY = (bytes, bytearray, memoryview)  # a tuple: the union would be made anew for every look
 
 
-class Field(Sealing):
+class Field(Sealing, Searchable):
     """
     One encrypted field of an application; `Lacre.field` makes it.
 
@@ -381,98 +374,6 @@ class Field(Sealing):
         facts = self._tenant(acting, tenant)
         return self._opened(sealed, row_text(row), facts, subject, moving=True)
 
-    # Searching
-
-    def search_tokens(
-        self, value: Any, *, index: str | None = None, question: Question | None = None
-    ) -> list[bytes]:
-        """
-        Return what to look *value* up by: one entry for each index root still in use.
-
-        A row is a hit that holds one of the entries: in an index of several tokens, every token of
-        it. There one more entry may come, which rows have that any question may be about. Unless
-        the index is `exact`, hits are candidates: `recheck` them.
-
-        Args:
-            index: the name of the index, where the field has several.
-            question: what is asked about *value*, where the index answers several questions.
-
-        Raises:
-            AccessDenied: no role has the right to search.
-            InvalidValue: the index's normaliser takes no such value.
-        """
-        acting = current()
-        decision = self._guard.policy.decide(acting, self.scheme.class_, Right.SEARCH)
-        tenant = self._tenant(acting)
-        chosen = self.index(index)
-        asked = self._question(chosen, question)
-        event = Searched(
-            **self._who(acting, tenant),
-            place=self._place,
-            index=chosen.name,
-            outcome=decision.outcome,
-            rule=decision.rule,
-            count=1,
-        )
-        self._guard.recorder.record(event)
-        if decision.outcome is not Outcome.ALLOWED:
-            raise self._refusal(acting, "search", decision)
-        if chosen.several:
-            # Its hits mean nothing before they are re-checked, and whoever may not do that would
-            # learn the values part by part.
-            self._decided(acting, Right.DECRYPT)
-        found = [
-            chosen.asked(asked, value, self._codec, self._index_keys(tenant, chosen, root))
-            for root in self._guard.resolver.searchable(tenant.index)
-        ]
-        return found if chosen.always is None else [*found, chosen.always]
-
-    def index(self, name: str | None = None) -> Index:
-        """Return the index of that name, or the first."""
-        for index in self.scheme.indexes:
-            if name is None or index.name == name:
-                return index
-        raise _no_index(self.scheme, name)
-
-    # Inside
-
-    def _question(self, index: Index, question: Question | None) -> Question:
-        if question is None:
-            return next(found for found in _QUESTIONS if found in index.questions)
-        if question not in index.questions:
-            raise UnsupportedQuery(
-                f"the index {index.name!r} of {self.scheme} does not answer {question}",
-                hint=f"it answers {', '.join(sorted(index.questions))}",
-            )
-        return question
-
-    def _index_keys(
-        self, tenant: TenantFacts, index: Index, root: UsableKey
-    ) -> tuple[PreparedKey, ...]:
-        held = tenant.index_keys.get(index.name)
-        if held is not None and held[0] is root:
-            return held[1]
-        scheme = self.scheme
-        derived = tuple(
-            PreparedKey(
-                index_key(
-                    root.material.reveal(),
-                    store=scheme.store,
-                    table=scheme.table,
-                    column=scheme.column,
-                    index=index.name,
-                    kind=index.kind,
-                    normaliser=index.normaliser,
-                    part=part,
-                    bits=index.bits,
-                    version=normaliser(index.normaliser).version,
-                )
-            )
-            for part in index.parts
-        )
-        tenant.index_keys[index.name] = (root, derived)
-        return derived
-
 
 def _one(subject: RowId | None) -> list[RowId] | None:
     return None if subject is None else [subject]
@@ -486,10 +387,3 @@ def _each(
     if len(subjects) != len(items):
         raise MisuseError("there is not one subject for each value")
     return zip(items, subjects, strict=True)
-
-
-def _no_index(scheme: Scheme, name: str | None) -> UnsupportedQuery:
-    wanted = f"no blind index {name!r}" if name else "no blind index"
-    return UnsupportedQuery(
-        f"{scheme} has {wanted}", hint='declare one: encrypted(..., index=BlindIndex("exact"))'
-    )

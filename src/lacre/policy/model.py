@@ -17,6 +17,7 @@ from lacre.policy.bulk import BulkSettings
 from lacre.policy.columns import ColumnName, ColumnTarget, WaiverSettings
 from lacre.policy.erasure import ErasureSettings, RetentionSettings, SealingSettings
 from lacre.policy.legacy import LegacySettings
+from lacre.policy.search import SearchSettings
 from lacre.policy.values import (
     Address,
     Identifier,
@@ -242,6 +243,7 @@ class PolicyFile(Table):
     sealing: SealingSettings | None = None
     erasure: ErasureSettings = ErasureSettings()
     retention: dict[Name, RetentionSettings] = Field(default_factory=dict)
+    search: SearchSettings = SearchSettings()
 
     @model_validator(mode="before")
     @classmethod

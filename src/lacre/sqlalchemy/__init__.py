@@ -23,7 +23,9 @@ Bulk INSERT, and bulk UPDATE by primary key, take rows of plaintext (`lacre.sqla
 """
 
 from lacre.errors import ConfigurationError
+from lacre.fields.contains_index import ContainsIndex
 from lacre.fields.index import BlindIndex
+from lacre.fields.prefix_index import PrefixIndex
 
 try:
     from lacre.sqlalchemy.attribute import ciphertext_of
@@ -38,9 +40,11 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "BlindIndex",
+    "ContainsIndex",
     "EncryptedType",
     "IndexType",
     "MappedAsDataclass",
+    "PrefixIndex",
     "ciphertext_of",
     "encrypted",
     "moving_tenants",

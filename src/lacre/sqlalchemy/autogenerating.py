@@ -19,7 +19,8 @@ from alembic.operations import ops
 from sqlalchemy.sql.elements import conv
 
 from lacre.sqlalchemy.declared import INDEXES, ROW_ID
-from lacre.sqlalchemy.types import EncryptedType, IndexType
+from lacre.sqlalchemy.token_migrations import complete_tokens
+from lacre.sqlalchemy.types import EncryptedType, IndexType, TokensType
 
 __all__ = ["Conversion", "Process", "Render", "options"]
 
@@ -33,6 +34,10 @@ def options(theirs: Render | None, processed: Process | None) -> dict[str, Any]:
     def render_item(kind: str, item: Any, autogenerating: Any) -> Any:
         if kind == "type" and isinstance(item, EncryptedType | IndexType):
             return f"{autogenerating.opts['sqlalchemy_module_prefix'] or ''}LargeBinary()"
+        if kind == "type" and isinstance(item, TokensType):
+            prefix = autogenerating.opts["sqlalchemy_module_prefix"] or ""
+            array = autogenerating.dialect.name == "postgresql"
+            return f"{prefix}ARRAY({prefix}Integer())" if array else f"{prefix}Text()"
         if kind == "check" and _is_ours(item.name) and not _applies(item, autogenerating.dialect):
             return None
         return False if theirs is None else theirs(kind, item, autogenerating)
@@ -117,7 +122,9 @@ def _applies(constraint: Any, dialect: Any) -> bool:
 
 
 def _is_lacre_s(column: sa.Column[Any]) -> bool:
-    return isinstance(column.type, EncryptedType | IndexType) or bool(column.info.get(ROW_ID))
+    return isinstance(column.type, EncryptedType | IndexType | TokensType) or bool(
+        column.info.get(ROW_ID)
+    )
 
 
 def _complete(context: Any, upgrade: Any) -> None:
@@ -127,6 +134,7 @@ def _complete(context: Any, upgrade: Any) -> None:
         for found in upgrade.ops
         if not str(getattr(found, "table_name", "")).startswith("lacre_")
     ]
+    complete_tokens(context, upgrade, list(_tables(context)))
     created = {
         (found.schema, found.table_name)
         for found in upgrade.ops

@@ -17,8 +17,9 @@ from lacre.errors import ConfigurationError
 from lacre.fields.index import Index
 from lacre.sqlalchemy.attribute import SealedProperty
 from lacre.sqlalchemy.constraints import check
-from lacre.sqlalchemy.declared import INDEXES, NOTHING, ROW_ID, Declared
-from lacre.sqlalchemy.types import EncryptedType, IndexType
+from lacre.sqlalchemy.declared import NOTHING, ROW_ID, Declared
+from lacre.sqlalchemy.token_columns import index_columns
+from lacre.sqlalchemy.types import EncryptedType
 
 __all__ = ["encrypted", "row_id"]
 
@@ -162,27 +163,6 @@ class EncryptedColumn(MappedColumn[Any]):
     def mapper_property_to_assign(self) -> Any:
         # Read twice by declarative; it must be one object.
         return self._property
-
-
-def index_columns(column: sa.Column[Any], indexes: Sequence[Index]) -> tuple[sa.Column[Any], ...]:
-    """Return the columns of the *indexes* of *column*, in their order."""
-    first = next((index for index in indexes if "equals" in index.questions), None)
-    return tuple(
-        sa.Column(
-            f"{column.name}_bidx" if index is first else f"{column.name}_{_word(index.name)}_bidx",
-            IndexType((index.bits + 7) // 8),
-            unique=index.unique or None,
-            index=not index.unique or None,
-            nullable=column.nullable,
-            info={INDEXES: column.name},
-        )
-        for index in indexes
-    )
-
-
-def _word(name: str) -> str:
-    # The name of an index may be a normaliser's, such as phone:BR.
-    return "".join(char if char.isalnum() else "_" for char in name).lower()
 
 
 def _python_type(column: sa.Column[Any]) -> type:

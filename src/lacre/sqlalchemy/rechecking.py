@@ -19,8 +19,8 @@ from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
 from sqlalchemy.sql.selectable import CompoundSelect
 
 from lacre.errors import UnsupportedQuery
-from lacre.sqlalchemy.declared import row_id_column
-from lacre.sqlalchemy.searching import Asking, Term, short_refused
+from lacre.sqlalchemy.declared import row_facts, row_id_column, tenant_text
+from lacre.sqlalchemy.searching import Asking, Term, in_parts, short_refused
 from lacre.sqlalchemy.selecting import check_selected
 from lacre.sqlalchemy.statements import refuse_written
 from lacre.sqlalchemy.types import raw_of
@@ -29,7 +29,6 @@ __all__ = ["is_candidates", "is_query", "rechecked"]
 
 _CANDIDATES = "lacre_candidates"  # the execution option of a query for candidates
 _QUERIES = (sa.Select, CompoundSelect)
-_MOST = 10_000  # candidates opened for one statement at most
 
 
 def is_candidates(state: ORMExecuteState) -> bool:
@@ -64,19 +63,50 @@ def rechecked(state: ORMExecuteState, asking: Asking) -> Any | None:
         return None
     if not isinstance(statement, sa.Select):
         raise short_refused(short[0].asked, "in an UPDATE, a DELETE or a set operation")
-    # `in_op` only: a NOT turns it into another operator, whose false hits are rows left out.
+    # `in_op` only: a NOT turns it into another operator, whose false hits are rows left out. NOT of
+    # an index of several tokens is an expression around it.
     conditions = {
         id(found.right)
         for found in _joined_by_and(statement.whereclause)
-        if isinstance(found, BinaryExpression) and found.operator is operators.in_op
+        if isinstance(found, BinaryExpression)
+        and (found.operator is operators.in_op or isinstance(found.operator, operators.custom_op))
     }
     for term in short:
         if id(term) not in conditions:
             raise short_refused(term.asked, "under OR, NOT or in a subquery")
         asking.rechecked.add(id(term.asked))
+    statement = _with_tokens(state, statement, short)
+    by_entity: dict[Any, list[Term]] = {}
     for term in short:
-        statement = statement.where(_matching(state, asking.binding, statement, term))
+        by_entity.setdefault(term.asked.comparator._parententity, []).append(term)  # noqa: SLF001
+    # What is asked of one entity is asked together: its candidates are read once.
+    for terms in by_entity.values():
+        statement = statement.where(_matching(state, asking.binding, statement, terms))
     return statement
+
+
+def _with_tokens(state: ORMExecuteState, statement: Any, short: list[Term]) -> Any:
+    # Of an index of several tokens the condition is another on every database.
+    several = {id(term): term.asked for term in short if term.asked.index.several}
+    if not several:
+        return statement
+    dialect = state.session.get_bind(**state.bind_arguments).dialect.name
+
+    def replaced(clause: Any) -> list[Any]:
+        if isinstance(clause, BooleanClauseList) and clause.operator is operators.and_:
+            return [found for part in clause.clauses for found in replaced(part)]
+        if isinstance(clause, sa.sql.elements.Grouping):
+            return replaced(clause.element)
+        asked = several.get(id(getattr(clause, "right", None)))
+        return [clause if asked is None else in_parts(asked, dialect)]
+
+    copy = statement._generate()  # noqa: SLF001
+    copy._where_criteria = tuple(  # noqa: SLF001
+        found
+        for clause in statement._where_criteria  # noqa: SLF001
+        for found in replaced(clause)
+    )
+    return copy
 
 
 def _joined_by_and(clause: Any) -> list[Any]:
@@ -87,9 +117,12 @@ def _joined_by_and(clause: Any) -> list[Any]:
     return [clause]
 
 
-def _matching(state: ORMExecuteState, binding: Any, statement: Any, term: Term) -> Any:
-    comparator, values = term.asked.comparator, term.asked.values
-    prop, mapper = comparator.prop, comparator._parentmapper  # noqa: SLF001 - pinned by a test
+def _matching(state: ORMExecuteState, binding: Any, statement: Any, terms: list[Term]) -> Any:
+    comparator: Any = terms[0].asked.comparator
+    mapper = comparator._parentmapper  # noqa: SLF001 - pinned by a test
+    props = list(dict.fromkeys(term.asked.comparator.prop for term in terms))
+    for prop in props:
+        binding.field(prop).may_recheck()
     named = row_id_column(mapper)
     keys = [
         comparator.mapped(column, mapper.get_property_by_column(column).key)
@@ -99,15 +132,23 @@ def _matching(state: ORMExecuteState, binding: Any, statement: Any, term: Term) 
         comparator.mapped(column, mapper.get_property_by_column(column).key)
         for column in ([named] if named is not None else mapper.primary_key)
     ]
-    ciphertext = comparator.mapped(prop.columns[0], prop.key)
+    ciphertexts = [comparator.mapped(prop.columns[0], prop.key) for prop in props]
+    most = binding.application.guard.policy.file.search.candidates
+    # Of rows that name their tenant: another tenant's are hits by chance alone, under other keys.
+    facts = row_facts(mapper)
+    whose = (
+        []
+        if facts.tenant is None
+        else [comparator.mapped(mapper.column_attrs[facts.tenant].columns[0], facts.tenant)]
+    )
     query = (
-        statement.with_only_columns(*keys, *row, ciphertext, maintain_column_froms=True)
+        statement.with_only_columns(*keys, *row, *ciphertexts, *whose, maintain_column_froms=True)
         .order_by(None)
         .group_by(None)
         .limit(None)
         .offset(None)
         .distinct()
-        .limit(_MOST + 1)
+        .limit(most + 1)
     )
     # There is no public way to take these two out of a statement: HAVING is about the groups it
     # had, and nobody locks rows that may not be hits. Private names, pinned by a test.
@@ -123,23 +164,33 @@ def _matching(state: ORMExecuteState, binding: Any, statement: Any, term: Term) 
         },
         bind_arguments=state.bind_arguments,
     ).all()
-    if len(found) > _MOST:
+    if len(found) > most:
+        several = any(term.asked.index.several for term in terms)
+        way = "ask for more of the text" if several else "declare the index with bits=96"
         raise UnsupportedQuery(
-            f"more than {_MOST} rows are candidates for {prop}",
-            hint="narrow the query, or declare the index with bits=96",
+            f"more than {most} rows are candidates for {', '.join(map(str, props))}",
+            hint=f"narrow the query, or {way}; [search] candidates in lacre.toml bounds them",
         )
-    items = [
-        (
-            tuple(hit[len(keys) : -1]) if len(row) > 1 else hit[len(keys)],
-            raw_of(hit[-1]) if hit[-1] is not None else None,
-        )
-        for hit in found
-    ]
-    field = binding.field(prop)
-    kept = set()
-    for value in values:
-        kept |= {n for n, held in enumerate(field.recheck(items, term.asked.index, value)) if held}
-    ids = [tuple(found[n][: len(keys)]) for n in sorted(kept)]
+    tenant = binding.field(props[0]).searched_tenant()
+    kept = [n for n, hit in enumerate(found) if not whose or tenant_text(mapper, hit[-1]) == tenant]
+    first = len(keys) + len(row)
+    for term in terms:
+        asked = term.asked
+        cell = first + props.index(asked.comparator.prop)
+        # What one condition ruled out is not opened for the next.
+        items = [
+            (
+                tuple(found[n][len(keys) : first]) if len(row) > 1 else found[n][len(keys)],
+                raw_of(found[n][cell]) if found[n][cell] is not None else None,
+            )
+            for n in kept
+        ]
+        field, true = binding.field(asked.comparator.prop), set()
+        for value in asked.values:
+            held = field.recheck(items, asked.index, value, question=asked.question)
+            true |= {n for n, holds in zip(kept, held, strict=True) if holds}
+        kept = sorted(true)
+    ids = [tuple(found[n][: len(keys)]) for n in kept]
     if len(keys) == 1:
         return keys[0].in_([only for (only,) in ids])
     return sa.tuple_(*keys).in_(ids)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Asking an encrypted column: ``==``, ``!=``, ``in_`` and ``is_(None)`` by way of its blind index.
+Asking an encrypted column: ``==``, ``!=``, ``in_``, ``contains`` and the like by way of its indexes.
 
 A condition carries the value to the moment of execution, where the session's application makes
 its token (late, because only then is it known who asks): nothing that can be printed of a
@@ -29,11 +29,14 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ColumnElement
 
 from lacre.errors import LacreError, MisuseError, UnsupportedQuery
-from lacre.fields.index import Index
+from lacre.fields.index import Index, Question
+from lacre.fields.stored import IndexTokens
+from lacre.sqlalchemy.questions import text_question
 from lacre.sqlalchemy.selecting import Selected
-from lacre.sqlalchemy.types import unwrapped
+from lacre.sqlalchemy.token_columns import TOKEN, token_table
+from lacre.sqlalchemy.types import TokensType, unwrapped
 
-__all__ = ["Asking", "HeavyTerm", "SealedComparator", "Term", "asking", "short_refused"]
+__all__ = ["Asking", "HeavyTerm", "SealedComparator", "Term", "asking", "in_parts", "short_refused"]
 
 _TRUTH = sa.Boolean()
 
@@ -55,12 +58,15 @@ asking: ContextVar[Asking | None] = ContextVar("lacre_asking", default=None)
 class Asked:
     """What a condition asks: which comparator, by which index, for which values."""
 
-    __slots__ = ("__weakref__", "comparator", "index", "values")
+    __slots__ = ("__weakref__", "comparator", "index", "question", "values")
 
-    def __init__(self, comparator: Any, index: Index, values: tuple[Any, ...]) -> None:
+    def __init__(
+        self, comparator: Any, index: Index, values: tuple[Any, ...], question: Question = "equals"
+    ) -> None:
         self.comparator = comparator
         self.index = index
         self.values = values
+        self.question: Question = question
 
 
 class Term(BindParameter[Any]):
@@ -100,6 +106,35 @@ class Term(BindParameter[Any]):
         return term
 
 
+class Slot(BindParameter[Any]):
+    """One entry of what is asked of an index of several tokens, once its tokens are made."""
+
+    inherit_cache = True
+
+    @classmethod
+    def of(cls, asked: Asked, position: int, *, numbers: bool) -> "Slot":
+        """Return the entry at *position*: as it is, or as a list of *numbers* to be rendered one by one."""
+        held = ref(asked)
+
+        def entry() -> Any:
+            found: Any = _tokens(held())[position]
+            return [_Number(each) for each in found.numbers] if numbers else found
+
+        type_: Any = sa.Integer() if numbers else TokensType()
+        return cls(None, callable_=entry, expanding=numbers, type_=type_, unique=True)
+
+
+class _Number(int):
+    """A token on its way to the database, which does not print."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<index token>"
+
+    __str__ = __repr__
+
+
 class HeavyTerm(DontWrapMixin, Exception):
     """A statement is about to be compiled, and kept, together with the values it asks for."""
 
@@ -135,6 +170,9 @@ class SealedComparator(ColumnProperty.Comparator[Any]):
             return op(self.mapped(self.prop.columns[0], self.prop.key), None)  # type: ignore[no-any-return]
         if op in (operators.eq, operators.ne):
             return self._asked((other[0],), negated=op is operators.ne)
+        asked = text_question(op, other, kwargs)
+        if asked is not None:
+            return self._in_part(op, *asked)
         if op in (operators.in_op, operators.not_in_op):
             if (
                 isinstance(other[0], str | bytes)
@@ -179,20 +217,97 @@ class SealedComparator(ColumnProperty.Comparator[Any]):
         expanded.expand_op = op
         return BinaryExpression(column, term, op, type_=_TRUTH, negate=negation)
 
+    def _in_part(
+        self, op: Any, question: Question, value: str, whatever_case: bool
+    ) -> ColumnElement[Any]:
+        found = zip(self.prop.declared.indexes, self.prop.index_columns, strict=True)
+        for index, column in found:
+            if question not in index.questions:
+                continue
+            if whatever_case and index.normaliser != "name":
+                raise self._unsupported(
+                    f"used with {_spelt(op)} by an index that tells capital letters from small ones",
+                    hint=f'{question}() asks it as it is; with the normaliser "name" case makes no difference',
+                )
+            key = self._parentmapper.get_property_by_column(column).key
+            term = Term.of(Asked(self, index, (value,), question), column.type)
+            # What every dialect renders; it is replaced before the statement runs.
+            return self.mapped(column, key).bool_op("@>")(term)  # type: ignore[no-any-return]
+        kinds = {
+            "startswith": 'PrefixIndex("name") or ContainsIndex("name")',
+            "contains": 'ContainsIndex("name")',
+            "endswith": 'ContainsIndex("name")',
+        }
+        raise self._unsupported(
+            f"used with {_spelt(op)} without an index that answers it",
+            hint=f"declare one: encrypted(..., index={kinds[question]})",
+        )
+
     def _unsupported(self, what: str, *, hint: str = "") -> UnsupportedQuery:
         return UnsupportedQuery(
             f"{self.prop} is encrypted and cannot be {what}",
             hint=hint
-            or "the database sees ciphertext: ==, !=, in_ and is_(None) work by way of a blind index; for the rest load the objects and compare there",
+            or "the database sees ciphertext: ==, !=, in_, is_(None), contains, startswith and endswith work by way of an index; for the rest load the objects and compare there",
         )
 
 
 def short_refused(asked: Asked, where: str) -> UnsupportedQuery:
     """Return the error for a short index asked where its hits cannot be re-checked."""
     prop = asked.comparator.prop
+    if asked.index.several:
+        return UnsupportedQuery(
+            f"{prop} has a {asked.index.kind} index, whose hits cannot be re-checked {where}",
+            hint="join the condition with AND in a SELECT; for UPDATE and DELETE select the rows first",
+        )
     return UnsupportedQuery(
         f"{prop} has an index of {asked.index.bits} bits, whose hits cannot be re-checked {where}",
         hint="join the condition with AND in a SELECT, or declare the index with bits=96",
+    )
+
+
+def in_parts(asked: Asked, dialect: str) -> ColumnElement[Any]:
+    """
+    Return the condition that finds the candidates of *asked*, by an index of several tokens.
+
+    Raises:
+        UnsupportedQuery: what is asked is too short; or the database has no such index.
+    """
+    comparator: Any = asked.comparator
+    prop, mapper = comparator.prop, comparator._parentmapper  # noqa: SLF001 - pinned by a test
+    column = prop.index_columns[prop.declared.indexes.index(asked.index)]
+    # All of them now: how many there are is part of the statement.
+    entries = _tokens(asked)
+    if dialect == "postgresql":
+        mapped = comparator.mapped(column, mapper.get_property_by_column(column).key)
+        return sa.or_(
+            *(
+                mapped.bool_op("@>")(Slot.of(asked, position, numbers=False))
+                for position in range(len(entries))
+            )
+        )
+    if dialect != "sqlite":
+        raise UnsupportedQuery(
+            f"{prop} has a {asked.index.kind} index, which {dialect} does not have",
+            hint="PostgreSQL and SQLite have it",
+        )
+    table = column.table
+    keys = [
+        comparator.mapped(key, mapper.get_property_by_column(key).key) for key in table.primary_key
+    ]
+    tokens = token_table(table, column.name)
+    of_row = [tokens.c[key.name] for key in table.primary_key]
+    row = keys[0] if len(keys) == 1 else sa.tuple_(*keys)
+    return sa.or_(
+        *(
+            row.in_(
+                sa.select(*of_row)
+                .where(tokens.c[TOKEN].in_(Slot.of(asked, position, numbers=True)))
+                .group_by(*of_row)
+                # Each token is there once for a row: so many are all of them.
+                .having(sa.func.count() == len(IndexTokens(entry).numbers))
+            )
+            for position, entry in enumerate(entries)
+        )
     )
 
 
@@ -223,8 +338,13 @@ def _tokens(asked: Asked | None) -> list[bytes]:
         raise unwrapped(short_refused(asked, "in a loader option, a relationship or a subquery"))
     try:
         searched = statement.binding.field(comparator.prop)
-        name = asked.index.name
-        found = [token for value in values for token in searched.search_tokens(value, index=name)]
+        found = [
+            token
+            for value in values
+            for token in searched.search_tokens(
+                value, index=asked.index.name, question=asked.question
+            )
+        ]
     except LacreError as error:
         raise unwrapped(error) from None
     statement.tokens[id(asked)] = found

@@ -18,7 +18,7 @@ from sqlalchemy.sql.dml import Delete, Update, UpdateBase
 from lacre.errors import LacreError, UnsupportedQuery
 from lacre.sqlalchemy.declared import IDENTIFIES, MOVES
 from lacre.sqlalchemy.selecting import NotInSQL
-from lacre.sqlalchemy.types import EncryptedType, IndexType, unwrapped
+from lacre.sqlalchemy.types import EncryptedType, IndexType, TokensType, unwrapped
 
 __all__ = ["refuse_values", "refuse_written"]
 
@@ -118,7 +118,7 @@ def _refuse_move(statement: Any, changed: list[Any], marks: tuple[str, ...]) -> 
 def _refuse(statement: Any, given: list[Any]) -> None:
     names = _names(given)
     for column in getattr(statement.table, "columns", ()):
-        if isinstance(column.type, EncryptedType | IndexType) and (
+        if isinstance(column.type, EncryptedType | IndexType | TokensType) and (
             column.key in names or column.name in names
         ):
             raise _unsupported(

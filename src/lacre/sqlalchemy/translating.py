@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_state
 
 from lacre.errors import UnsupportedQuery
-from lacre.fields.stored import IndexToken, Sealed
+from lacre.fields.stored import IndexToken, IndexTokens, Sealed
 from lacre.sqlalchemy.bulk import Bulk, written_in_bulk
 from lacre.sqlalchemy.declared import sealed_properties
 from lacre.sqlalchemy.evidence import keep_evidence
@@ -83,7 +83,8 @@ class TranslatingSession(Session):
                 row.update(
                     (key, value)
                     for key, value in written.items()
-                    if key not in row and not isinstance(value, Sealed | SealedValue | IndexToken)
+                    if key not in row
+                    and not isinstance(value, Sealed | SealedValue | IndexToken | IndexTokens)
                 )
 
     def bulk_update_mappings(self, mapper: Any, mappings: Any) -> None:

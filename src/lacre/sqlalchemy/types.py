@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The two column types: of ciphertext, and of blind-index tokens. Both are binary in the database.
+The column types: of ciphertext, of one index token, both binary in the database, and of several.
 
 Rule 1: a type holds the *name* of a class, never a key: its repr, its cache key and what Alembic
         writes of it are free of secrets.
@@ -8,6 +8,7 @@ Rule 2: a type does no I/O and no cryptography. Ciphertext goes in and comes out
 Rule 3: nothing but ciphertext is ever bound: plaintext that got this far is refused, unsent.
 """
 
+import json
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, final
@@ -19,13 +20,14 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from lacre._core.field import looks_encrypted
 from lacre.errors import LacreError, MisuseError, UnsupportedQuery
-from lacre.fields.stored import IndexToken, Sealed
+from lacre.fields.stored import IndexToken, IndexTokens, Sealed
 
 __all__ = [
     "EncryptedType",
     "IndexType",
     "SealedForRow",
     "SealedValue",
+    "TokensType",
     "noting",
     "raw_of",
     "unwrapped",
@@ -213,6 +215,66 @@ class IndexType(TypeDecorator[bytes]):
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         # As above: without two calls in between.
         return lambda value: None if value is None else IndexToken(value)
+
+
+class _Numbers(list[int]):
+    """Tokens on their way to PostgreSQL, which do not print."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} index tokens>"
+
+    __str__ = __repr__
+
+
+class _Text(str):
+    """Tokens on their way to SQLite, which do not print."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<index tokens>"
+
+
+class TokensType(TypeDecorator[bytes]):
+    """The type of a column of several tokens: ``integer[]`` on PostgreSQL, JSON text elsewhere."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __repr__(self) -> str:
+        return "TokensType()"
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(sa.ARRAY(sa.Integer()))
+        return dialect.type_descriptor(sa.Text())
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if not isinstance(value, IndexTokens):
+            raise unwrapped(
+                UnsupportedQuery(
+                    "an index of several tokens is written and asked by way of its encrypted attribute only"
+                )
+            )
+        if dialect.name == "postgresql":
+            return _Numbers(value.numbers)
+        return _Text(f"[{','.join(map(str, value.numbers))}]")
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        # Not the array's own, which would make a list that prints of it.
+        return lambda value: self.process_bind_param(value, dialect)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        return IndexTokens.of(json.loads(value) if isinstance(value, str) else value)
+
+    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
+        return self
 
 
 def _bound(

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Asking the indexes of a field: who may, under which keys, and the record of it.
+
+Rule 1: a search is decided and recorded before a token is made.
+Rule 2: an index in parts answers only whoever may also decrypt: hits that nobody re-checks would
+        tell the values part by part.
+
+Does not read rows and does not re-check hits (`lacre.fields.field`).
+"""
+
+from typing import Any
+
+from lacre._core.blind import index_key
+from lacre._core.derive import PreparedKey
+from lacre.audit.events import Outcome, Searched
+from lacre.context import current
+from lacre.errors import UnsupportedQuery
+from lacre.fields.guard import Guarded, TenantFacts
+from lacre.fields.index import Index, Question
+from lacre.fields.normalisers import normaliser
+from lacre.fields.scheme import Scheme
+from lacre.keys.resolver import UsableKey
+from lacre.policy.model import Right
+
+__all__ = ["Searchable"]
+
+_QUESTIONS: tuple[Question, ...] = ("equals", "contains", "startswith", "endswith")
+
+
+class Searchable(Guarded):
+    """A field, as it is searched."""
+
+    def search_tokens(
+        self, value: Any, *, index: str | None = None, question: Question | None = None
+    ) -> list[bytes]:
+        """
+        Return what to look *value* up by: one entry for each index root still in use.
+
+        A row is a hit that holds one of the entries: in an index of several tokens, every token of
+        it. There one more entry may come, which rows have that any question may be about. Unless
+        the index is `exact`, hits are candidates: `recheck` them.
+
+        Args:
+            index: the name of the index, where the field has several.
+            question: what is asked about *value*, where the index answers several questions.
+
+        Raises:
+            AccessDenied: no role has the right to search.
+            InvalidValue: the index's normaliser takes no such value.
+        """
+        acting = current()
+        decision = self._guard.policy.decide(acting, self.scheme.class_, Right.SEARCH)
+        tenant = self._tenant(acting)
+        chosen = self.index(index)
+        asked = self._question(chosen, question)
+        event = Searched(
+            **self._who(acting, tenant),
+            place=self._place,
+            index=chosen.name,
+            outcome=decision.outcome,
+            rule=decision.rule,
+            count=1,
+        )
+        self._guard.recorder.record(event)
+        if decision.outcome is not Outcome.ALLOWED:
+            raise self._refusal(acting, "search", decision)
+        if chosen.several:
+            # Its hits mean nothing before they are re-checked, and whoever may not do that would
+            # learn the values part by part.
+            self._decided(acting, Right.DECRYPT)
+        found = [
+            chosen.asked(asked, value, self._codec, self._index_keys(tenant, chosen, root))
+            for root in self._guard.resolver.searchable(tenant.index)
+        ]
+        return found if chosen.always is None else [*found, chosen.always]
+
+    def index(self, name: str | None = None) -> Index:
+        """Return the index of that name, or the first."""
+        for index in self.scheme.indexes:
+            if name is None or index.name == name:
+                return index
+        raise _no_index(self.scheme, name)
+
+    def searched_tenant(self) -> str:
+        """Return the tenant whose values a search finds: that of whoever acts."""
+        return self._tenant(current()).name
+
+    def may_recheck(self) -> None:
+        """
+        Decide on re-checking hits of this field, before they are read.
+
+        Raises:
+            AccessDenied: no role has the right to decrypt.
+        """
+        acting = current()
+        decision = self._guard.policy.decide(acting, self.scheme.class_, Right.DECRYPT)
+        if decision.outcome is not Outcome.ALLOWED:
+            error = self._denied_use(acting, Right.DECRYPT, decision)
+            error.hint = f"{error.hint}; hits of this index are re-checked on the plaintext: with `search` alone ask an index of 96 bits or more (bits=96)"
+            raise error
+
+    def _question(self, index: Index, question: Question | None) -> Question:
+        if question is None:
+            return next(found for found in _QUESTIONS if found in index.questions)
+        if question not in index.questions:
+            raise UnsupportedQuery(
+                f"the index {index.name!r} of {self.scheme} does not answer {question}",
+                hint=f"it answers {', '.join(sorted(index.questions))}",
+            )
+        return question
+
+    def _index_keys(
+        self, tenant: TenantFacts, index: Index, root: UsableKey
+    ) -> tuple[PreparedKey, ...]:
+        held = tenant.index_keys.get(index.name)
+        if held is not None and held[0] is root:
+            return held[1]
+        scheme = self.scheme
+        derived = tuple(
+            PreparedKey(
+                index_key(
+                    root.material.reveal(),
+                    store=scheme.store,
+                    table=scheme.table,
+                    column=scheme.column,
+                    index=index.name,
+                    kind=index.kind,
+                    normaliser=index.normaliser,
+                    part=part,
+                    bits=index.bits,
+                    version=normaliser(index.normaliser).version,
+                )
+            )
+            for part in index.parts
+        )
+        tenant.index_keys[index.name] = (root, derived)
+        return derived
+
+
+def _no_index(scheme: Scheme, name: str | None) -> UnsupportedQuery:
+    wanted = f"no blind index {name!r}" if name else "no blind index"
+    return UnsupportedQuery(
+        f"{scheme} has {wanted}", hint='declare one: encrypted(..., index=BlindIndex("exact"))'
+    )
