@@ -139,7 +139,8 @@ class BulkRead(Event):
     One batch of a bulk reading, before it leaves; or that the reading ended `over-budget`.
 
     *reading* is the same for all batches of one. *columns* holds for each classified column its
-    name, class, outcome and rule; *keys* the ids of the keys that opened values.
+    name, class, outcome and rule; *keys* the ids of the keys that opened values; *erased* counts
+    the values whose subject was shredded, which left as NULL.
     """
 
     action: ClassVar[str] = "bulk"
@@ -154,6 +155,7 @@ class BulkRead(Event):
     count: int
     rows: tuple[str, ...]
     keys: tuple[str, ...]
+    erased: int
 
     def details(self) -> Mapping[str, object]:
         names = ("column", "class", "outcome", "rule")
@@ -168,6 +170,7 @@ class BulkRead(Event):
             "count": self.count,
             "rows": surrogates(self.rows),
             "keys": list(self.keys),
+            "erased": self.erased,
         }
 
 

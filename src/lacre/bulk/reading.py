@@ -218,6 +218,7 @@ class BulkReading:
             count=len(rows),
             rows=tuple(rows),
             keys=tuple(sorted({key.hex() for reading in readings for key in reading.keys})),
+            erased=sum(reading.erased for reading in readings),
         )
 
     def _write(self, events: Sequence[BulkRead]) -> None:
