@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, insert, select
 
 from lacre import AccessDenied, EvidenceUnavailable, Lacre, PlaintextFound, Tampered, acting_as
 from lacre.bulk import BulkReader
@@ -16,7 +16,7 @@ from lacre.errors import RowBudgetExceeded
 from tests.bulk.conftest import CANARY, Acting, Recorded, Sessions
 from tests.sqlalchemy import raw
 from tests.sqlalchemy.conftest import on_sqlite
-from tests.sqlalchemy.models import Customer
+from tests.sqlalchemy.models import Citizen, Customer
 from tests.sqlalchemy.test_tenants import NORTH, SOUTH, Ticket
 
 People = list[dict[str, Any]]
@@ -207,6 +207,34 @@ def test_an_encrypted_attribute_is_asked_by_its_index(
     assert found == [[{"id": str(people[7]["id"])}]] * 2
     assert len(recorded("search")) == 2
     assert CANARY not in json.dumps(recorded("bulk") + recorded("search"))
+
+
+def test_encrypted_text_is_asked_in_part(
+    sessions: Sessions, acting: Acting, reader: BulkReader, recorded: Recorded
+) -> None:
+    """What begins with, or contains, a text; the tokens of an index are no column of the result."""
+    names = ["Maria da Silva", "Mario Souza", "Ana Silveira"]
+    with acting("app"), sessions.begin() as session:
+        session.execute(
+            insert(Citizen), [{"id": UUID(int=n), "name": name} for n, name in enumerate(names, 1)]
+        )
+        assert {column.key for column in Citizen.__mapper__.column_attrs} > {"id", "name", "nick"}
+    asked = [
+        Citizen.name.contains("silv"),
+        Citizen.name.startswith("Mari"),
+        Citizen.name.icontains("SOU"),
+    ]
+    with acting_as("svc:churn", roles={"app"}, purpose="churn model"):
+        found = [reader.to_arrow(select(Citizen.name).where(each), rows=9) for each in asked]
+        whole = reader.to_arrow(select(Citizen), rows=9)
+
+    assert [sorted(each.column("name").to_pylist()) for each in found] == [
+        ["Ana Silveira", "Maria da Silva"],
+        ["Maria da Silva", "Mario Souza"],
+        ["Mario Souza"],
+    ]
+    assert not [name for name in whole.schema.names if "bidx" in name]
+    assert "silv" not in json.dumps(recorded("search") + recorded("bulk")).lower()
 
 
 @on_sqlite

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from lacre.sqlalchemy import BlindIndex, encrypted
+from lacre.sqlalchemy import BlindIndex, ContainsIndex, encrypted
 
 NORTH, SOUTH = "north", "south"
 
@@ -25,7 +25,9 @@ class Client(Base):
     code: Mapped[int | None]
     city: Mapped[str | None]
     email: Mapped[str | None] = encrypted("pii", index=BlindIndex("email", unique=True))
-    name: Mapped[str | None] = encrypted("pii", index=BlindIndex("exact", bits=8))
+    name: Mapped[str | None] = encrypted(
+        "pii", index=[BlindIndex("exact", bits=8), ContainsIndex("exact")]
+    )
 
 
 class Visit(Base):

@@ -72,6 +72,7 @@ def test_all_rows_of_a_tenant_move(
         found = session.scalars(select(Client).where(Client.email == "3@example.org")).one()
         assert found.name == "name 3"
         assert session.scalars(select(Client).where(Client.name == "name 3")).one() is found
+        assert session.scalars(select(Client).where(Client.name.contains("ame 3"))).one() is found
         assert session.get_one(Bill, UUID(int=5_003)).account == "account 3"
         notes = session.scalars(select(Visit).where(Visit.client_id == found.id)).all()
         assert {visit.note for visit in notes} == {"note 3 False", "note 3 True"}
