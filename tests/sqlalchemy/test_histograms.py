@@ -10,10 +10,11 @@ from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.orm import Session
 
 from lacre.errors import ConfigurationError
+from lacre.fields.advice import Declared
 from lacre.fields.planning import Distribution
 from lacre.sqlalchemy.histograms import TableReading, read_table, tables_of
 from lacre.sqlalchemy.mapped import mappers_of
-from tests.sqlalchemy.models import Base, Customer
+from tests.sqlalchemy.models import Base, Citizen, Customer
 
 CANARY = "canary-41f7"
 
@@ -162,3 +163,47 @@ def test_a_table_that_is_not_there(engine: Engine) -> None:
 
     with pytest.raises(ConfigurationError, match="no table nowhere"):
         read_table(engine, sa.Table("nowhere", sa.MetaData()), properties)
+
+
+NAMES = ["Ana Souza"] * 6 + ["Anabel Lima"] * 3 + [f"Person {n}" for n in range(20)]
+
+
+def by_kind(reading: TableReading) -> dict[str, Declared]:
+    return {each.kind: each for each in reading.declared if each.column == "name"}
+
+
+def test_parts_of_values_are_counted_before(url: URL) -> None:
+    """Of plaintext, a prefix index is counted by its beginnings, a contains index by its trigrams."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("CREATE TABLE plain_citizens (id integer, name text, nick text)")
+        )
+        rows = [{"id": number, "name": name} for number, name in enumerate(NAMES)]
+        connection.execute(
+            sa.text("INSERT INTO plain_citizens (id, name) VALUES (:id, :name)"), rows
+        )
+    [(_, properties)] = tables_of(mappers_of(Citizen)).items()
+    found = by_kind(read_table(engine, sa.Table("plain_citizens", sa.MetaData()), properties))
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE plain_citizens"))
+    engine.dispose()
+
+    assert {each.values.distinct for each in found.values()} == {22}
+    assert found["prefix"].entries.largest == 20  # "per", and "pers", "perso", "person"
+    assert found["contains"].entries.largest == 20
+    assert found["exact"].entries.largest == 6
+    assert found["contains"].entries.per_row > 7
+
+
+def test_tokens_of_parts_are_counted_afterwards(session: Session, engine: Engine) -> None:
+    """Of tokens nothing says which values there are, so the worst is taken; entries are what is stored."""
+    session.add_all(Citizen(name=name) for name in NAMES)
+    session.commit()
+    found = by_kind(read(engine, Citizen))
+
+    assert (found["prefix"].entries.per_row, found["contains"].entries.per_row) == (5, 16)
+    assert found["prefix"].entries.largest >= 20
+    assert found["prefix"].values.distinct == len(NAMES)
+    assert found["exact"].entries.distinct == 22
+    assert {each.read_from for each in found.values()} == {"tokens"}

@@ -16,11 +16,12 @@ from typing import Any, final
 from lacre._core.derive import PreparedKey
 from lacre.audit.events import Look, Place, Written, who
 from lacre.context import Acting
+from lacre.errors import UnsupportedQuery
 from lacre.fields.codecs import Codec
 from lacre.fields.guard import TenantFacts
-from lacre.fields.index import Index
+from lacre.fields.index import Index, Question
 from lacre.fields.rows import RowId, row_text
-from lacre.fields.stored import Stored
+from lacre.fields.stored import IndexTokens, Stored
 from lacre.keys.resolver import ScopeHandle, UsableKey
 from lacre.policy.decisions import Decision
 
@@ -128,9 +129,18 @@ class Writing:
         # Stored(...) without the detour by way of its keyword arguments.
         return tuple.__new__(Stored, (sealed, tokens))
 
-    def tokens(self, value: Any) -> tuple[bytes, ...]:
-        """Return what each index has for *value* under the active root: for a comparison."""
-        return self._tokens(value, self._indexes)
+    def fits(self, value: Any, position: int, held: Any) -> bool:
+        """
+        Whether *held* is what the index at *position* has for *value*, under any root in use.
+
+        Of an index of several tokens only those are asked for that a search of the value would
+        ask for: among what is stored are random ones.
+        """
+        others = self._others[position] if self.has_other_roots else ()
+        return any(
+            _fits(index, keys, value, held, self._codec)
+            for index, keys in (self._indexes[position], *others)
+        )
 
     def record(self, record_look: Callable[[Look], None], row: str, key_id: bytes) -> None:
         """Record that the value of *row* was encrypted, as soon as it was."""
@@ -187,3 +197,18 @@ class Writing:
             count=len(rows),
             key=self._named(),
         )
+
+
+def _fits(index: Index, keys: Any, value: Any, held: Any, codec: Codec) -> bool:
+    if not index.several:
+        return bool(held == index.tokens(value, codec, keys))
+    if not isinstance(held, IndexTokens):
+        return False
+    if held == index.always:
+        return True
+    question: Question = "contains" if "contains" in index.questions else "startswith"
+    try:
+        asked = index.asked(question, value, codec, keys)
+    except UnsupportedQuery:
+        return True  # too short to be found by this index, whatever is stored
+    return isinstance(asked, IndexTokens) and set(asked.numbers) <= set(held.numbers)

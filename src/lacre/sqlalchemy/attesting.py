@@ -129,14 +129,10 @@ class _Sampled:
             writing = self._writing.get((prop, tenant))
             if writing is None:
                 writing = self._writing[prop, tenant] = field.writing(tenant=tenant)
-            made = writing.tokens(value)
             for position, column in enumerate(prop.index_columns):
-                if prop.scheme.indexes[position].several:
-                    continue  # among these tokens are random ones, which no second making gives
                 held = getattr(instance, mapper.get_property_by_column(column).key)
-                right = [made[position], *writing.tokens_of_other_roots(value, position)]
                 self.compared[prop][position] += 1
-                self.different[prop][position] += held not in right
+                self.different[prop][position] += not writing.fits(value, position, held)
 
 
 def _column(

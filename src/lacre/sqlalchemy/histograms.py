@@ -270,7 +270,8 @@ class _Read:
             picked = sa.select(sa.func.unnest(column).label("token")).select_from(found).subquery()
         else:
             tokens = sa.func.json_each(column).table_valued("value")
-            picked = sa.select(tokens.c.value.label("token")).select_from(found, tokens).subquery()
+            joined = found.join(tokens, sa.true())
+            picked = sa.select(tokens.c.value.label("token")).select_from(joined).subquery()
         times = sa.func.count().label("times")
         each = sa.select(times).select_from(picked).group_by(picked.c.token).subquery()
         return self._summary(each)
