@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job that moves the Nexus service's users in, in a process of its own, to be killed: DSN STATES KMS_KEY."""
+"""A job that moves the Nexus service's users in, in a process of its own, to be killed: DSN STATES KMS_KEY ROWS_A_SECOND."""
 
 import sys
 from pathlib import Path
@@ -48,4 +48,9 @@ def move(dsn: str, states: Path, kms: FileKms, **options: object) -> Report:
 
 if __name__ == "__main__":
     print("ready", flush=True)
-    move(sys.argv[1], Path(sys.argv[2]), FileKms(bytes.fromhex(sys.argv[3])))
+    move(
+        sys.argv[1],
+        Path(sys.argv[2]),
+        FileKms(bytes.fromhex(sys.argv[3])),
+        pace=Pace(batch=20, throttle=float(sys.argv[4])),
+    )

@@ -122,7 +122,7 @@ def test_a_killed_move_goes_on(database, tmp_path):
     chance, kills, added = random.Random(4), 0, 0
     while True:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.legacy.moving", database.dsn(), str(tmp_path / "states"), kms.key.hex()],
+            [sys.executable, "-m", "tests.legacy.moving", database.dsn(), str(tmp_path / "states"), kms.key.hex(), "150" if kills < 4 else "100000"],
             cwd=ROOT,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
             stdout=subprocess.PIPE,
