@@ -50,6 +50,7 @@ from lacre.sqlalchemy.declared import (
 )
 from lacre.sqlalchemy.loading import note_tenant
 from lacre.sqlalchemy.searching import SealedComparator
+from lacre.sqlalchemy.subjects import subject_key, subject_of_identity
 from lacre.sqlalchemy.types import SealedValue, raw_of
 from lacre.sqlalchemy.writing import after_write, before_insert, before_update
 
@@ -122,6 +123,8 @@ class SealedProperty(ColumnProperty[Any]):
             indexes=declared.indexes,
             mask=declared.mask,
             padded=declared.padded,
+            subject=declared.subject is not None,
+            moving=declared.moving,
         )
 
     def instrument_class(self, mapper: Mapper[Any]) -> None:
@@ -177,6 +180,13 @@ class SealedProperty(ColumnProperty[Any]):
             for name in ("load", "refresh"):
                 if not event.contains(mapper.class_, name, note_tenant):
                     event.listen(mapper.class_, name, note_tenant, raw=True)
+        key = subject_key(mapper, self)
+        if key is not None:
+            # The subject a value had opens it, where the subject is changed.
+            attribute, column = getattr(mapper.class_, key), mapper.column_attrs[key].columns[0]
+            column.info[IDENTIFIES if column in mapper.primary_key else MOVES] = True
+            if not event.contains(attribute, "set", _keep):
+                event.listen(attribute, "set", _keep, active_history=True)
         attribute = getattr(mapper.class_, self.key)
         # All three: SQLAlchemy then wraps nothing around it. The key is a collection's.
         event.listen(attribute, "set", _on_set, raw=True, retval=True, include_key=True)
@@ -212,7 +222,10 @@ def _look(attribute: SealedAttribute, instance: Any, held: bytes | SealedValue) 
         field = binding.field_of_pending(prop)
         return field.look_at_pending(held.pending, tenant=tenant_if_named(state.mapper, state))
     row, tenant = place_of_identity(state)
-    return binding.field(prop).look_at_stored(raw_of(held), row=row, tenant=tenant)
+    subject = None
+    if prop.declared.subject is not None:
+        subject = subject_of_identity(state.mapper, state, prop)
+    return binding.field(prop).look_at_stored(raw_of(held), row=row, tenant=tenant, subject=subject)
 
 
 def _keep(_target: Any, _value: Any, _old: Any, _initiator: Any) -> None:
@@ -256,6 +269,9 @@ def _asked(target: Any, key: str, old: bytes | SealedValue, question: str, value
         mapper = state.mapper
         field = binding_of(target, old).field(mapper.attrs[key])
         row, tenant = row_of_identity(mapper, state), tenant_of_identity(mapper, state)
-        return bool(getattr(field, question)(raw_of(old), value, row=row, tenant=tenant))
+        subject = subject_of_identity(mapper, state, mapper.attrs[key])
+        return bool(
+            getattr(field, question)(raw_of(old), value, row=row, tenant=tenant, subject=subject)
+        )
     except (ActingError, ConfigurationError):
         return False  # nobody to decide on yet: the flush encrypts, as somebody

@@ -68,7 +68,7 @@ class Binding:
         self._known: WeakSet[Mapper[Any]] = WeakSet()
         self._fields: dict[Any, HeldField] = {}
         self._pending: dict[Any, HeldField] = {}
-        self._handles: dict[tuple[str, str], ScopeHandle] = {}
+        self._handles: dict[tuple[str, str, bool], ScopeHandle] = {}
         self._plain: WeakKeyDictionary[Mapper[Any], tuple[tuple[str, tuple[str, ...]], ...]] = (
             WeakKeyDictionary()
         )
@@ -158,9 +158,9 @@ class Binding:
                 with suppress(LacreError):
                     self.field(prop)
 
-    def prepare(self, keys: Mapping[tuple[str, str | None], Collection[bytes]]) -> None:
+    def prepare(self, keys: Mapping[tuple[str, str | None, bool], Collection[bytes]]) -> None:
         """
-        Resolve *keys*, ids by class and tenant, for whoever acts: one query for each.
+        Resolve *keys*, ids by class, tenant and whether they are subjects', for whoever acts: one query for each.
 
         Tenant None is whoever acts' own. Nothing is resolved where nobody acts or for a reader
         who gets nothing, and a key that cannot be had is no error here: the look that needs it
@@ -171,24 +171,25 @@ class Binding:
             acting = current()
         except ActingError:
             return
-        for (class_, tenant), key_ids in keys.items():
+        for (class_, tenant, subjects), key_ids in keys.items():
             if tenant is not None and acting.tenant not in (None, tenant):
                 continue
             try:
                 decision = guard.policy.decide(acting, class_, Right.DECRYPT)
                 if key_ids and decision.outcome is not Outcome.DENIED:
                     name = tenant or guard.policy.tenant(acting)
-                    guard.resolver.prepare(self._handle(class_, name), key_ids)
+                    guard.resolver.prepare(self._handle(class_, name, subjects), key_ids)
             except LacreError:
                 continue
 
-    def _handle(self, class_: str, tenant: str) -> ScopeHandle:
-        handle = self._handles.get((class_, tenant))
+    def _handle(self, class_: str, tenant: str, subjects: bool) -> ScopeHandle:
+        handle = self._handles.get((class_, tenant, subjects))
         if handle is None:
             if len(self._handles) >= _HANDLES:
                 self._handles.clear()
-            scope = self.application.guard.policy.scope(KeyKind.DATA, class_, tenant)
-            handle = self._handles[class_, tenant] = ScopeHandle(scope)
+            kind = KeyKind.SUBJECT if subjects else KeyKind.DATA
+            scope = self.application.guard.policy.scope(kind, class_, tenant)
+            handle = self._handles[class_, tenant, subjects] = ScopeHandle(scope)
         return handle
 
     def violated(self, duplicate: Duplicate) -> Scheme | None:

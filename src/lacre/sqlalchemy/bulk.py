@@ -21,6 +21,7 @@ from lacre.fields.rows import row_text
 from lacre.fields.writing import Writing
 from lacre.sqlalchemy.declared import (
     NOTHING,
+    attribute_text,
     check_row_id,
     check_spelling_of,
     row_facts,
@@ -32,6 +33,7 @@ from lacre.sqlalchemy.evidence import check_transaction, executed
 from lacre.sqlalchemy.rechecking import is_query
 from lacre.sqlalchemy.row_ids import default_of, generated, next_values
 from lacre.sqlalchemy.statements import refuse_values
+from lacre.sqlalchemy.subjects import subject_key, subject_of_values
 from lacre.sqlalchemy.types import SealedForRow, SealedValue, raw_of
 from lacre.sqlalchemy.violations import translated
 from lacre.sqlalchemy.writing import index_keys
@@ -90,6 +92,7 @@ class Bulk:
         self._properties = [
             (prop, prop.key, index_keys(mapper, prop)) for prop in sealed_properties(mapper)
         ]
+        self._subjects = {prop: subject_key(mapper, prop) for prop, _, _ in self._properties}
         self._writings: dict[Any, dict[str | None, tuple[Writing, list[str]]]] = {
             prop: {} for prop, _, _ in self._properties
         }
@@ -117,7 +120,9 @@ class Bulk:
                 )
         facts = self._facts
         if not self._inserting and (
-            facts.tenant in given or (facts.named and facts.keys[0] in given)
+            facts.tenant in given
+            or (facts.named and facts.keys[0] in given)
+            or given.intersection(filter(None, self._subjects.values())) - self._key_names()
         ):
             return True  # no row is moved away from its values
         return any(
@@ -180,6 +185,14 @@ class Bulk:
             tenants.append(None if facts.tenant is None else self._tenant({**row, **more}))
         for prop, key, token_keys in self._properties:
             default = prop.declared.default
+            whose = self._subjects[prop]
+            if whose is not None:
+                asked = [
+                    (tenant, row.get(whose) if row.get(whose) is not None else more.get(whose))
+                    for row, more, tenant in zip(rows, made, tenants, strict=True)
+                    if (row[key] is not None if key in row else default is not NOTHING)
+                ]
+                self._get_ready(prop, asked)
             others: list[tuple[Any, Any, Any]] = []
             named = (prop, key, token_keys)
             for row, more, text, tenant in zip(rows, made, ids, tenants, strict=True):
@@ -192,7 +205,11 @@ class Bulk:
                 if value is None:
                     more.update(dict.fromkeys(token_keys))
                     continue
-                self._seal(named, value, text, tenant, more, others)
+                subject = None
+                if whose is not None:
+                    subject = row.get(whose) if row.get(whose) is not None else more.get(whose)
+                place = (text, tenant, subject_of_values(mapper, prop, subject))
+                self._seal(named, value, place, more, others)
             self._refuse_duplicates(connection, prop, others)
         return made
 
@@ -205,6 +222,10 @@ class Bulk:
         if facts.tenant is not None:
             columns.append(mapper.column_attrs[facts.tenant].columns[0])
             keys.append(facts.tenant)
+        for whose in dict.fromkeys(self._subjects.values()):
+            if whose is not None and whose not in keys:
+                columns.append(mapper.column_attrs[whose].columns[0])
+                keys.append(whose)
         sequence = generated(mapper, connection.dialect)
         for key, column in zip(keys, columns, strict=True):
             without = [more for row, more in zip(rows, made, strict=True) if row.get(key) is None]
@@ -228,6 +249,15 @@ class Bulk:
         properties = [named for named in self._properties if named[1] in given]
         stored = self._stored(connection, rows, properties)
         self._prefetch(stored, properties)
+        for prop, key, _ in properties:
+            whose = self._subjects[prop]
+            about = [
+                (held[1], held[2][whose])
+                for row in rows
+                if whose is not None and row.get(key) is not None
+                if (held := stored.get(self._key_text(row))) is not None
+            ]
+            self._get_ready(prop, about)
         others: dict[Any, list[tuple[Any, Any, Any]]] = {prop: [] for prop, _, _ in properties}
         for row, more in zip(rows, made, strict=True):
             key = self._key_text(row)
@@ -238,7 +268,7 @@ class Bulk:
                     hint="insert it, or leave it out",
                 )
             text, tenant, values = held
-            self._refuse_moved(row, text, tenant)
+            self._refuse_moved(row, text, tenant, values)
             for named in properties:
                 prop, key, token_keys = named
                 if key not in row:
@@ -249,14 +279,16 @@ class Bulk:
                     more.update(dict.fromkeys(token_keys))
                     if before is not None:
                         self._clear(prop, tenant).append(text)
-                elif before is not None and self._binding.field(prop).holds(
-                    raw_of(before), value, row=text, tenant=tenant
+                    continue
+                place = (text, tenant, self._subject(prop, values))
+                if before is not None and self._binding.field(prop).holds(
+                    raw_of(before), value, row=text, tenant=tenant, subject=place[2]
                 ):
                     # There already: byte for byte what it was, with the tokens that were made with it.
                     more[key] = SealedValue(raw_of(before))
                     more.update(zip(token_keys, tokens, strict=True))
                 else:
-                    self._seal(named, value, text, tenant, more, others[prop], self._key_text(row))
+                    self._seal(named, value, place, more, others[prop], self._key_text(row))
         for prop, asked in others.items():
             self._refuse_duplicates(connection, prop, asked)
         return made
@@ -264,12 +296,18 @@ class Bulk:
     def _stored(
         self, connection: sa.Connection, rows: Sequence[Row], properties: Sequence[Any]
     ) -> dict[str, tuple[str, str | None, dict[Any, Any]]]:
-        """Return id text, tenant and the present values of the rows, by the text of their primary key."""
+        """
+        Return id text, tenant and the present values of the rows, by the text of their primary key.
+
+        Whom values are about is among them, by the name of the attribute.
+        """
         mapper, facts = self._mapper, self._facts
         keys: list[Any] = list(mapper.primary_key)
         whose: list[Any] = list(facts.columns) if facts.named else []
         if facts.tenant is not None:
             whose.append(mapper.column_attrs[facts.tenant].columns[0])
+        subjects = [key for key in dict.fromkeys(self._subjects.values()) if key is not None]
+        whose += [mapper.column_attrs[key].columns[0] for key in subjects]
         columns = [
             column for prop, _, _ in properties for column in (prop.columns[0], *prop.index_columns)
         ]
@@ -287,7 +325,8 @@ class Bulk:
                 identity = [next(parts) for _ in keys]
                 named = [next(parts)] if facts.named else identity
                 tenant = None if facts.tenant is None else tenant_text(mapper, next(parts))
-                values = {
+                about = {key: next(parts) for key in subjects}
+                values: dict[Any, Any] = about | {
                     prop: [next(parts) for _ in (prop.columns[0], *prop.index_columns)]
                     for prop, _, _ in properties
                 }
@@ -323,15 +362,43 @@ class Bulk:
             self._mapper, self._identity(row), columns=tuple(self._mapper.primary_key)
         )
 
-    def _refuse_moved(self, row: Row, text: str, tenant: str | None) -> None:
-        facts = self._facts
-        if (facts.tenant in row and self._tenant(row) != tenant) or (
-            facts.named
-            and facts.keys[0] in row
-            and row_of_values(self._mapper, [row[facts.keys[0]]]) != text
+    def _key_names(self) -> set[str]:
+        mapper = self._mapper
+        return {str(mapper.get_property_by_column(column).key) for column in mapper.primary_key}
+
+    def _subject(self, prop: Any, held: Row) -> str | None:
+        key = self._subjects[prop]
+        return None if key is None else subject_of_values(self._mapper, prop, held.get(key))
+
+    def _get_ready(self, prop: Any, asked: Sequence[tuple[str | None, Any]]) -> None:
+        # Of many subjects the keys that are missing are made together, not row by row.
+        by_tenant: dict[str | None, dict[str, None]] = {}
+        for tenant, subject in asked:
+            text = subject_of_values(self._mapper, prop, subject)
+            if text is not None:
+                by_tenant.setdefault(tenant, {})[text] = None
+        for tenant, subjects in by_tenant.items():
+            (self._writings[prop].get(tenant) or self._writing(prop, tenant))[0].get_ready(subjects)
+
+    def _refuse_moved(self, row: Row, text: str, tenant: str | None, held: Row) -> None:
+        facts, mapper = self._facts, self._mapper
+        another = any(
+            (None if row[key] is None else attribute_text(mapper, key, row[key]))
+            != (None if held[key] is None else attribute_text(mapper, key, held[key]))
+            for key in filter(None, self._subjects.values())
+            if key in row
+        )
+        if (
+            another
+            or (facts.tenant in row and self._tenant(row) != tenant)
+            or (
+                facts.named
+                and facts.keys[0] in row
+                and row_of_values(self._mapper, [row[facts.keys[0]]]) != text
+            )
         ):
             raise UnsupportedQuery(
-                f"a bulk UPDATE does not move a row of {self._mapper.class_.__name__} to another tenant or row id",
+                f"a bulk UPDATE does not move a row of {self._mapper.class_.__name__} to another tenant, row id or subject",
                 hint="load the object, assign and flush: every value of it is encrypted anew",
             )
 
@@ -352,20 +419,20 @@ class Bulk:
         self,
         named: tuple[Any, str, tuple[str, ...]],
         value: Any,
-        row: str,
-        tenant: str | None,
+        place: tuple[str, str | None, str | None],
         more: dict[str, Any],
         others: list[tuple[Any, Any, Any]],
         identity: Any = None,
     ) -> None:
         prop, key, token_keys = named
+        row, tenant, subject = place
         writing, rows = self._writings[prop].get(tenant) or self._writing(prop, tenant)
         if type(value) is SealedValue:
             raise AlreadyEncrypted(
                 f"the value given to {writing} is encrypted already",
                 hint="pass the plaintext; a ciphertext opens in its own row only",
             )
-        sealed, tokens = writing.stored(row, value)
+        sealed, tokens = writing.stored(row, value, subject)
         # What an UPDATE is given, SQLAlchemy hands to the objects of these rows.
         more[key] = (SealedForRow if self._inserting else SealedValue)(sealed)
         rows.append(row)

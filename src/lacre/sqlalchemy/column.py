@@ -36,6 +36,8 @@ def encrypted(
     nullable: bool | None = None,
     store: str = "main",
     column: str | None = None,
+    subject: str | None = None,
+    moving: bool = False,
     name: str | None = None,
     init: bool | None = None,
     kw_only: bool | None = None,
@@ -56,6 +58,10 @@ def encrypted(
         store: the logical name of the database, of `[stores.NAME]`.
         column: the logical name of the column, bound in every value: the column's own, unless it
             was renamed since. A table's is the class attribute ``__lacre_table__``.
+        subject: the attribute that holds the id of whom the value is about, whose own key it gets.
+            Once they are shredded it is neither read nor written again.
+        moving: values from before *subject* was declared, under the class's key, are read too,
+            until all of them are moved.
         name: of the column in the database, where it is not the attribute's.
     """
     options: dict[str, Any] = {} if nullable is None else {"nullable": nullable}
@@ -78,6 +84,8 @@ def encrypted(
         default=default,
         store=store,
         column=column,
+        subject=subject,
+        moving=moving,
     )
     # Neither the repr nor the comparison of a dataclass looks. Set here and not above, because
     # SQLAlchemy refuses what it was given above on a class that is no dataclass.
@@ -140,7 +148,7 @@ class EncryptedColumn(MappedColumn[Any]):
         # constraints on the plaintext to the column they are first given to.
         self.column = sa.Column(
             self.column.name,
-            EncryptedType(self.declared.class_),
+            EncryptedType(self.declared.class_, subjects=self.declared.subject is not None),
             key=self.column.key,
             nullable=self.column.nullable,
         )

@@ -33,11 +33,13 @@ __all__ = [
     "TENANT",
     "Declared",
     "Row",
+    "attribute_text",
     "check_row_id",
     "check_spelling",
     "check_spelling_of",
     "logical_table",
     "place_of_identity",
+    "present_value",
     "row_facts",
     "row_id_column",
     "row_of",
@@ -71,6 +73,8 @@ class Declared:
     default: Any
     store: str
     column: str | None = None
+    subject: str | None = None
+    moving: bool = False
 
     def check(self, python_type: type) -> None:
         """
@@ -362,6 +366,14 @@ def _present(state: InstanceState[Any], key: str) -> Any:
     if value is None and state.has_identity:
         value = getattr(state.obj(), key)
     return value
+
+
+present_value = _present
+
+
+def attribute_text(mapper: Mapper[Any], key: str, value: Any) -> str:
+    """Return the text of *value*, of the attribute *key*, by the rule of row ids."""
+    return str(row_text(_canonical(mapper.column_attrs[key].columns[0], value)))
 
 
 def _generators(column: Any) -> list[Any]:

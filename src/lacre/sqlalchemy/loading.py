@@ -28,7 +28,7 @@ __all__ = ["Noted", "invoked", "loaded_tenant", "note_tenant"]
 
 
 class Noted:
-    """The keys that values fetched so far name and that nobody has resolved yet, by class and tenant."""
+    """The keys that values fetched so far name and that nobody has resolved yet, by class, tenant and whether they are subjects'."""
 
     __slots__ = ("_placed", "binding", "keys")
 
@@ -39,12 +39,12 @@ class Noted:
     def _start(self) -> None:
         # A cell does not know its row: it notes its key for the tenant of whoever acts (None),
         # and where the row names another one, that is noted once the row is there.
-        self.keys: defaultdict[tuple[str, str | None], set[bytes]] = defaultdict(set)
+        self.keys: defaultdict[tuple[str, str | None, bool], set[bytes]] = defaultdict(set)
         self._placed: set[bytes] = set()
 
-    def place(self, class_: str, tenant: str, key_id: bytes) -> None:
+    def place(self, class_: str, tenant: str, key_id: bytes, *, subjects: bool) -> None:
         """Note a key of a row that names its tenant."""
-        self.keys[class_, tenant].add(key_id)
+        self.keys[class_, tenant, subjects].add(key_id)
         self._placed.add(key_id)
 
     def resolve(self) -> None:
@@ -53,7 +53,7 @@ class Noted:
             keys, placed = self.keys, self._placed
             self._start()
             if placed:
-                for (_, tenant), key_ids in keys.items():
+                for (_, tenant, _), key_ids in keys.items():
                     if tenant is None:
                         key_ids.difference_update(placed)
             self.binding.prepare(keys)
@@ -68,7 +68,8 @@ def note_tenant(state: InstanceState[Any], *_: Any) -> None:
     for prop in sealed_properties(state.mapper) if tenant is not None else ():
         held = state.dict.get(prop.key)
         if type(held) is bytes:
-            noted.place(prop.declared.class_, tenant, held[3:19])
+            subjects = prop.declared.subject is not None
+            noted.place(prop.declared.class_, tenant, held[3:19], subjects=subjects)
 
 
 def loaded_tenant(state: InstanceState[Any]) -> str | None:

@@ -35,7 +35,7 @@ async def prepare(application: Application, objects: Any) -> None:
         MisuseError: something among *objects* is not mapped.
     """
     current()
-    keys: dict[Binding, defaultdict[tuple[str, str | None], set[bytes]]] = {}
+    keys: dict[Binding, defaultdict[tuple[str, str | None, bool], set[bytes]]] = {}
     props: dict[Binding, set[Any]] = {}
     own = Binding(application)  # of objects that belong to no session, unpickled ones for example
     for state in _states(objects):
@@ -48,7 +48,7 @@ async def prepare(application: Application, objects: Any) -> None:
             props.setdefault(binding, set()).add(prop)
             raw = raw_of(held)
             if isinstance(raw, bytes | bytearray | memoryview):
-                place = (prop.declared.class_, tenant)
+                place = (prop.declared.class_, tenant, prop.declared.subject is not None)
                 keys.setdefault(binding, defaultdict(set))[place].add(bytes(raw[3:19]))
     for binding, needed in props.items():
         work = partial(_resolve, binding, needed, keys.get(binding, {}))
@@ -57,7 +57,7 @@ async def prepare(application: Application, objects: Any) -> None:
 
 
 def _resolve(
-    binding: Binding, props: set[Any], keys: dict[tuple[str, str | None], set[bytes]]
+    binding: Binding, props: set[Any], keys: dict[tuple[str, str | None, bool], set[bytes]]
 ) -> None:
     for prop in props:
         binding.field(prop)

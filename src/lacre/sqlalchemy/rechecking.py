@@ -23,6 +23,7 @@ from lacre.sqlalchemy.declared import row_facts, row_id_column, tenant_text
 from lacre.sqlalchemy.searching import Asking, Term, in_parts, short_refused
 from lacre.sqlalchemy.selecting import check_selected
 from lacre.sqlalchemy.statements import refuse_written
+from lacre.sqlalchemy.subjects import subject_key, subject_of_values
 from lacre.sqlalchemy.types import raw_of
 
 __all__ = ["is_candidates", "is_query", "rechecked"]
@@ -141,8 +142,13 @@ def _matching(state: ORMExecuteState, binding: Any, statement: Any, terms: list[
         if facts.tenant is None
         else [comparator.mapped(mapper.column_attrs[facts.tenant].columns[0], facts.tenant)]
     )
+    # Whom values are about, where that says which key they are under.
+    subjects = list(dict.fromkeys(filter(None, (subject_key(mapper, prop) for prop in props))))
+    about = [comparator.mapped(mapper.column_attrs[key].columns[0], key) for key in subjects]
     query = (
-        statement.with_only_columns(*keys, *row, *ciphertexts, *whose, maintain_column_froms=True)
+        statement.with_only_columns(
+            *keys, *row, *ciphertexts, *about, *whose, maintain_column_froms=True
+        )
         .order_by(None)
         .group_by(None)
         .limit(None)
@@ -185,9 +191,19 @@ def _matching(state: ORMExecuteState, binding: Any, statement: Any, terms: list[
             )
             for n in kept
         ]
-        field, true = binding.field(asked.comparator.prop), set()
+        prop = asked.comparator.prop
+        key, of_items = subject_key(mapper, prop), None
+        if key is not None:
+            place = first + len(props) + subjects.index(key)
+            of_items = [
+                None if found[n][cell] is None else subject_of_values(mapper, prop, found[n][place])
+                for n in kept
+            ]
+        field, true = binding.field(prop), set()
         for value in asked.values:
-            held = field.recheck(items, asked.index, value, question=asked.question)
+            held = field.recheck(
+                items, asked.index, value, question=asked.question, subjects=of_items
+            )
             true |= {n for n, holds in zip(kept, held, strict=True) if holds}
         kept = sorted(true)
     ids = [tuple(found[n][: len(keys)]) for n in kept]

@@ -21,6 +21,7 @@ from sqlalchemy.sql.elements import ColumnElement, _textual_label_reference
 
 from lacre.errors import MisuseError, UnsupportedQuery
 from lacre.sqlalchemy.declared import row_facts, row_of_values, sealed_properties, tenant_text
+from lacre.sqlalchemy.subjects import subject_key, subject_of_values
 from lacre.sqlalchemy.types import noting, raw_of, unwrapped
 
 __all__ = ["NotInSQL", "Selected", "check_selected"]
@@ -81,6 +82,10 @@ class Selected(Bundle[Any]):
         if facts.tenant is not None:
             columns.append(mapper.column_attrs[facts.tenant].columns[0])
             keys.append(facts.tenant)
+        subject = subject_key(mapper, prop)
+        if subject is not None:
+            columns.append(mapper.column_attrs[subject].columns[0])
+            keys.append(subject)
         super().__init__(
             prop.key,
             comparator.mapped(prop.columns[0], prop.key),
@@ -107,9 +112,11 @@ class Selected(Bundle[Any]):
                 )
             )
         field, mapper = noted.binding.field(self.prop), self.mapped_class
-        held = procs[0]
+        held, prop, whose = procs[0], self.prop, subject_of_values
         ids = procs[1 : 1 + len(self.facts.keys)]
-        tenant = procs[-1] if self.facts.tenant is not None else None
+        rest = iter(procs[1 + len(self.facts.keys) :])
+        tenant = next(rest) if self.facts.tenant is not None else None
+        subject = next(rest, None)
 
         def look(row: Any) -> Any:
             sealed = held(row)
@@ -124,6 +131,7 @@ class Selected(Bundle[Any]):
                 raw_of(sealed),
                 row=row_of_values(mapper, [found(row) for found in ids]),
                 tenant=of_row,
+                subject=None if subject is None else whose(mapper, prop, subject(row)),
             )
 
         return look

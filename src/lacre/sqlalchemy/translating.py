@@ -22,6 +22,7 @@ from lacre.sqlalchemy.declared import sealed_properties
 from lacre.sqlalchemy.evidence import keep_evidence
 from lacre.sqlalchemy.row_ids import keys_of_flush
 from lacre.sqlalchemy.statements import refuse_values
+from lacre.sqlalchemy.subjects import READY, subjects_of_flush
 from lacre.sqlalchemy.types import SealedValue
 from lacre.sqlalchemy.violations import translated
 from lacre.sqlalchemy.writing import FLUSH
@@ -33,6 +34,7 @@ def prepare_writing(factory: Any) -> None:
     """Have the sessions of *factory* know their rows before they write, and record what they wrote."""
     event.listen(factory, "do_orm_execute", written_in_bulk)
     event.listen(factory, "before_flush", keys_of_flush)
+    event.listen(factory, "before_flush", subjects_of_flush)
     keep_evidence(factory)
 
 
@@ -45,6 +47,7 @@ class TranslatingSession(Session):
                 super().flush(objects)
         finally:
             self.info.pop(FLUSH, None)
+            self.info.pop(READY, None)
 
     # The legacy bulk methods run no event of the unit of work.
 

@@ -132,12 +132,13 @@ class EncryptedType(TypeDecorator[SealedValue]):
     impl = _Binary
     cache_ok = True
 
-    def __init__(self, class_: str) -> None:
+    def __init__(self, class_: str, subjects: bool = False) -> None:
         super().__init__()
         self.class_ = class_
+        self.subjects = subjects  # whether each value is under the key of its own
 
     def __repr__(self) -> str:
-        return f"EncryptedType({self.class_!r})"
+        return f"EncryptedType({self.class_!r}{', subjects=True' if self.subjects else ''})"
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         if value is None or type(value) is SealedForRow:
@@ -160,7 +161,7 @@ class EncryptedType(TypeDecorator[SealedValue]):
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         # What `process_result_value` would do, without its two calls in between: it runs for
         # every cell that is loaded.
-        place, get = (self.class_, None), noting.get
+        place, get = (self.class_, None, self.subjects), noting.get
 
         def process(value: Any) -> Any:
             if value is None:

@@ -38,6 +38,13 @@ from lacre.sqlalchemy.declared import (
 )
 from lacre.sqlalchemy.evidence import check_transaction, noted
 from lacre.sqlalchemy.row_ids import default_of, generated, next_values
+from lacre.sqlalchemy.subjects import (
+    READY,
+    subject_key,
+    subject_of,
+    subject_of_identity,
+    subject_of_values,
+)
 from lacre.sqlalchemy.types import SealedForRow, SealedValue, raw_of
 
 __all__ = ["FLUSH", "after_write", "before_insert", "before_update", "index_keys"]
@@ -48,7 +55,7 @@ FLUSH = "lacre_flush"  # in session.info: what was found out in the flush under 
 class _Column:
     """One encrypted column of a mapped class, in one flush."""
 
-    __slots__ = ("_last", "default", "key", "prop", "token_keys", "unique")
+    __slots__ = ("_last", "default", "key", "prop", "subject", "token_keys", "unique")
 
     def __init__(self, mapper: Mapper[Any], prop: Any) -> None:
         self.prop = prop
@@ -56,6 +63,7 @@ class _Column:
         self.token_keys = index_keys(mapper, prop)
         self.unique = any(index.unique for index in prop.declared.indexes)
         self.default = prop.declared.default
+        self.subject = subject_key(mapper, prop)
         # The permission to write it that was asked for last: most rows are written under one.
         self._last: Any = (None, None, None)
 
@@ -119,8 +127,16 @@ class _Flush:
             if facts.tenant is not None:
                 columns.append(mapper.column_attrs[facts.tenant].columns[0])
                 keys.append(facts.tenant)
+            named = facts.keys if facts.tenant is None else (*facts.keys, facts.tenant)
+            sealed = tuple(_Column(mapper, prop) for prop in sealed_properties(mapper))
+            for subject in dict.fromkeys(each.subject for each in sealed):
+                if subject is not None and subject not in named:
+                    named = (*named, subject)
+                if subject is not None and subject not in keys:
+                    columns.append(mapper.column_attrs[subject].columns[0])
+                    keys.append(subject)
             found = self._mapped[mapper] = _Mapped(
-                columns=tuple(_Column(mapper, prop) for prop in sealed_properties(mapper)),
+                columns=sealed,
                 only=(
                     facts.keys[0]
                     if len(facts.keys) == 1
@@ -128,7 +144,7 @@ class _Flush:
                     else None
                 ),
                 tenant=facts.tenant,
-                bound=facts.keys if facts.tenant is None else (*facts.keys, facts.tenant),
+                bound=named,
                 defaults=tuple(
                     (key, column)
                     for key, column in zip(keys, columns, strict=True)
@@ -145,7 +161,9 @@ class _Flush:
         found = self._writings.get((prop, tenant))
         if found is None or found[0].acting is not acting:
             check_transaction(connection)
-            writing = self.binding.field(prop).writing(tenant=tenant)
+            writing = self.session.info.get(READY, {}).get((prop, tenant))
+            if writing is None or writing.acting is not acting:
+                writing = self.binding.field(prop).writing(tenant=tenant)
             found = self._writings[prop, tenant] = (writing, noted(self.session, writing.event))
         return found
 
@@ -201,12 +219,17 @@ def before_insert(
                 _refuse_token(state, column.prop, token_key, sealed=value is not None)
         if value is not None:
             acting = acting or current()
+            subject = None
+            if column.subject is not None:
+                subject = subject_of_values(mapper, column.prop, held.get(column.subject))
             if type(value) is SealedValue and value.has_pending:
                 value = value.pending
             else:
-                value = _reopened(flush, state.obj(), column.prop, raw_of(value), row, tenant)
+                value = _reopened(
+                    flush, state.obj(), column.prop, raw_of(value), (row, tenant, subject)
+                )
             writing, rows = column.writing(flush, connection, acting, tenant)
-            ciphertext, tokens = writing.stored(row, value)
+            ciphertext, tokens = writing.stored(row, value, subject)
             # In place of what was assigned, and not in it: one object less that is kept.
             held[key] = SealedForRow(ciphertext)
             rows.append(row)
@@ -241,10 +264,11 @@ def before_update(
         check_spelling(mapper, state, connection.dialect)
     for column in mapped.columns:
         prop, key, token_keys = column.prop, column.key, column.token_keys
-        if moved:
-            _move(target, prop, before, tenant_before)
+        subject, subject_before = _subjects(mapper, state, column, moved=moved)
+        if moved or subject != subject_before:
+            _move(target, prop, before, tenant_before, subject_before)
         elif key in state.committed_state:
-            _keep_unchanged(connection, target, prop, row, tenant)
+            _keep_unchanged(connection, target, prop, (row, tenant, subject))
         written = False
         if key in state.committed_state:
             if state.dict.get(key) is None:
@@ -255,7 +279,7 @@ def before_update(
                 _clear(flush, connection, target, prop, row, tenant)
                 written = True
             else:
-                written = _seal(flush, connection, state, column, row, tenant)
+                written = _seal(flush, connection, state, column, (row, tenant, subject))
         for token_key in () if written else token_keys:
             _refuse_token(state, prop, token_key, sealed=False)
     # Whether or not anything was sealed: what the row holds already is bound as well.
@@ -286,9 +310,20 @@ def after_write(mapper: Mapper[Any], connection: sa.Connection, state: InstanceS
         place = _Place(row_of_values(mapper, [place]), None, [place])
     if [held.get(key) for key in mapped.bound] == place.attributes:
         return
-    if (row_of(mapper, state), tenant_of(mapper, state)) != (place.row, place.tenant):
+    before = dict(zip(mapped.bound, place.attributes, strict=True))
+    other_subject = any(
+        before[column.subject] is not None
+        and subject_of_values(mapper, column.prop, before[column.subject])
+        != subject_of(mapper, state, column.prop)
+        for column in mapped.columns
+        if column.subject is not None and held.get(column.key) is not None
+    )
+    if other_subject or (row_of(mapper, state), tenant_of(mapper, state)) != (
+        place.row,
+        place.tenant,
+    ):
         raise MisuseError(
-            f"the row id or tenant of a {mapper.class_.__name__} was changed after its values were encrypted for another; nothing was written",
+            f"the row id, tenant or subject of a {mapper.class_.__name__} was changed after its values were encrypted for another; nothing was written",
             hint="a listener of before_insert or before_update did: set ids and tenants earlier, in before_flush or when the object is made",
         )
 
@@ -306,10 +341,10 @@ def _seal(
     connection: sa.Connection,
     state: InstanceState[Any],
     column: _Column,
-    row: str,
-    tenant: str | None,
+    place: tuple[str, str | None, str | None],
 ) -> bool:
     """Encrypt what a persistent object was assigned, and set its token. False where there was nothing to do."""
+    row, tenant, subject = place
     key, held = column.key, state.dict[column.key]
     if type(held) is not SealedValue:
         held = state.dict[key] = SealedValue(bytes(held))
@@ -318,9 +353,9 @@ def _seal(
     elif held == state.committed_state.get(key):
         return False
     else:
-        value = _reopened(flush, state.obj(), column.prop, held.raw, row, tenant)
+        value = _reopened(flush, state.obj(), column.prop, held.raw, place)
     writing, rows = column.writing(flush, connection, current(), tenant)
-    ciphertext, tokens = writing.stored(row, value)
+    ciphertext, tokens = writing.stored(row, value, subject)
     if column.unique and writing.has_other_roots:
         _refuse_duplicate(connection, writing, column.prop, value, state)
     for token_key, made in zip(column.token_keys, tokens, strict=True):
@@ -330,11 +365,14 @@ def _seal(
     return True
 
 
-def _reopened(flush: _Flush, target: Any, prop: Any, raw: Any, row: str, tenant: str | None) -> Any:
+def _reopened(
+    flush: _Flush, target: Any, prop: Any, raw: Any, place: tuple[str, str | None, str | None]
+) -> Any:
     # Ciphertext that this flush did not make: of an object that was rolled back, merged, made
     # transient or copied. If it opens in this place it is encrypted anew, together with its token.
+    row, tenant, subject = place
     try:
-        return flush.binding.field(prop).reopened(raw, row=row, tenant=tenant)
+        return flush.binding.field(prop).reopened(raw, row=row, tenant=tenant, subject=subject)
     except Tampered:
         raise AlreadyEncrypted(
             f"{type(target).__name__}.{prop.key} holds the ciphertext of another row",
@@ -343,7 +381,10 @@ def _reopened(flush: _Flush, target: Any, prop: Any, raw: Any, row: str, tenant:
 
 
 def _keep_unchanged(
-    connection: sa.Connection, target: Any, prop: Any, row: str, tenant: str | None
+    connection: sa.Connection,
+    target: Any,
+    prop: Any,
+    place: tuple[str, str | None, str | None],
 ) -> None:
     # A value assigned while the attribute was expired: only now can it be compared with what the
     # row holds, and if it is that already, the ciphertext stays.
@@ -355,9 +396,10 @@ def _keep_unchanged(
         or state.committed_state[prop.key] is not NO_VALUE
     ):
         return
+    row, tenant, subject = place
     stored = _present(connection, state, prop)
     if stored is not None and binding_of(target).field(prop).holds(
-        raw_of(stored), held.pending, row=row, tenant=tenant
+        raw_of(stored), held.pending, row=row, tenant=tenant, subject=subject
     ):
         held.sealed(raw_of(stored))
         state.committed_state[prop.key] = held
@@ -394,13 +436,27 @@ def _of_row(column: Any, state: Any) -> sa.Select[Any]:
     return query.where(*(key == value for key, value in keys))
 
 
-def _move(target: Any, prop: Any, before: str, tenant: str | None) -> None:
-    # The primary key or the tenant changes and with it every binding: open under the old one, once.
+def _subjects(
+    mapper: Mapper[Any], state: InstanceState[Any], column: _Column, *, moved: bool
+) -> tuple[str | None, str | None]:
+    # Whom the value is about, and was about before. Where neither is written and nothing moves,
+    # nobody has to know; of NULL it does not matter.
+    changed = state.committed_state
+    if column.subject is None or not (moved or column.subject in changed or column.key in changed):
+        return None, None
+    attribute: Any = getattr(state.class_, column.key)
+    if attribute.impl.get(state, state.dict) is None:
+        return None, None
+    return subject_of(mapper, state, column.prop), subject_of_identity(mapper, state, column.prop)
+
+
+def _move(target: Any, prop: Any, before: str, tenant: str | None, subject: str | None) -> None:
+    # The primary key, the tenant or the subject changes and with it every binding: open under the old one, once.
     state = instance_state(target)
     held = getattr(type(target), prop.key).impl.get(state, state.dict)
     if isinstance(held, bytes) or (isinstance(held, SealedValue) and not held.has_pending):
         field = binding_of(target, held).field(prop)
-        value = field.take_out(raw_of(held), row=before, tenant=tenant)
+        value = field.take_out(raw_of(held), row=before, tenant=tenant, subject=subject)
         # Not by assignment, which would find that the value is there already.
         state.dict[prop.key] = SealedValue(pending=value, has_pending=True)
         flag_modified(target, prop.key)
