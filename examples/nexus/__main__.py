@@ -35,7 +35,7 @@ SUPPORT=$(curl -s {url}/tokens --json '{{"email": "{support}", "password": "{sup
 curl -s {url}/users/search -H "Authorization: Bearer $SUPPORT" -H "X-Purpose: support call" --json '{{"cpf": "52998224725"}}'
 
 ADMIN=$(curl -s {url}/tokens --json '{{"email": "{admin}", "password": "{admin_password}"}}' | sed 's/.*access_token":"\\([^"]*\\).*/\\1/')
-curl -s {url}/users/search -H "Authorization: Bearer $ADMIN" -H "X-Purpose: fraud" --json '{{"name": "ana souza"}}'
+curl -s {url}/users/search -H "Authorization: Bearer $ADMIN" -H "X-Purpose: fraud" --json '{{"name": "souz"}}'
 
 Documentation: {url}/docs. Evidence: {evidence}. Ctrl-C ends it and removes everything.
 """

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import DateTime, func
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from lacre.sqlalchemy import BlindIndex, encrypted
+from lacre.sqlalchemy import BlindIndex, ContainsIndex, encrypted
 
 __all__ = ["Base", "ErasureRequest", "User"]
 
@@ -25,7 +25,7 @@ class User(Base):
     role: Mapped[str] = mapped_column(default="person")
     password_hash: Mapped[str]
     email: Mapped[str] = encrypted("pii", index=BlindIndex("email", unique=True), mask="email")
-    name: Mapped[str] = encrypted("pii", index=BlindIndex("name"), mask="name")
+    name: Mapped[str] = encrypted("pii", index=ContainsIndex("name"), mask="name")
     cpf: Mapped[str | None] = encrypted("pii", index=BlindIndex("cpf", unique=True), mask="cpf")
     phone: Mapped[str | None] = encrypted("pii", mask="phone")
     address: Mapped[str | None] = encrypted("pii")

@@ -39,10 +39,10 @@ def routes(service: Service) -> APIRouter:
     @router.post("/users/search", dependencies=[staff])
     async def search_users(body: Search) -> Found:
         """
-        Find people by CPF, however it is written, or by name.
+        Find people by CPF, however it is written, or by a part of their name, of three letters at least.
 
-        The name's index is answered by looking at the values it may mean, so it takes the right to
-        read them: an administrator's.
+        A name's index tells candidates, which are looked at before they are answered, so it takes
+        the right to read names: an administrator's.
         """
         async with service.sessions() as session:
             query = select(User).where(_asked(body))
@@ -79,7 +79,7 @@ def routes(service: Service) -> APIRouter:
 
 def _asked(body: Search) -> ColumnElement[bool]:
     if body.name is not None:
-        return User.name == body.name.reveal()
+        return User.name.contains(body.name.reveal())
     return User.cpf == (body.cpf and body.cpf.reveal())
 
 

@@ -73,14 +73,35 @@ def test_staff_finds_by_cpf_however_it_is_written(nexus: Nexus, cpf: CPF) -> Non
     assert nexus.ask("POST", "/users/search", "admin", json={"cpf": cpf()}).json()["users"] == []
 
 
-def test_an_administrator_finds_by_name(nexus: Nexus) -> None:
-    """Without regard to case and accents; support, who may not read names, is refused."""
-    person = nexus.sign_up(address(), name="Íris Araújo Quintela")
-    found = nexus.ask("POST", "/users/search", "admin", json={"name": "iris araujo QUINTELA"})
-    denied = nexus.ask("POST", "/users/search", "support", json={"name": "iris araujo quintela"})
+def test_an_administrator_finds_by_a_part_of_a_name(nexus: Nexus) -> None:
+    """
+    Anywhere in it, without regard to case and accents, page by page.
 
-    assert [one["id"] for one in found.json()["users"]] == [str(person)]
+    Support, who may not read names, is refused; two letters are too few.
+    """
+    people = {str(nexus.sign_up(address(), name=f"Íris Araújo Quintela {n}")) for n in "abc"}
+    nexus.sign_up(address(), name="Iris Quintana")
+    found = [
+        {one["id"] for one in nexus.ask("POST", "/users/search", "admin", json={"name": part}).json()["users"]}
+        for part in ("ujo QUINT", "araujo quintela", "tela b", "zzzz")
+    ]  # fmt: skip
+    pages = []
+    after = None
+    for _ in range(3):
+        asked = {"name": "araújo quin", "limit": 1} | ({"after": after} if after else {})
+        page = nexus.ask("POST", "/users/search", "admin", json=asked).json()
+        pages += [one["id"] for one in page["users"]]
+        after = page["after"]
+    denied = nexus.ask("POST", "/users/search", "support", json={"name": "quintela"})
+    short = nexus.ask("POST", "/users/search", "admin", json={"name": "qu"})
+
+    assert found[0] == found[1] == people
+    assert found[2] < people
+    assert len(found[2]) == 1
+    assert found[3] == set()
+    assert (set(pages), len(pages), after) == (people, 3, None)
     assert (denied.status_code, denied.json()["code"]) == (403, "access-denied")
+    assert (short.status_code, short.json()["code"]) == (422, "unsupported-query")
 
 
 def test_the_database_decides_who_of_twenty_has_a_cpf(nexus: Nexus, cpf: CPF) -> None:
