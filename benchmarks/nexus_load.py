@@ -45,14 +45,23 @@ from tests.components.processes import free_port
 HERE = Path(__file__).parent
 TURN = 3.0  # seconds of one service before the other has its turn
 WARM = 2  # turns of each that do not count
-MIX = {"GET /me": 30, "PATCH /me": 10, "GET /users/{user_id}": 25, "POST /users/search": 25, "GET /users": 10}  # fmt: skip
+MIX = {
+    "GET /me": 30,
+    "PATCH /me": 10,
+    "GET /users/{user_id}": 20,
+    "POST /users/search, CPF": 20,
+    "POST /users/search, name": 10,
+    "GET /users": 10,
+}
 PAGE = 20
+PAGES = ("GET /users", "POST /users/search, name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
     id: UUID
     cpf: str
+    name: str
     token: str
 
 
@@ -121,8 +130,10 @@ class Load:
                 body = {"phone": f"+55 11 9{random.randrange(10**8):08}"}
             case "GET /users/{user_id}":
                 path = f"/users/{person.id}"
-            case "POST /users/search":
+            case "POST /users/search, CPF":
                 path, body = "/users/search", {"cpf": person.cpf}
+            case "POST /users/search, name":
+                path, body = "/users/search", {"name": person.name[1:8], "limit": PAGE}
             case _:
                 path = f"/users?limit={PAGE}&after={person.id}"
         told = b"" if body is None else json.dumps(body).encode()
@@ -133,12 +144,15 @@ class Load:
             route=route,
             text=head.encode() + b"\r\n" + told,
             status=204 if route == "PATCH /me" else 200,
-            shows=b'"users"' if route == "GET /users" else str(person.id).encode(),
+            # The right person, where there is room for one only.
+            shows=b'"users"' if route in PAGES else str(person.id).encode(),
         )
 
 
 def rows(count: int) -> list[dict[str, Any]]:
-    """As many people; the last nine digits of a CPF are as good as any."""
+    """As many people, the same ones every time: names of syllables, CPFs with their check digits."""
+    drawn = random.Random(1)
+    syllables = [first + second for first in "bcdflmnprstvz" for second in "aeiou"]
     made = []
     for number in range(count):
         digits = f"{100_000_000 + number}"
@@ -151,7 +165,7 @@ def rows(count: int) -> list[dict[str, Any]]:
                 "role": "person",
                 "password_hash": "none",
                 "email": f"person.{number:07}@example.org",
-                "name": f"Ana Maria Souza {number}",
+                "name": " ".join("".join(drawn.choices(syllables, k=3)).title() for _ in range(2)),
                 "cpf": digits,
                 "phone": f"+55 11 9{number:08}",
                 "address": f"Rua das Laranjeiras {number}, São Paulo",
@@ -172,6 +186,7 @@ async def fill(settings: Settings, twin: Settings, people: list[dict[str, Any]])
     await service.close()
     engine = create_async_engine(twin.database_url.get_secret_value(), connect_args=twin.tls())
     async with engine.begin() as connection:
+        await connection.exec_driver_sql("CREATE EXTENSION pg_trgm")
         await connection.run_sync(nexus_twin.Base.metadata.create_all)
         await connection.execute(sa.insert(nexus_twin.User), people)
     async with engine.connect() as connection:
@@ -245,7 +260,12 @@ def main() -> int:
         asyncio.run(fill(settings, twin, people))
         issuer = Issuer(settings.model_copy(update={"token_seconds": 86_400}))
         known = [
-            Person(id=one["id"], cpf=one["cpf"], token=issuer.issue(str(one["id"]), {"person"}))
+            Person(
+                id=one["id"],
+                cpf=one["cpf"],
+                name=one["name"],
+                token=issuer.issue(str(one["id"]), {"person"}),
+            )
             for one in random.sample(people, min(1_000, len(people)))
         ]
         admin = issuer.issue(str(uuid4()), {"admin"})

@@ -43,7 +43,12 @@ class User(Base):
     born: Mapped[dt.date | None]
 
 
-Index("users_name", func.lower(User.name))
+Index(
+    "users_name",
+    func.lower(User.name).label("name"),
+    postgresql_using="gin",
+    postgresql_ops={"name": "gin_trgm_ops"},
+)
 
 
 class Shown(BaseModel):
@@ -128,7 +133,11 @@ def create_app() -> FastAPI:
 
     @app.post("/users/search")
     async def search_users(_: Calling, body: Search) -> Page:
-        asked = User.cpf == body.cpf if body.name is None else func.lower(User.name) == body.name.lower()  # fmt: skip
+        asked = (
+            User.cpf == body.cpf
+            if body.name is None
+            else func.lower(User.name).contains(body.name.lower(), autoescape=True)
+        )
         async with sessions() as session:
             return await _page(session, select(User).where(asked), body.after, body.limit)
 
