@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from lacre.cli.operator import as_operator
 from lacre.cli.program import app
 from lacre.cli.protection import authority_of, fields_of
+from lacre.errors import MisuseError, Tampered
 from lacre.jobs import databases
 from lacre.jobs.columns import ColumnRequest
 from lacre.jobs.pace import Pace
@@ -199,3 +200,54 @@ def test_a_person_reads_a_table(shop: Shop) -> None:
     assert "customers.cpf" in shown.stdout
     assert "past its deadline" in shown.stderr
     assert not any(cpf in shown.stdout + shown.stderr for cpf in CPFS if cpf)
+
+
+def drifted(shop: Shop) -> Result:
+    return run(shop, "drift", "--database", shop.url, "--table", "customers", "--column", "cpf:pii:cpf")  # fmt: skip
+
+
+def around_the_trigger(shop: Shop, statement: str) -> None:
+    """Write as who owns the database may: with the trigger away."""
+    if shop.url.startswith("sqlite"):
+        [(sql,)] = shop.execute("SELECT sql FROM sqlite_master WHERE name = 'customers_lacre_form'")
+        shop.execute("DROP TRIGGER customers_lacre_form")
+        shop.execute(statement)
+        shop.execute(sql)
+        return
+    shop.execute("ALTER TABLE customers DISABLE TRIGGER ALL")
+    shop.execute(statement)
+    shop.execute('ALTER TABLE customers ENABLE ALWAYS TRIGGER "~lacre_form"')
+    shop.execute('ALTER TABLE customers ENABLE ALWAYS TRIGGER "~lacre_form_new"')
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE customers SET cpf = '39053344705' WHERE id = '1'",
+        "UPDATE customers SET cpf_lacre = (SELECT cpf_lacre FROM customers WHERE id = '0') WHERE id = '1'",
+        "UPDATE customers SET cpf_bidx = (SELECT cpf_bidx FROM customers WHERE id = '0') WHERE id = '1'",
+    ],
+)
+def test_a_value_planted_around_the_trigger_is_named(shop: Shop, statement: str) -> None:
+    """In dual, plaintext, ciphertext or a token that is another value's is found by opening, and the row is named."""
+    shop.half_done("verify")
+    before = drifted(shop)
+    around_the_trigger(shop, statement)
+    found = drifted(shop)
+    with pytest.raises(Tampered):
+        shop.protect()
+
+    assert before.exit_code == 0, before.output
+    assert "no drift: 4 encrypted rows" in before.stdout
+    assert isinstance(found.exception, Tampered)
+    assert "row 1" in "".join(found.exception.__notes__)
+    assert not any(cpf in found.output for cpf in CPFS if cpf)
+
+
+def test_without_two_forms_there_is_nothing_to_compare(shop: Shop) -> None:
+    """Before protect and after it there is one form, and the command says so."""
+    before = drifted(shop)
+    shop.protect()
+
+    assert isinstance(before.exception, MisuseError)
+    assert isinstance(drifted(shop).exception, MisuseError)

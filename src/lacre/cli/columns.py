@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from lacre.cli.attesting import attest, verify
+from lacre.cli.drift import drift
 from lacre.cli.operator import Config, key_store
 from lacre.cli.reading import reading
 from lacre.cli.terminal import DUE, data, out, say, table, warn
@@ -31,6 +32,7 @@ app = typer.Typer(no_args_is_help=True, help="Columns: their states, deadlines a
 
 app.command()(attest)
 app.command()(verify)
+app.command()(drift)
 
 _SOON = 30  # days before a deadline from which it is due
 _TAMPERED = 6

@@ -16,12 +16,14 @@ from lacre.jobs.columns import ColumnRequest, PlannedColumn
 from lacre.jobs.conversion import ProtectedField
 from lacre.jobs.ledger import Job, Report
 from lacre.jobs.pace import Pace
+from lacre.jobs.postgresql import comparing as postgresql_comparing
 from lacre.jobs.postgresql import plan as postgresql_plan
 from lacre.jobs.postgresql import protect as postgresql_protect
 from lacre.jobs.postgresql import sizes as postgresql_sizes
 from lacre.jobs.postgresql import unprotect as postgresql_unprotect
 from lacre.jobs.postgresql.connection import is_postgresql, parsed, shown
 from lacre.jobs.sources import NO_SOURCES, Sources
+from lacre.jobs.sqlite import comparing as sqlite_comparing
 from lacre.jobs.sqlite import plan as sqlite_plan
 from lacre.jobs.sqlite import protect as sqlite_protect
 from lacre.jobs.sqlite import residue as sqlite_residue
@@ -29,6 +31,7 @@ from lacre.jobs.sqlite import unprotect as sqlite_unprotect
 
 __all__ = [
     "Plan",
+    "compare",
     "file_of",
     "has_password",
     "name_of",
@@ -111,6 +114,48 @@ def protect(
         )
     _only_postgresql(join=join, verify=not verify, workers=pace is not None and pace.workers > 1)
     return sqlite_protect.protect(
+        file_of(database),
+        table,
+        columns,
+        fields=fields,
+        authority=authority,
+        store=store,
+        pace=pace,
+        sources=sources,
+    )
+
+
+def compare(
+    database: str,
+    table: str,
+    columns: Sequence[ColumnRequest],
+    *,
+    fields: Callable[[PlannedColumn], ProtectedField],
+    authority: Authority,
+    store: str = "main",
+    pace: Pace | None = None,
+    sources: Sources = NO_SOURCES,
+) -> None:
+    """
+    Compare both forms of every row that a `protect` under way has filled; change nothing.
+
+    Raises:
+        MisuseError: no `protect` with these arguments fills.
+        Tampered: a row whose two forms differ; its note names the row.
+    """
+    if is_postgresql(database):
+        postgresql_comparing.compare(
+            database,
+            table,
+            columns,
+            fields=fields,
+            authority=authority,
+            store=store,
+            pace=pace,
+            sources=sources,
+        )
+        return
+    sqlite_comparing.compare(
         file_of(database),
         table,
         columns,
