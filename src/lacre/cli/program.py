@@ -22,6 +22,7 @@ from lacre.cli.recovery import backup_keys, drill_keys, restore_keys
 from lacre.cli.reencryption import reencrypt
 from lacre.cli.reseating import reseat_keys
 from lacre.cli.sealing import seal
+from lacre.cli.shredding import shred
 from lacre.cli.terminal import exit_code, out, say, talk, warn
 from lacre.errors import LacreError
 
@@ -50,6 +51,7 @@ app.add_typer(tenants.app, name="tenants")
 app.command()(protect)
 app.command()(unprotect)
 app.command()(reencrypt)
+app.command()(shred)
 app.command()(seal)
 app.command()(inspect)
 app.command()(demo)

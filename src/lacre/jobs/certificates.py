@@ -16,7 +16,6 @@ from typing import Any
 from lacre.errors import Tampered
 from lacre.keys.epochs import Epoch, EpochState
 from lacre.keys.hierarchy import KeyRow, KeyState
-from lacre.keys.sealing import bucket_of
 from lacre.kms.local import Identity, PublicIdentity, text
 
 __all__ = ["Irrecoverable", "irrecoverable", "read_certificate", "write_certificate"]
@@ -44,7 +43,7 @@ class Irrecoverable:
 
 
 def irrecoverable(
-    keys: Sequence[Mapping[str, str]],
+    keys: Sequence[Mapping[str, Any]],
     *,
     live: str,
     epochs: Sequence[Epoch],
@@ -56,7 +55,7 @@ def irrecoverable(
     Return from when on no dump of the key store brings *keys* back.
 
     Args:
-        keys: destroyed ones: class, key, created, destroyed.
+        keys: destroyed ones: class, key, created, destroyed, and sealed_by, the bucket key around it.
         live: when the last process forgets them.
         epochs, buckets: every one there is, believed already.
         sealed: the classes that the policy seals.
@@ -67,14 +66,16 @@ def irrecoverable(
     by_seal = {epoch.seal: epoch for epoch in epochs if epoch.seal is not None}
     # A key from before then may be in a dump without its seal.
     bare = max((epoch.unsealed for epoch in epochs if epoch.unsealed is not None), default="")
+    held = {row.key_id.hex(): row for row in buckets}
     for key in keys:
+        last = held.get(key.get("sealed_by") or "")
+        # That one, and those of its bucket before it: older dumps have the key under them.
         covers = [
             row
             for row in buckets
-            if int(row.scope.subject or "", 16) == bucket_of(bytes.fromhex(key["key"]))
-            and row.created <= key["destroyed"]
+            if last is not None and row.scope == last.scope and row.version <= last.version
         ]
-        if not key.get("sealed") or key["class"] not in sealed or not covers:
+        if key["class"] not in sealed or not covers:
             # Where the key was never sealed only the end of the backups makes it irrecoverable.
             _backups(key["destroyed"], kept, moments, waits)
             continue

@@ -69,11 +69,16 @@ class ShredStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What came of trying to read the subject's values with keys fetched anew."""
+    """
+    What came of trying to read the subject's values with keys fetched anew.
+
+    *denied* were not tried: who shreds may not read them.
+    """
 
     values: int
     refused: int
     opened: int
+    denied: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +199,7 @@ class Shredder:
                         "version": key.version,
                         "created": key.created,
                         "destroyed": key.changed if key.state is KeyState.DESTROYED else now,
-                        "sealed": cover(key) is not None,
+                        "sealed_by": None if (named := cover(key)) is None else named.hex(),
                     }
                     for key in keys
                 ],
@@ -350,6 +355,8 @@ class Shredder:
 def _outcome(tried: Attempt) -> str:
     if tried.opened:
         return "readable"
+    if tried.denied:
+        return "not tried"
     return "unreadable" if tried.values else "no values"
 
 

@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shredding a subject: its keys, its index values, its certificate, its hold, and who else is untouched."""
+
+import datetime as dt
+import json
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+import typer
+
+from lacre import Lacre
+from lacre.cli import holding
+from lacre.cli.certificates import renew_certificate, verify_certificate
+from lacre.cli.tenants import offboard_tenant
+from lacre.errors import (
+    ConfigurationError,
+    KeyDestroyed,
+    KeyNotFound,
+    MisuseError,
+    SubjectHeld,
+    Tampered,
+)
+from lacre.jobs.shredding import Shredder
+from lacre.testing import FrozenClock
+from tests.components.postgresql import Database
+from tests.jobs.erasing import Shop
+from tests.jobs.erasing_models import Customer
+
+ANA, BIA = "ana.canary@example.org", "bia@example.org"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def shop(request: pytest.FixtureRequest, home: Path) -> Shop:
+    """A shop that seals, with two customers."""
+    url = None
+    if request.param == "postgresql":
+        database: Database = request.getfixturevalue("database")
+        url = database.url("psycopg")
+        url = url if isinstance(url, str) else url.render_as_string(hide_password=False)
+    shop = Shop.made(home, url=url)
+    shop.add(ANA, BIA)
+    return shop
+
+
+@pytest.fixture
+def small(home: Path) -> Shop:
+    """The same on SQLite only."""
+    shop = Shop.made(home)
+    shop.add(ANA, BIA)
+    return shop
+
+
+def hold(shop: Shop, subject: str) -> None:
+    holding.place_hold(
+        subject, tenant=None, reason="case 7", config=shop.config, passphrase_file=None
+    )
+
+
+def lift(shop: Shop, subject: str) -> None:
+    holding.lift_hold(subject, tenant=None, reason="over", config=shop.config, passphrase_file=None)
+
+
+def test_a_shredded_subject_is_read_by_nobody_and_others_are(shop: Shop) -> None:
+    """Every class and table of the subject ends; its index values are written over; another's are as they were."""
+    query = f"SELECT cpf_bidx, name_bidx FROM customers WHERE id = '{BIA}'"
+    before = shop.stored(query)
+    shop.shred(ANA)
+
+    with pytest.raises(KeyDestroyed):
+        shop.read(ANA)
+    assert shop.read(BIA) == [f"cpf-canary-{BIA}", "Ana Canary", "acct-canary", "note canary"]
+    assert shop.stored(query) == before
+    ((cpf, name),) = shop.stored(f"SELECT cpf_bidx, name_bidx FROM customers WHERE id = '{ANA}'")
+    assert bytes(name) == bytes(4)
+    assert bytes(cpf) != bytes(before[0][0])
+    with shop.session() as session:
+        session.get_one(Customer, ANA).name = "again"
+        with pytest.raises(KeyDestroyed):
+            session.commit()
+    with shop.session() as session:
+        found = session.scalars(
+            sa.select(Customer).where(Customer.cpf == f"cpf-canary-{ANA}")
+        ).all()
+        assert found == []
+
+
+def test_a_certificate_says_what_was_done_and_not_of_whom(shop: Shop) -> None:
+    """Keys by id, when it is erased from live, that it waits for the sealing, where index values remain; never the id."""
+    shop.shred(ANA)
+
+    (body,) = shop.certificates()
+    assert {key["class"] for key in body["keys"]} == {"pii", "banking"}
+    assert body["verdict"] == "pending"
+    assert body["irrecoverable_at"] is None
+    assert body["waits_for"] == ["the next sealing: lacre seal"]
+    live = dt.datetime.fromisoformat(body["erased_from_live_at"])
+    assert live - dt.datetime.fromisoformat(body["shredded_at"]) == dt.timedelta(seconds=300)
+    assert body["index_values"]["erased"] == {
+        "customers.cpf_bidx": 1, "customers.name_bidx": 1, "orders.note_bidx": 1,
+    }  # fmt: skip
+    assert body["index_values"]["in_backups_until"] is not None
+    assert "remain linkable" in body["index_values"]["statement"]
+    assert body["verification"] == {"values": 4, "refused": 4, "opened": 0, "denied": 0, "outcome": "unreadable"}  # fmt: skip
+    said = shop.files()[0].read_text() + json.dumps(shop.events())
+    assert "canary" not in said
+    assert ANA not in str(shop.keys("SELECT * FROM lacre_subject")) + str(
+        list(shop.home.rglob("*"))
+    )
+
+
+def test_it_is_irrecoverable_once_its_epoch_ended_and_its_backups_are_gone(small: Shop) -> None:
+    """After the sealing the certificate names the day; before that day it is pending, and says so."""
+    small.shred(ANA)
+    small.seal()
+    (file,) = small.files()
+
+    renew_certificate(file, config=small.config, passphrase_file=None)
+
+    body = small.certificates()[-1]
+    days = dt.datetime.fromisoformat(body["irrecoverable_at"]) - dt.datetime.now(dt.UTC)
+    assert days.days in (9, 10)  # the snapshots_kept of the policy
+    assert (body["verdict"], body["waits_for"]) == ("pending", [])
+
+    text = small.config.read_text().replace('snapshots_kept = "10 days"', "")
+    small.config.write_text(text)
+    small.add("caio@example.org")
+    small.shred("caio@example.org")
+    small.seal()
+    newest = max(small.files(), key=lambda path: path.stat().st_mtime_ns)
+    renew_certificate(newest, config=small.config, passphrase_file=None)
+    body = small.certificates()[-1]
+    assert (body["irrecoverable_at"], body["verdict"]) == (None, "pending")
+    assert "snapshots" in body["waits_for"][0]
+
+
+def test_without_sealing_only_the_end_of_backups_makes_it_irrecoverable(home: Path) -> None:
+    """A certificate of a class that is not sealed waits for the policy's word, and then for the backups' end."""
+    shop = Shop.made(home, more='\n[erasure]\nkey_store_backups_kept = "20 days"\n')
+    shop.add(ANA)
+    shop.shred(ANA)
+
+    (body,) = shop.certificates()
+    days = dt.datetime.fromisoformat(body["irrecoverable_at"]) - dt.datetime.now(dt.UTC)
+    assert days.days in (19, 20)
+    assert body["verdict"] == "pending"
+
+
+def test_a_forged_certificate_is_refused(small: Shop, tmp_path: Path) -> None:
+    """One that is changed, cut, signed by somebody else or followed by anything does not verify."""
+    small.shred(ANA)
+    (file,) = small.files()
+    good = file.read_bytes()
+    verify_certificate(file, as_json=False, config=small.config)
+    body, signature, _ = good.split(b"\n")
+    stranger = Shop.made(_initialised(tmp_path), more="")
+
+    for forged in (
+        good.replace(b"pending", b"irrecoverable"),
+        good + b"\n",
+        body + b"\n",
+        body + b"\n" + signature[:-2] + b"AA\n",
+        good.replace(b'","', b'", "', 1),
+    ):
+        file.write_bytes(forged)
+        with pytest.raises(Tampered):
+            verify_certificate(file, as_json=False, config=small.config)
+    file.write_bytes(good)
+    with pytest.raises(Tampered):
+        verify_certificate(file, as_json=False, config=stranger.config)
+
+
+def _initialised(directory: Path) -> Path:
+    from lacre.cli.initialise import initialise
+
+    made = directory / "stranger"
+    initialise(made, env="test")
+    return made
+
+
+def test_a_held_subject_is_not_shredded(shop: Shop) -> None:
+    """A hold refuses shredding and retention, names who placed it, and nothing of the subject is touched."""
+    shop.add("caio@example.org", closed=dt.date(2020, 1, 1))
+    for subject in (ANA, "caio@example.org"):
+        hold(shop, subject)
+
+    with pytest.raises(SubjectHeld, match="placed by operator"):
+        shop.shred(ANA)
+    shop.shred(None)
+    assert shop.files() == []
+    assert shop.read(ANA)
+    assert shop.read("caio@example.org")
+    with pytest.raises(MisuseError):
+        hold(shop, ANA)
+    with pytest.raises(SubjectHeld):
+        offboard_tenant("default", reason="bye", dry_run=False, yes=True, as_json=False, config=shop.config, passphrase_file=None)  # fmt: skip
+    assert shop.read(BIA)
+
+    lift(shop, ANA)
+    shop.shred(ANA)
+    with pytest.raises(KeyDestroyed):
+        shop.read(ANA)
+    steps = [event["step"] for event in shop.events() if event.get("action") == "erasure"]
+    assert steps.count("hold placed") == 2
+    assert steps.count("hold lifted") == 1
+    assert "refused" in steps
+
+
+def test_a_hold_that_nobody_signed_holds_all_the_same(
+    small: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever writes the key store can hold a subject, and cannot do it in an operator's name."""
+    hold(small, ANA)
+    import sqlite3
+
+    with sqlite3.connect(small.home / "lacre/keys.db") as connection:
+        connection.execute("UPDATE lacre_subject SET hold = replace(hold, 'case 7', 'case 8') WHERE hold IS NOT NULL")  # fmt: skip
+    connection.close()
+
+    with pytest.raises(SubjectHeld, match="nobody who is trusted"):
+        small.shred(ANA)
+    holding.list_holds(as_json=True, config=small.config)
+    assert json.loads(capsys.readouterr().out)[0]["by"] is None
+
+
+def test_retention_shreds_those_that_are_due_and_no_others(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Listed first, then shredded; whoever is open, or closed yesterday, stays; a second run finds nothing."""
+    yesterday = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
+    shop.add("old@example.org", closed=dt.date(2020, 1, 1))
+    shop.add("new@example.org", closed=yesterday)
+
+    with pytest.raises(typer.Exit) as listed:
+        shop.shred(None, dry_run=True)
+    assert listed.value.exit_code == 10
+    assert capsys.readouterr().out.split() == ["old@example.org"]
+
+    shop.shred(None)
+    shop.shred(None)
+
+    with pytest.raises(KeyDestroyed):
+        shop.read("old@example.org")
+    for subject in (ANA, BIA, "new@example.org"):
+        assert shop.read(subject)
+    assert len(shop.files()) == 1
+
+
+def test_a_subject_that_nobody_knows_is_an_error_that_does_not_name_it(small: Shop) -> None:
+    """Neither another tenant's nor a misspelt subject is shredded, and the error does not repeat the id."""
+    with pytest.raises(KeyNotFound) as unknown:
+        small.shred("canary-nobody@example.org")
+    assert "canary" not in str(unknown.value) + unknown.value.hint
+    with pytest.raises(KeyNotFound):
+        small.shred(ANA, tenant="other")
+    assert small.read(ANA)
+
+
+def test_a_cached_reader_stops_within_the_bound(small: Shop) -> None:
+    """A process that read the subject before reads on from its cache, until its age and no longer."""
+    clock = FrozenClock()
+    from lacre.policy.decisions import Policy  # noqa: F401 - what is loaded below is built of it
+
+    with Lacre.load(small.config, environ={}) as lacre:
+        lacre.resolver._clock = clock
+        lacre.resolver._cache.clock = clock
+        with small.session(lacre) as session:
+            assert session.get_one(Customer, ANA).name == "Ana Canary"
+        small.shred(ANA)
+        bound = lacre.revocation_latency
+
+        clock.advance(bound + 1)
+        with pytest.raises(KeyDestroyed), small.session(lacre) as session:
+            _ = session.get_one(Customer, ANA).name
+
+
+def test_shredding_twice_says_so_and_sweeps_again(small: Shop) -> None:
+    """A second run finds the tombstone, erases index values that came later, and certifies without keys."""
+    small.shred(ANA)
+    with small.engine() as engine, engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"UPDATE customers SET name_bidx = x'01020304' WHERE id = '{ANA}'"
+        )
+
+    small.shred(ANA)
+
+    ((name,),) = small.stored(f"SELECT name_bidx FROM customers WHERE id = '{ANA}'")
+    assert bytes(name) == bytes(4)
+    again = small.certificates()[-1]
+    assert (again["subject"], again["keys"], again["verdict"]) == ("", [], "pending")
+
+
+def test_two_shredders_at_once_leave_one_tombstone(shop: Shop) -> None:
+    """Both end well, the keys are destroyed once, and at least one certificate names them."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            shop.shred(ANA)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    assert max(len(body["keys"]) for body in shop.certificates()) == 2
+    rows = shop.keys("SELECT state, wrapped, digest FROM lacre_key WHERE kind = 'subject'")
+    assert sorted(str(row[0]) for row in rows) == ["active", "active", "destroyed", "destroyed"]
+    assert [row[1:] for row in rows if row[0] == "destroyed"] == [(None, None)] * 2
+
+
+def test_the_key_store_must_be_apart_from_the_data(small: Shop) -> None:
+    """With sealing on, shredding refuses where the key store is in the database that holds the data."""
+    with pytest.raises(ConfigurationError, match="in the database that holds the data"):
+        small.shred(ANA, database=f"sqlite:///{small.home}/lacre/keys.db")
+    assert small.read(ANA)
+
+
+def test_nobody_is_shredded_unasked(small: Shop) -> None:
+    """Without --yes and without somebody to ask nothing is done; a dry run does nothing."""
+    with pytest.raises(MisuseError, match="nobody can be asked"):
+        small.shred(ANA, yes=False)
+    with pytest.raises(typer.Exit):
+        small.shred(ANA, dry_run=True)
+    assert small.read(ANA)
+
+
+def test_a_value_from_before_the_keys_of_subjects_is_told(small: Shop) -> None:
+    """A value under the class's key still opens: the certificate says readable, and the command fails."""
+    with Lacre.load(small.config, environ={}) as lacre, lacre.acting_as("svc:app", roles={"app"}, purpose="t"):  # fmt: skip
+        old = lacre.field("banking", table="customers", column="account")
+        sealed = bytes(old.encrypt("acct", row=ANA))
+    with small.engine() as engine, engine.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE customers SET account = :sealed WHERE id = :id"),
+            {"sealed": sealed, "id": ANA},
+        )
+
+    with pytest.raises(typer.Exit) as ended:
+        small.shred(ANA)
+
+    assert ended.value.exit_code == 6
+    (body,) = small.certificates()
+    assert body["verification"]["outcome"] == "readable"
+    assert body["verification"]["opened"] == 1
+    assert (body["verdict"], body["irrecoverable_at"]) == ("pending", None)
+
+
+def test_off_boarding_ends_one_tenant_and_no_other(home: Path, lacre: Lacre) -> None:
+    """A dry run does nothing; then every key of the tenant is destroyed, and another tenant reads on."""
+    shop = Shop(home=home, url=f"sqlite:///{home}/shop.db")
+    operated = Lacre.load(home / "lacre.toml", environ={}, identity="lacre/identities/operator.key")
+    with operated, operated.acting_as("op", roles={"operator"}, purpose="t"):
+        operated.create_keys("acme", "pii")
+
+    def box(application: Lacre) -> object:
+        return application.field("pii", table="t", column="c")
+
+    with lacre.acting_as("svc:app", roles={"app"}, purpose="t"):
+        sealed = {
+            tenant: box(lacre).encrypt("x", row="1", tenant=tenant)
+            for tenant in ("acme", "default")
+        }  # type: ignore[attr-defined]
+    given = {"reason": "left", "yes": True, "as_json": False, "config": shop.config, "passphrase_file": None}  # fmt: skip
+    offboard_tenant("acme", dry_run=True, **given)  # type: ignore[arg-type]
+    states = "SELECT state FROM lacre_key WHERE tenant = 'acme'"
+    assert {state for (state,) in shop.keys(states)} == {"active"}
+
+    offboard_tenant("acme", dry_run=False, **given)  # type: ignore[arg-type]
+
+    assert {state for (state,) in shop.keys(states)} == {"destroyed"}
+    with Lacre.load(shop.config, environ={}) as fresh, fresh.acting_as("svc:app", roles={"app"}, purpose="t"):  # fmt: skip
+        assert box(fresh).decrypt(sealed["default"], row="1", tenant="default") == "x"  # type: ignore[attr-defined]
+        with pytest.raises(KeyDestroyed):
+            box(fresh).decrypt(sealed["acme"], row="1", tenant="acme")  # type: ignore[attr-defined]
+    (body,) = shop.certificates()
+    assert (body["kind"], body["tenant"], body["verdict"]) == ("tenant", "acme", "pending")
+    assert sum(each["number"] for each in body["keys_destroyed"]) == 3
+    with pytest.raises(KeyNotFound):
+        offboard_tenant("nobody", dry_run=False, **given)  # type: ignore[arg-type]
+
+
+def test_a_run_that_died_is_finished_with_its_keys_named(
+    small: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed right after the tombstone, the next run's certificate still names the keys: the journal knew them."""
+
+    def dies(*_: object, **_more: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Shredder, "_body", dies)
+        with pytest.raises(KeyboardInterrupt):
+            small.shred(ANA)
+    assert small.files() == []
+
+    small.shred(ANA)
+
+    (body,) = small.certificates()
+    assert len(body["keys"]) == 2
+    assert list((small.home / "lacre/certificates").glob(".*")) == []
