@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Date, ForeignKey, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from lacre import BlindIndex
+from lacre import BlindIndex, ContainsIndex
 from lacre.sqlalchemy import encrypted
 
 __all__ = ["Base", "Customer", "Order"]
@@ -21,7 +21,7 @@ class Customer(Base):
     __tablename__ = "customers"
     id: Mapped[str] = mapped_column(String(80), primary_key=True)
     cpf: Mapped[str | None] = encrypted("pii", index=BlindIndex("exact", unique=True), subject="id")
-    name: Mapped[str] = encrypted("pii", index=BlindIndex("name"), subject="id")
+    name: Mapped[str] = encrypted("pii", index=[BlindIndex("name"), ContainsIndex("name")], subject="id")
     account: Mapped[str | None] = encrypted("banking", subject="id")
     closed: Mapped[dt.date | None] = mapped_column(Date)
 

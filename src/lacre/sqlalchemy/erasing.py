@@ -7,7 +7,8 @@ connection that is given. Erases no ciphertext: destroying the subject's keys do
 backups, replicas that lag, logs of statements and tables that no model maps are out of its reach.
 
 A table refuses a value without its token (`TogetherCheck`), so tokens are written over and not made NULL:
-with random bytes where the index is unique, else with zeros. Neither is made from the value.
+with random bytes where the index is unique, else with zeros, or none where there are several. Nothing of
+it is made from the value.
 """
 
 import os
@@ -24,6 +25,7 @@ from lacre.fields.rows import row_text
 from lacre.fields.scheme import Scheme
 from lacre.sqlalchemy.declared import INDEXES, row_facts, row_of_values, sealed_properties
 from lacre.sqlalchemy.mapped import mappers_of
+from lacre.sqlalchemy.types import TokensType
 
 __all__ = ["SealedValue", "SubjectTable", "subject_tables"]
 
@@ -118,13 +120,15 @@ class SubjectTable:
         theirs: sa.ColumnElement[bool],
     ) -> int:
         bare = raw.c[column.name]
-        if isinstance(column.type, sa.ARRAY) or getattr(column.type, "several", False):
-            empty = raw.update().where(theirs).values({bare.name: sa.text("'{}'")})
+        if isinstance(column.type, TokensType):
+            # Without tokens; on SQLite triggers take them out of the table of tokens too.
+            nothing = "'{}'" if connection.dialect.name == "postgresql" else "'[]'"
+            empty = raw.update().where(theirs).values({bare.name: sa.text(nothing)})
             return connection.execute(empty).rowcount
         length = getattr(column.type, "size", None) or 16
         if not column.unique:
-            nothing = bytes(length)
-            zeros = raw.update().where(theirs, bare != nothing).values({bare.name: nothing})
+            blank = bytes(length)
+            zeros = raw.update().where(theirs, bare != blank).values({bare.name: blank})
             return connection.execute(zeros).rowcount
         changed = 0
         assert isinstance(column.table, sa.Table)
