@@ -21,7 +21,9 @@ class Customer(Base):
     __tablename__ = "customers"
     id: Mapped[str] = mapped_column(String(80), primary_key=True)
     cpf: Mapped[str | None] = encrypted("pii", index=BlindIndex("exact", unique=True), subject="id")
-    name: Mapped[str] = encrypted("pii", index=[BlindIndex("name"), ContainsIndex("name")], subject="id")
+    name: Mapped[str] = encrypted(
+        "pii", index=[BlindIndex("name"), ContainsIndex("name")], subject="id"
+    )
     account: Mapped[str | None] = encrypted("banking", subject="id")
     closed: Mapped[dt.date | None] = mapped_column(Date)
 

@@ -15,6 +15,7 @@ import datetime as dt
 import hashlib
 import json
 import os
+import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -362,7 +363,7 @@ def _outcome(tried: Attempt) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     # A whole file or none: what a killed run left is not half a journal.
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
