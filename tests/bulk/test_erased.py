@@ -2,11 +2,19 @@
 """Values whose subject was shredded, among those of others."""
 
 import pytest
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import sessionmaker
 
 from lacre import Lacre
+from lacre.bulk import BulkReader
 from lacre.errors import KeyDestroyed, Tampered
 from lacre.fields.held import HeldField
+from lacre.keys.hierarchy import KeyState
+from tests.bulk.conftest import Recorded
 from tests.fields.test_subject_fields import digest_of, email, shred
+from tests.sqlalchemy.conftest import on_sqlite
+from tests.sqlalchemy.test_subjects import ANA, RUI, User
+from tests.sqlalchemy.test_subjects import shred as shred_of_row
 
 
 def test_an_erased_value_is_null_and_the_others_are_read(lacre: Lacre) -> None:
@@ -28,6 +36,29 @@ def test_an_erased_value_is_null_and_the_others_are_read(lacre: Lacre) -> None:
     assert (reading.erased, len(reading.keys)) == (1, 1)
 
 
+@on_sqlite
+@pytest.mark.usefixtures("analyst")
+def test_a_reading_goes_on_past_who_was_erased(
+    lacre: Lacre, engine: Engine, reader: BulkReader, recorded: Recorded
+) -> None:
+    """Their values are NULL, what is about others or about nobody is read, and the evidence counts them."""
+    User.metadata.create_all(engine)
+    with lacre.sqlalchemy(sessionmaker(engine)).begin() as session:
+        session.add_all(
+            User(id=each, name=f"name {each.int}", shared=f"shared {each.int}", note=None)
+            for each in (ANA, RUI)
+        )
+    before = reader.to_arrow(select(User.name, User.shared).order_by(User.id), rows=9)
+    shred_of_row(lacre, ANA)
+    after = reader.to_arrow(select(User.name, User.shared, User.note).order_by(User.id), rows=9)
+
+    assert before.column("name").to_pylist() == ["name 10", "name 11"]
+    assert after.column("name").to_pylist() == [None, "name 11"]
+    assert after.column("shared").to_pylist() == ["shared 10", "shared 11"]
+    assert after.column("note").to_pylist() == [None, None]
+    assert [event["erased"] for event in recorded("bulk")] == [0, 1]
+
+
 def test_a_destroyed_key_of_a_class_is_no_erasure(lacre: Lacre, operator: Lacre) -> None:
     """Where values have no subjects, a key that is gone ends the reading."""
     field = HeldField(lacre.guard, email(lacre, subject=False).scheme)
@@ -36,8 +67,6 @@ def test_a_destroyed_key_of_a_class_is_no_erasure(lacre: Lacre, operator: Lacre)
         assert sealed is not None
         key = bytes(sealed[3:19])
         [row] = [each for each in lacre.store.contents().keys if each.key_id == key]  # type: ignore[attr-defined]
-        from lacre.keys.hierarchy import KeyState
-
         lacre.store.change(replace=[(row, row.stepped(KeyState.DESTROYED, changed="later"))])  # type: ignore[attr-defined]
         lacre.resolver.forget()
         with pytest.raises(KeyDestroyed):

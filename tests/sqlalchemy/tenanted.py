@@ -24,7 +24,9 @@ class Client(Base):
     tenant: Mapped[str]
     code: Mapped[int | None]
     city: Mapped[str | None]
-    email: Mapped[str | None] = encrypted("pii", index=BlindIndex("email", unique=True))
+    email: Mapped[str | None] = encrypted(
+        "pii", index=BlindIndex("email", unique=True), subject="id"
+    )
     name: Mapped[str | None] = encrypted(
         "pii", index=[BlindIndex("exact", bits=8), ContainsIndex("exact")]
     )
@@ -48,7 +50,7 @@ class Bill(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     tenant: Mapped[str]
     visit_id: Mapped[UUID] = mapped_column(ForeignKey("visits.id"))
-    account: Mapped[str | None] = encrypted("banking")
+    account: Mapped[str | None] = encrypted("banking", subject="visit_id")
 
 
 class Country(Base):

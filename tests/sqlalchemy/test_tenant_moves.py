@@ -14,7 +14,8 @@ from sqlalchemy import Engine, ForeignKeyConstraint, event, select, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from lacre import AccessDenied, ConfigurationError, DuplicateValue, Lacre
-from lacre.errors import KeyNotFound, MisuseError
+from lacre.errors import KeyDestroyed, KeyNotFound, MisuseError
+from lacre.keys.hierarchy import KeyState, subject_digest
 from lacre.sqlalchemy import encrypted
 from lacre.sqlalchemy.tenants import Conflict, TenantMove
 from tests.sqlalchemy.conftest import Acting, Sessions, on_sqlite
@@ -197,6 +198,31 @@ def test_what_stays_and_is_referred_to_is_said(sessions: Sessions, acting: Actin
 
     assert plan.notices == ("visits refers to clients, whose rows stay",)
     assert plan.rows == {"visits": 12, "bills": 6}
+
+
+def test_a_shredded_subject_does_not_move(
+    engine: Engine, sessions: Sessions, acting: Acting, lacre: Lacre
+) -> None:
+    """What nobody can read is not encrypted anew: a typed error, and its row stays where it was."""
+    digest = subject_digest(lacre.scope(NORTH, "pii"), UUID(int=3).hex)
+    store: Any = lacre.store
+    for row in [each for each in store.contents().keys if each.digest == digest]:
+        store.change(replace=[(row, row.stepped(KeyState.DESTROYED, changed="later"))])
+    with store._database.writer.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE lacre_subject SET pseudonym = NULL, shredded = 'later' WHERE digest = ?",
+            (digest,),
+        )
+    lacre.resolver.forget()
+    with acting("app"):
+        for where in (None, Client.id == UUID(int=3)):
+            with pytest.raises(KeyDestroyed):
+                TenantMove(sessions, Client, source=NORTH, target=SOUTH, where=where).run()
+        TenantMove(
+            sessions, Client, source=NORTH, target=SOUTH, where=Client.id != UUID(int=3)
+        ).run()
+
+    assert _tenants(engine)["clients"] == [("north", 1), ("south", 7)]
 
 
 def test_progress_is_told_and_held_back(sessions: Sessions, acting: Acting) -> None:

@@ -34,6 +34,7 @@ from lacre.bulk.description import Description, attribute_of, is_of_index
 from lacre.context import current
 from lacre.errors import AccessDenied, MisuseError, RowBudgetExceeded
 from lacre.sqlalchemy.declared import row_facts, row_of_values, sealed_properties, tenant_text
+from lacre.sqlalchemy.subjects import subject_column, subject_of_values
 from lacre.sqlalchemy.types import raw_of
 
 __all__ = ["BulkReading"]
@@ -48,6 +49,8 @@ class _Column:
     position: int
     arrow: ArrowColumn
     field: Any | None
+    prop: Any = None
+    subject: int | None = None  # where whom its values are about stands
 
 
 class BulkReading:
@@ -117,7 +120,14 @@ class BulkReading:
             made = arrow_column(name, sealed.python_type, wanted)
         else:
             made = masked_column(name)
-        return _Column(position=self._fetch(prop.columns[0]), arrow=made, field=field)
+        about = subject_column(self._mapper, prop)
+        return _Column(
+            position=self._fetch(prop.columns[0]),
+            arrow=made,
+            field=field,
+            prop=prop,
+            subject=None if about is None else self._fetch(about),
+        )
 
     def _fetch(self, column: Any) -> int:
         # The column itself and not the attribute, which would be a look for each row.
@@ -173,7 +183,10 @@ class BulkReading:
                 reading = column.field.reading(tenant=tenant)
                 readings.append(reading)
                 raws = fetched[column.position]
-                opened = reading.opened([(ids[n], _raw(raws[n])) for n in numbers])
+                opened = reading.opened(
+                    [(ids[n], _raw(raws[n])) for n in numbers],
+                    subjects=self._subjects(column, fetched, numbers),
+                )
                 if len(by_tenant) == 1:
                     columns[place] = opened
                 else:
@@ -187,6 +200,18 @@ class BulkReading:
         # The recorder first: a batch whose evidence is refused never leaves.
         self._write(events)
         return made
+
+    def _subjects(
+        self, column: _Column, fetched: Sequence[Any], numbers: Sequence[int]
+    ) -> list[str] | None:
+        if column.subject is None:
+            return None
+        raws, about = fetched[column.position], fetched[column.subject]
+        # Of a NULL nobody has to say whom it is about.
+        return [
+            "" if raws[n] is None else str(subject_of_values(self._mapper, column.prop, about[n]))
+            for n in numbers
+        ]
 
     def _event(
         self, step: str, tenant: str | None, readings: Sequence[Any], rows: Sequence[str]

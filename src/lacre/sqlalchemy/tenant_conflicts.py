@@ -17,6 +17,7 @@ from sqlalchemy.orm.attributes import instance_state
 
 from lacre.context import acting_as
 from lacre.sqlalchemy.declared import row_facts, row_of_values, sealed_properties
+from lacre.sqlalchemy.subjects import subject_key, subject_of_values
 from lacre.sqlalchemy.tenant_tables import TenantTable
 from lacre.sqlalchemy.types import raw_of
 
@@ -45,7 +46,11 @@ def conflicts(
         ]
         for prop in sealed_properties(mapper):
             if prop.unique_columns:
-                items = [(row, raw_held(each, prop)) for row, each in zip(rows, some, strict=True)]
+                about = subject_key(mapper, prop)
+                items = [
+                    (row, raw_held(each, prop), None if about is None else getattr(each, about))
+                    for row, each in zip(rows, some, strict=True)
+                ]
                 found = _of_index(session, prop, items, source, target, acting_for)
                 if found:
                     yield (prop.key,), found
@@ -60,7 +65,7 @@ def conflicts(
 def _of_index(
     session: Session,
     prop: Any,
-    items: Sequence[tuple[str, Any]],
+    items: Sequence[tuple[str, Any, Any]],
     source: str,
     target: str,
     acting_for: Callable[[str], acting_as],
@@ -71,10 +76,11 @@ def _of_index(
     rows: dict[tuple[int, bytes], str] = {}
     with acting_for(source):
         # Opened to be compared and handed to nobody: part of the move, and no look.
-        for row, raw in items:
+        for row, raw, about in items:
             if raw is None:
                 continue
-            value = held.reopened(raw, row=row, tenant=source)
+            subject = subject_of_values(prop.parent, prop, about)
+            value = held.reopened(raw, row=row, tenant=source, subject=subject)
             made = writing.tokens(value)
             for position, _ in prop.unique_columns:
                 for token in (made[position], *writing.tokens_of_other_roots(value, position)):
