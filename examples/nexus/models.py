@@ -24,12 +24,17 @@ class User(Base):
     created: Mapped[dt.datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     role: Mapped[str] = mapped_column(default="person")
     password_hash: Mapped[str]
-    email: Mapped[str] = encrypted("pii", index=BlindIndex("email", unique=True), mask="email")
-    name: Mapped[str] = encrypted("pii", index=ContainsIndex("name"), mask="name")
-    cpf: Mapped[str | None] = encrypted("pii", index=BlindIndex("cpf", unique=True), mask="cpf")
-    phone: Mapped[str | None] = encrypted("pii", mask="phone")
-    address: Mapped[str | None] = encrypted("pii")
-    born: Mapped[dt.date | None] = encrypted("pii", mask="year")
+    # Every value is under its person's own key, which can be destroyed: `subject`.
+    email: Mapped[str] = encrypted(
+        "pii", index=BlindIndex("email", unique=True), mask="email", subject="id"
+    )
+    name: Mapped[str] = encrypted("pii", index=ContainsIndex("name"), mask="name", subject="id")
+    cpf: Mapped[str | None] = encrypted(
+        "pii", index=BlindIndex("cpf", unique=True), mask="cpf", subject="id"
+    )
+    phone: Mapped[str | None] = encrypted("pii", mask="phone", subject="id")
+    address: Mapped[str | None] = encrypted("pii", subject="id")
+    born: Mapped[dt.date | None] = encrypted("pii", mask="year", subject="id")
 
 
 class ErasureRequest(Base):
