@@ -172,6 +172,11 @@ class Writing:
         """
         return list(self._tokens(value, self._others[position])) if self.has_other_roots else []
 
+    def tokens_of_every_root(self, value: Any, position: int) -> list[bytes]:
+        """Return what the index at *position* has for *value* under every root in use, encrypting nothing."""
+        active = self._tokens(value, [self._indexes[position]])
+        return [*active, *self.tokens_of_other_roots(value, position)]
+
     def _tokens(self, value: Any, indexes: Indexes) -> tuple[bytes, ...]:
         codec = self._codec
         if len(indexes) == 1:  # mostly, and the generator would take as long as the hash

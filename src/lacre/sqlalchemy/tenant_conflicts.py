@@ -16,6 +16,7 @@ from sqlalchemy.orm import Mapper, Session
 from sqlalchemy.orm.attributes import instance_state
 
 from lacre.context import acting_as
+from lacre.fields.held import HeldField
 from lacre.sqlalchemy.declared import row_facts, row_of_values, sealed_properties
 from lacre.sqlalchemy.subjects import subject_key, subject_of_values
 from lacre.sqlalchemy.tenant_tables import TenantTable
@@ -70,7 +71,7 @@ def _of_index(
     target: str,
     acting_for: Callable[[str], acting_as],
 ) -> list[str]:
-    held = session.info["lacre"].field(prop)
+    held: HeldField = session.info["lacre"].field(prop)
     with acting_for(target):
         writing = held.writing(tenant=target)
     rows: dict[tuple[int, bytes], str] = {}
@@ -81,9 +82,8 @@ def _of_index(
                 continue
             subject = subject_of_values(prop.parent, prop, about)
             value = held.reopened(raw, row=row, tenant=source, subject=subject)
-            made = writing.tokens(value)
             for position, _ in prop.unique_columns:
-                for token in (made[position], *writing.tokens_of_other_roots(value, position)):
+                for token in writing.tokens_of_every_root(value, position):
                     rows[position, token] = row
     found = []
     connection = session.connection(bind_arguments={"mapper": prop.parent})
