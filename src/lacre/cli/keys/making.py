@@ -6,7 +6,7 @@ Which credential is at work is the key service's to say: the same command leaves
 it may only mint, and finishes them where it may unwrap.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import cast
@@ -16,12 +16,14 @@ import typer
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
 from lacre.cli.terminal import say, warn
 from lacre.errors import ConfigurationError, KeyServiceDenied
-from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState
+from lacre.keys.below import Below
+from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.kms_keys import scheme_of
 from lacre.keys.ports import KmsKeyAdministration
 from lacre.keys.resolver import service_of
+from lacre.stores.sql import SQLKeyStore
 
-__all__ = ["activate", "create", "rotate"]
+__all__ = ["activate", "create", "rotate", "take_over"]
 
 _Class = typer.Option(None, "--class", help="of one class; of every class without it")
 _Anew = typer.Option(
@@ -120,6 +122,8 @@ def rotate(
         scope = operator.lacre.scope(whose, class_, KeyKind(kind.value))
         row = operator.lacre.provisioner.rotate(scope, anew=anew)
         age = operator.lacre.policy.file.cache.age
+        if kind is Rotated.BRANCH and row.state is KeyState.ACTIVE:
+            take_over(operator, [scope])
     if row.state is KeyState.ACTIVE:
         say(f"rotated: {row.scope}, now version {row.version} ({row.key_id.hex()[:8]})")
         say(f"running processes use it within {age:.0f} s")
@@ -136,6 +140,20 @@ def rotate(
         _tell("pending", [row])
         say("the version before stays active: this credential may mint a key and not open it")
         say(f"next, with a credential that may unwrap: lacre keys activate --tenant {whose} --class {class_}")  # fmt: skip
+
+
+def take_over(operator: Operator, scopes: Iterable[Scope]) -> None:
+    """Wrap the subject keys of each scope's tenant and class under its present branch key."""
+    lacre = operator.lacre
+    lacre.resolver.forget()  # what was the active one a moment ago
+    below = Below(store=cast(SQLKeyStore, lacre.store), resolver=lacre.resolver)
+    for scope in scopes:
+        done = below.take_over(scope)
+        if done.moved or done.left:
+            whose = f"of tenant {scope.tenant!r}, class {scope.class_!r}"
+            say(f"wrapped {done.moved:,} subject keys {whose} under the new branch key; no value was touched")  # fmt: skip
+        if done.left:
+            warn(f"{done.left:,} were changed meanwhile: lacre keys rewrap --subjects does them")
 
 
 def _classes(operator: Operator, class_: str | None) -> Sequence[str]:

@@ -14,6 +14,7 @@ from typing import cast
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lacre.cli.keys.making import take_over
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
 from lacre.cli.terminal import DUE, data, out, say, shown, talk
 from lacre.keys.hierarchy import KeyKind, Scope
@@ -38,6 +39,11 @@ def rewrap(
         "--anew",
         help="also keys of which the service does not tell whether their version is the newest",
     ),
+    subjects: bool = typer.Option(
+        False,
+        "--subjects",
+        help="only subject keys that are under an older branch key: what an interrupted rotation left",
+    ),
     dry_run: bool = typer.Option(False, "--dry-run", help="show what would be done"),
     as_json: bool = typer.Option(False, "--json", help="for a program to read"),
     config: Path = Config,
@@ -50,6 +56,9 @@ def rewrap(
     nothing is.
     """
     with as_operator(config, passphrase_file, purpose="rewrap", moving_from=from_) as operator:
+        if subjects:
+            _take_over(operator, tenant, class_)
+            raise typer.Exit(0)
         engine = rewrap_of(operator)
         if dry_run:
             plan = engine.plan(tenant=tenant, class_=class_, anew=anew)
@@ -59,6 +68,18 @@ def rewrap(
             done = engine.run(tenant=tenant, class_=class_, anew=anew, progress=advance)
     _show(done, as_json=as_json)
     raise typer.Exit(_exit_code(done.left))
+
+
+def _take_over(operator: Operator, tenant: str | None, class_: str | None) -> None:
+    classes = operator.lacre.policy.file.classes
+    whose = {
+        (each.tenant, each.class_)
+        for each in operator.store.subject_keys()
+        if tenant in (None, each.tenant)
+        and class_ in (None, each.class_)
+        and each.class_ in classes
+    }
+    take_over(operator, [operator.lacre.scope(*each) for each in sorted(whose)])
 
 
 def rewrap_of(operator: Operator) -> Rewrap:
