@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import JSON, ForeignKey
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from lacre.sqlalchemy import BlindIndex, ContainsIndex, PrefixIndex, encrypted, row_id
+from lacre.sqlalchemy import BlindIndex, ContainsIndex, PrefixIndex, compound, encrypted, row_id
 
 EMAIL, CPF = "ana@example.org", "529.982.247-25"
 OTHER_EMAIL, OTHER_CPF = "bia@example.org", "111.444.777-35"
@@ -108,6 +108,8 @@ class Citizen(Base):
         "pii", index=[BlindIndex("name"), PrefixIndex("name"), ContainsIndex("name")]
     )
     nick: Mapped[str | None] = encrypted("pii", index=ContainsIndex("exact"))
+    born: Mapped[dt.date | None] = encrypted("pii")
+    name_and_birth = compound("name", "born", normalisers={"name": "name"}, unique=True)
     city: Mapped[str | None]
 
 

@@ -16,6 +16,7 @@ from lacre._core.derive import PreparedKey
 from lacre.errors import ConfigurationError, UnsupportedQuery
 from lacre.fields.codecs import Codec
 from lacre.fields.index import Question, check_in_parts, normal_form
+from lacre.fields.normalisers import normaliser
 from lacre.fields.stored import IndexTokens
 
 __all__ = ["ContainsIndex"]
@@ -96,6 +97,10 @@ class ContainsIndex:
                 hint="ask for a longer one",
             )
         return IndexTokens.of(sorted(self._numbers(trigrams, keys)))
+
+    @property
+    def version(self) -> int:
+        return normaliser(self.normaliser).version
 
     @property
     def always(self) -> IndexTokens:

@@ -43,6 +43,11 @@ class Index(Protocol):
         ...
 
     @property
+    def version(self) -> int:
+        """Of the normaliser."""
+        ...
+
+    @property
     def bits(self) -> int:
         """The length of a token."""
         ...
@@ -182,6 +187,11 @@ class BlindIndex:
                 f"a unique blind index of {self.bits} bits would refuse values that are not there",
                 hint="give it 96 bits or more: bits=96",
             )
+
+    @property
+    def version(self) -> int:
+        """The normaliser's."""
+        return normaliser(self.normaliser).version
 
     @property
     def exact(self) -> bool:

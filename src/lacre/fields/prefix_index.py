@@ -17,6 +17,7 @@ from lacre._core.derive import PreparedKey
 from lacre.errors import ConfigurationError, UnsupportedQuery
 from lacre.fields.codecs import Codec
 from lacre.fields.index import Question, check_in_parts, normal_form
+from lacre.fields.normalisers import normaliser
 from lacre.fields.stored import IndexTokens
 
 __all__ = ["PrefixIndex"]
@@ -66,6 +67,10 @@ class PrefixIndex:
             )
         if not 16 <= self.bits <= 32:
             raise ConfigurationError("a prefix index has 16 to 32 bits", hint="leave bits out: 32")
+
+    @property
+    def version(self) -> int:
+        return normaliser(self.normaliser).version
 
     @property
     def parts(self) -> tuple[str, ...]:

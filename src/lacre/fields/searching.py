@@ -18,7 +18,6 @@ from lacre.context import current
 from lacre.errors import UnsupportedQuery
 from lacre.fields.guard import Guarded, TenantFacts
 from lacre.fields.index import Index, Question
-from lacre.fields.normalisers import normaliser
 from lacre.fields.scheme import Scheme
 from lacre.keys.resolver import UsableKey
 from lacre.policy.model import Right
@@ -129,7 +128,7 @@ class Searchable(Guarded):
                     normaliser=index.normaliser,
                     part=part,
                     bits=index.bits,
-                    version=normaliser(index.normaliser).version,
+                    version=index.version,
                 )
             )
             for part in index.parts

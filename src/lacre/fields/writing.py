@@ -142,6 +142,15 @@ class Writing:
             for index, keys in (self._indexes[position], *others)
         )
 
+    def tokens(self, value: Any) -> tuple[bytes, ...]:
+        """
+        Return what each index has for *value*, which is not encrypted: several values together.
+
+        Raises:
+            InvalidValue
+        """
+        return self._tokens(value, self._indexes)
+
     def record(self, record_look: Callable[[Look], None], row: str, key_id: bytes) -> None:
         """Record that the value of *row* was encrypted, as soon as it was."""
         record_look(

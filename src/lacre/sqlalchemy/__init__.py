@@ -30,6 +30,7 @@ from lacre.fields.prefix_index import PrefixIndex
 try:
     from lacre.sqlalchemy.attribute import ciphertext_of
     from lacre.sqlalchemy.column import encrypted, row_id
+    from lacre.sqlalchemy.compounds import compound
     from lacre.sqlalchemy.crossing import moving_tenants
     from lacre.sqlalchemy.dataclasses import MappedAsDataclass
     from lacre.sqlalchemy.types import EncryptedType, IndexType
@@ -46,6 +47,7 @@ __all__ = [
     "MappedAsDataclass",
     "PrefixIndex",
     "ciphertext_of",
+    "compound",
     "encrypted",
     "moving_tenants",
     "row_id",

@@ -8,7 +8,7 @@ events follow the transaction. The caller's dictionaries stay as they are. Does 
 statements that name their rows otherwise: those are refused (`lacre.sqlalchemy.statements`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,9 +16,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapper, ORMExecuteState, Session
 
 from lacre.audit.events import Event
-from lacre.errors import AlreadyEncrypted, DuplicateValue, MisuseError, UnsupportedQuery
+from lacre.errors import AlreadyEncrypted, MisuseError, UnsupportedQuery
 from lacre.fields.rows import row_text
 from lacre.fields.writing import Writing
+from lacre.sqlalchemy.combining import Combined, Duplicates, chunks, refuse_duplicates
+from lacre.sqlalchemy.compounds import Compound, compound_properties
 from lacre.sqlalchemy.declared import (
     NOTHING,
     attribute_text,
@@ -40,7 +42,6 @@ from lacre.sqlalchemy.writing import index_keys
 
 __all__ = ["Bulk", "written_in_bulk"]
 
-_AT_ONCE = 500  # rows asked for in one query
 _BULK = (None, "auto", "bulk")  # the strategies by which SQLAlchemy takes rows by their attributes
 
 Row = Mapping[str, Any]
@@ -93,10 +94,12 @@ class Bulk:
             (prop, prop.key, index_keys(mapper, prop)) for prop in sealed_properties(mapper)
         ]
         self._subjects = {prop: subject_key(mapper, prop) for prop, _, _ in self._properties}
+        self._compounds = [Compound(prop) for prop in compound_properties(mapper)]
         self._writings: dict[Any, dict[str | None, tuple[Writing, list[str]]]] = {
             prop: {} for prop, _, _ in self._properties
         }
         self._cleared: dict[Any, tuple[Callable[[list[str]], Event], list[str]]] = {}
+        self._combined = Combined(self._binding)
         self._in_part = False  # whether rows before the one that was refused stay
 
     def concerns(self, rows: Sequence[Row]) -> bool:
@@ -117,6 +120,12 @@ class Bulk:
                 raise UnsupportedQuery(
                     f"{self._mapper.class_.__name__} takes no value for {name!r}",
                     hint=f"give the value to {key!r}: its ciphertext and token are made of it",
+                )
+        for compound in self._compounds:
+            for name in {compound.key, compound.prop.columns[0].name} & given:
+                raise UnsupportedQuery(
+                    f"{self._mapper.class_.__name__} takes no value for {name!r}",
+                    hint=f"give values to {', '.join(compound.keys)}: the token is made of them",
                 )
         facts = self._facts
         if not self._inserting and (
@@ -183,6 +192,7 @@ class Bulk:
                     check_spelling_of(mapper, values, connection.dialect)
                 ids.append(row_of_values(mapper, values))
             tenants.append(None if facts.tenant is None else self._tenant({**row, **more}))
+        plain: list[dict[str, Any]] = [{} for _ in rows]
         for prop, key, token_keys in self._properties:
             default = prop.declared.default
             whose = self._subjects[prop]
@@ -195,7 +205,7 @@ class Bulk:
                 self._get_ready(prop, asked)
             others: list[tuple[Any, Any, Any]] = []
             named = (prop, key, token_keys)
-            for row, more, text, tenant in zip(rows, made, ids, tenants, strict=True):
+            for row, more, text, tenant, parts in zip(rows, made, ids, tenants, plain, strict=True):
                 if key in row:
                     value = row[key]
                 elif default is not NOTHING:
@@ -210,7 +220,15 @@ class Bulk:
                     subject = row.get(whose) if row.get(whose) is not None else more.get(whose)
                 place = (text, tenant, subject_of_values(mapper, prop, subject))
                 self._seal(named, value, place, more, others)
-            self._refuse_duplicates(connection, prop, others)
+                parts[key] = value
+            self._refuse(connection, prop, others)
+        for compound in self._compounds:
+            others = []
+            for more, tenant, parts in zip(made, tenants, plain, strict=True):
+                self._combined.row(
+                    compound, [parts.get(key) for key in compound.keys], tenant, more, others
+                )
+            self._refuse(connection, compound.prop, others)
         return made
 
     def _known(self, connection: sa.Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -247,8 +265,11 @@ class Bulk:
         made: list[dict[str, Any]] = [{} for _ in rows]
         given = set().union(*rows)
         properties = [named for named in self._properties if named[1] in given]
-        stored = self._stored(connection, rows, properties)
-        self._prefetch(stored, properties)
+        compounds = [found for found in self._compounds if given & {*found.keys}]
+        needed = {part for compound in compounds for part in compound.parts}
+        read = [named for named in self._properties if named in properties or named[0] in needed]
+        stored = self._stored(connection, rows, read)
+        self._prefetch(stored, read)
         for prop, key, _ in properties:
             whose = self._subjects[prop]
             about = [
@@ -289,9 +310,28 @@ class Bulk:
                     more.update(zip(token_keys, tokens, strict=True))
                 else:
                     self._seal(named, value, place, more, others[prop], self._key_text(row))
+            for compound in compounds:
+                if {*compound.keys} & row.keys():
+                    parts = [
+                        row[part.key]
+                        if part.key in row
+                        else self._opened(part, values, text, tenant)
+                        for part in compound.parts
+                    ]
+                    asked = others.setdefault(compound.prop, [])
+                    self._combined.row(compound, parts, tenant, more, asked, self._key_text(row))
         for prop, asked in others.items():
-            self._refuse_duplicates(connection, prop, asked)
+            self._refuse(connection, prop, asked)
         return made
+
+    def _opened(self, prop: Any, values: dict[Any, Any], row: str, tenant: str | None) -> Any:
+        # The value of a part that the statement leaves alone: for the token, and for nobody.
+        before = values[prop][0]
+        if before is None:
+            return None
+        return self._binding.field(prop).reopened(
+            raw_of(before), row=row, tenant=tenant, subject=self._subject(prop, values)
+        )
 
     def _stored(
         self, connection: sa.Connection, rows: Sequence[Row], properties: Sequence[Any]
@@ -314,7 +354,7 @@ class Bulk:
         query = sa.select(*keys, *whose, *columns).select_from(mapper.persist_selectable)
         found = {}
         identities = [self._identity(row) for row in rows]
-        for chunk in _chunks(identities):
+        for chunk in chunks(identities):
             condition = (
                 keys[0].in_([only for (only,) in chunk])
                 if len(keys) == 1
@@ -443,29 +483,12 @@ class Bulk:
                 for token in writing.tokens_of_other_roots(value, position)
             ]
 
+    def _refuse(self, connection: sa.Connection, prop: Any, tokens: Duplicates) -> None:
+        if tokens:
+            name = self._binding.field(prop).scheme
+            refuse_duplicates(connection, self._mapper, prop, tokens, name)
+
     def _writing(self, prop: Any, tenant: str | None) -> tuple[Writing, list[str]]:
         writing = self._binding.field(prop).writing(tenant=tenant)
         found = self._writings[prop][tenant] = (writing, [])
         return found
-
-    def _refuse_duplicates(
-        self, connection: sa.Connection, prop: Any, tokens: Sequence[tuple[Any, Any, Any]]
-    ) -> None:
-        # While an index root is being rotated: as in the unit of work, what the database's own
-        # constraint cannot compare is looked up. A row may hold its own value.
-        keys: list[Any] = list(self._mapper.primary_key)
-        for _, column in prop.unique_columns if tokens else ():
-            query = sa.select(column, *keys).select_from(self._mapper.persist_selectable)
-            asked = [(token, identity) for of, token, identity in tokens if of is column]
-            for chunk in _chunks(asked):
-                of_row = dict(chunk)
-                for token, *identity in connection.execute(query.where(column.in_(list(of_row)))):
-                    if of_row[token] != row_of_values(self._mapper, identity, columns=keys):
-                        raise DuplicateValue(
-                            f"{self._binding.field(prop).scheme} already holds this value"
-                        )
-
-
-def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), _AT_ONCE):
-        yield items[start : start + _AT_ONCE]

@@ -36,7 +36,16 @@ from lacre.sqlalchemy.selecting import Selected
 from lacre.sqlalchemy.token_columns import TOKEN, token_table
 from lacre.sqlalchemy.types import TokensType, unwrapped
 
-__all__ = ["Asking", "HeavyTerm", "SealedComparator", "Term", "asking", "in_parts", "short_refused"]
+__all__ = [
+    "Asking",
+    "Comparing",
+    "HeavyTerm",
+    "SealedComparator",
+    "Term",
+    "asking",
+    "in_parts",
+    "short_refused",
+]
 
 _TRUTH = sa.Boolean()
 
@@ -147,7 +156,33 @@ def _compile(element: Any, compiler: Any, **kw: Any) -> Any:
     return compiler.visit_bindparam(element, **kw)
 
 
-class SealedComparator(ColumnProperty.Comparator[Any]):
+class Comparing(ColumnProperty.Comparator[Any]):
+    """What asks an index: for an attribute, or for several together."""
+
+    def mapped(self, column: Any, key: str) -> Any:
+        return self.adapter(column, key) if self.adapter else self._orm_annotate_column(column)
+
+    def _in(
+        self, index: Index, column: Any, values: tuple[Any, ...], *, negated: bool
+    ) -> ColumnElement[Any]:
+        term = Term.of(Asked(self, index, values), column.type)
+        # `column.in_(term)`, without the coercions on the way: the term is what it has to be.
+        op, negation = operators.in_op, operators.not_in_op
+        if negated:
+            op, negation = negation, op
+        expanded: Any = term
+        expanded.expand_op = op
+        return BinaryExpression(column, term, op, type_=_TRUTH, negate=negation)
+
+    def _unsupported(self, what: str, *, hint: str = "") -> UnsupportedQuery:
+        return UnsupportedQuery(
+            f"{self.prop} is encrypted and cannot be {what}",
+            hint=hint
+            or "the database sees ciphertext: ==, !=, in_, is_(None), contains, startswith and endswith work by way of an index; for the rest load the objects and compare there",
+        )
+
+
+class SealedComparator(Comparing):
     """What ``Model.attribute`` can do in a query."""
 
     def _memoized_attr_equality(self) -> tuple[Index, Any] | None:
@@ -186,9 +221,6 @@ class SealedComparator(ColumnProperty.Comparator[Any]):
     def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> ColumnElement[Any]:
         raise self._unsupported(f"used with {_spelt(op)}")
 
-    def mapped(self, column: Any, key: str) -> Any:
-        return self.adapter(column, key) if self.adapter else self._orm_annotate_column(column)
-
     def _asked(self, values: tuple[Any, ...], *, negated: bool) -> ColumnElement[Any]:
         if self.equality is None:
             raise self._unsupported(
@@ -208,14 +240,7 @@ class SealedComparator(ColumnProperty.Comparator[Any]):
                 f"asked for inequality by an index of {index.bits} bits",
                 hint="short tokens collide, so rows would be missing: declare bits=96",
             )
-        term = Term.of(Asked(self, index, values), column.type)
-        # `column.in_(term)`, without the coercions on the way: the term is what it has to be.
-        op, negation = operators.in_op, operators.not_in_op
-        if negated:
-            op, negation = negation, op
-        expanded: Any = term
-        expanded.expand_op = op
-        return BinaryExpression(column, term, op, type_=_TRUTH, negate=negation)
+        return self._in(index, column, values, negated=negated)
 
     def _in_part(
         self, op: Any, question: Question, value: str, whatever_case: bool
@@ -241,13 +266,6 @@ class SealedComparator(ColumnProperty.Comparator[Any]):
         raise self._unsupported(
             f"used with {_spelt(op)} without an index that answers it",
             hint=f"declare one: encrypted(..., index={kinds[question]})",
-        )
-
-    def _unsupported(self, what: str, *, hint: str = "") -> UnsupportedQuery:
-        return UnsupportedQuery(
-            f"{self.prop} is encrypted and cannot be {what}",
-            hint=hint
-            or "the database sees ciphertext: ==, !=, in_, is_(None), contains, startswith and endswith work by way of an index; for the rest load the objects and compare there",
         )
 
 

@@ -19,10 +19,12 @@ from sqlalchemy.orm.base import NO_VALUE
 from sqlalchemy.orm.state import InstanceState
 
 from lacre.context import Acting, current
-from lacre.errors import AlreadyEncrypted, DuplicateValue, MisuseError, Tampered, UnsupportedQuery
+from lacre.errors import AlreadyEncrypted, MisuseError, Tampered
 from lacre.fields.rows import row_text
 from lacre.fields.writing import Writing
 from lacre.sqlalchemy.binding import binding_of
+from lacre.sqlalchemy.combining import combine, of_row, refuse_duplicate, refuse_token
+from lacre.sqlalchemy.compounds import Compound, compound_properties
 from lacre.sqlalchemy.crossing import check_crossing
 from lacre.sqlalchemy.declared import (
     NOTHING,
@@ -91,6 +93,7 @@ class _Mapped:
     bound: tuple[str, ...]  # the keys of what values are bound to: row id and tenant
     defaults: tuple[tuple[str, Any], ...]
     generated: Any | None
+    compounds: tuple[Compound, ...]
 
 
 class _Place(NamedTuple):
@@ -151,6 +154,7 @@ class _Flush:
                     if isinstance(column.default, sa.ColumnDefault)
                 ),
                 generated=generated(mapper, connection.dialect),
+                compounds=tuple(Compound(prop) for prop in compound_properties(mapper)),
             )
         return found
 
@@ -207,6 +211,7 @@ def before_insert(
         check_spelling(mapper, state, connection.dialect)
         row = row_of(mapper, state)
     tenant = None if mapped.tenant is None else tenant_of(mapper, state)
+    plain: dict[str, Any] = {}  # what compound indexes are made of
     acting = None  # whoever acts, once there is something to encrypt
     for column in mapped.columns:
         key, token_keys = column.key, column.token_keys
@@ -216,7 +221,7 @@ def before_insert(
         value = held.get(key)
         for token_key in token_keys:
             if held.get(token_key) is not None:
-                _refuse_token(state, column.prop, token_key, sealed=value is not None)
+                refuse_token(state, column.prop, token_key, sealed=value is not None)
         if value is not None:
             acting = acting or current()
             subject = None
@@ -230,17 +235,24 @@ def before_insert(
                 )
             writing, rows = column.writing(flush, connection, acting, tenant)
             ciphertext, tokens = writing.stored(row, value, subject)
+            if mapped.compounds:
+                plain[key] = value
             # In place of what was assigned, and not in it: one object less that is kept.
             held[key] = SealedForRow(ciphertext)
             rows.append(row)
             if tokens:
                 held.update(zip(token_keys, tokens, strict=True))
                 if column.unique and writing.has_other_roots:
-                    _refuse_duplicate(connection, writing, column.prop, value, state)
+                    refuse_duplicate(connection, writing, column.prop, value, state)
         else:
             for token_key in token_keys:
                 if token_key in held:
                     set_attribute(state.obj(), token_key, None)
+    for compound in mapped.compounds:
+        if held.get(compound.key) is not None:
+            refuse_token(state, compound.prop, compound.key, sealed=False)
+        parts = [plain.get(key) for key in compound.keys]
+        combine(flush, connection, state, compound, parts, tenant)
     if acting is not None:
         if len(mapped.bound) == 1:
             flush.places[state] = held[mapped.bound[0]]
@@ -260,6 +272,7 @@ def before_update(
     if tenant != tenant_before:
         check_crossing(mapper)
     mapped = flush.mapped(mapper, connection)
+    plain: dict[str, Any] = {}  # what was written, where a compound index is made of it
     if row != before:
         check_spelling(mapper, state, connection.dialect)
     for column in mapped.columns:
@@ -277,11 +290,21 @@ def before_update(
                 for token_key in token_keys:
                     set_attribute(target, token_key, None)
                 _clear(flush, connection, target, prop, row, tenant)
-                written = True
+                written, plain[key] = True, None
             else:
-                written = _seal(flush, connection, state, column, (row, tenant, subject))
+                written = _seal(flush, connection, state, column, (row, tenant, subject), plain)
         for token_key in () if written else token_keys:
-            _refuse_token(state, prop, token_key, sealed=False)
+            refuse_token(state, prop, token_key, sealed=False)
+    for compound in mapped.compounds:
+        refuse_token(state, compound.prop, compound.key, sealed=False)
+        if plain.keys() & {*compound.keys}:
+            parts = [
+                plain[key]
+                if key in plain
+                else _unwritten(flush, connection, state, prop, (row, tenant))
+                for key, prop in zip(compound.keys, compound.parts, strict=True)
+            ]
+            combine(flush, connection, state, compound, parts, tenant)
     # Whether or not anything was sealed: what the row holds already is bound as well.
     flush.places[state] = _Place(row, tenant, [state.dict.get(key) for key in mapped.bound])
 
@@ -342,6 +365,7 @@ def _seal(
     state: InstanceState[Any],
     column: _Column,
     place: tuple[str, str | None, str | None],
+    plain: dict[str, Any],
 ) -> bool:
     """Encrypt what a persistent object was assigned, and set its token. False where there was nothing to do."""
     row, tenant, subject = place
@@ -356,13 +380,31 @@ def _seal(
         value = _reopened(flush, state.obj(), column.prop, held.raw, place)
     writing, rows = column.writing(flush, connection, current(), tenant)
     ciphertext, tokens = writing.stored(row, value, subject)
+    plain[key] = value
     if column.unique and writing.has_other_roots:
-        _refuse_duplicate(connection, writing, column.prop, value, state)
+        refuse_duplicate(connection, writing, column.prop, value, state)
     for token_key, made in zip(column.token_keys, tokens, strict=True):
         set_attribute(state.obj(), token_key, made)
     held.sealed(ciphertext)
     rows.append(row)
     return True
+
+
+def _unwritten(
+    flush: _Flush,
+    connection: sa.Connection,
+    state: InstanceState[Any],
+    prop: Any,
+    place: tuple[str, str | None],
+) -> Any:
+    """Return the value of an attribute that was not written: for a compound index, and for nobody."""
+    held = state.dict.get(prop.key)
+    if held is None and prop.key not in state.dict:
+        held = _present(connection, state, prop)
+    if held is None:
+        return None
+    subject = subject_of(state.mapper, state, prop)
+    return _reopened(flush, state.obj(), prop, raw_of(held), (*place, subject))
 
 
 def _reopened(
@@ -424,16 +466,8 @@ def _clear(
 
 
 def _present(connection: sa.Connection, state: Any, prop: Any) -> bytes | SealedValue | None:
-    found: bytes | SealedValue | None = connection.execute(_of_row(prop.columns[0], state)).scalar()
+    found: bytes | SealedValue | None = connection.execute(of_row(prop.columns[0], state)).scalar()
     return found
-
-
-def _of_row(column: Any, state: Any) -> sa.Select[Any]:
-    # By the mapper's primary key, which an identity is in the order of, and not the table's.
-    mapper = state.mapper
-    keys = zip(mapper.primary_key, state.key[1], strict=True)
-    query = sa.select(column).select_from(mapper.persist_selectable)
-    return query.where(*(key == value for key, value in keys))
 
 
 def _subjects(
@@ -460,30 +494,3 @@ def _move(target: Any, prop: Any, before: str, tenant: str | None, subject: str 
         # Not by assignment, which would find that the value is there already.
         state.dict[prop.key] = SealedValue(pending=value, has_pending=True)
         flag_modified(target, prop.key)
-
-
-def _refuse_token(state: InstanceState[Any], prop: Any, key: str, *, sealed: bool) -> None:
-    # A token that was not made together with its ciphertext would hide the row, or find another.
-    # With a value its own token replaces whatever stands there.
-    if sealed or key not in state.committed_state:
-        return
-    if state.dict.get(key) != state.committed_state[key]:
-        raise UnsupportedQuery(
-            f"{state.class_.__name__}.{key} is the blind index of {prop.key} and is not assigned",
-            hint=f"assign {prop.key}: its token is made with its ciphertext",
-        )
-
-
-def _refuse_duplicate(
-    connection: sa.Connection, writing: Writing, prop: Any, value: Any, state: Any
-) -> None:
-    # While an index root is being rotated, other rows carry tokens of another version, which the
-    # database's constraint cannot compare: they are looked up instead.
-    for position, column in prop.unique_columns:
-        tokens = writing.tokens_of_other_roots(value, position)
-        query = sa.select(column).where(column.in_(tokens))
-        found = set(connection.execute(query).scalars())
-        if found and state.key:
-            found.discard(connection.execute(_of_row(column, state)).scalar())
-        if found:
-            raise DuplicateValue(f"{writing} already holds this value")
