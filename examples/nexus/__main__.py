@@ -30,6 +30,7 @@ TOKEN=$(curl -s {url}/tokens --json '{{"email": "ana@example.org", "password": "
 curl -s {url}/me -H "Authorization: Bearer $TOKEN"
 curl -s {url}/me/report -H "Authorization: Bearer $TOKEN"
 curl -s -X PATCH {url}/me -H "Authorization: Bearer $TOKEN" --json '{{"phone": null}}'
+curl -s -X DELETE {url}/me -H "Authorization: Bearer $TOKEN"
 
 SUPPORT=$(curl -s {url}/tokens --json '{{"email": "{support}", "password": "{support_password}"}}' | sed 's/.*access_token":"\\([^"]*\\).*/\\1/')
 curl -s {url}/users/search -H "Authorization: Bearer $SUPPORT" -H "X-Purpose: support call" --json '{{"cpf": "52998224725"}}'

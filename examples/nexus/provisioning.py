@@ -19,6 +19,7 @@ from nexus.settings import PURPOSES, Settings
 __all__ = ["STAFF", "add_staff", "create_tables", "provision"]
 
 HERE = Path(__file__).parent
+COMMANDS = ("protect", "unprotect", "reencrypt", "erasure")  # why an operator's commands act
 STAFF = {"admin": "admin@nexus.example.org", "support": "support@nexus.example.org"}
 
 
@@ -29,7 +30,7 @@ def provision(
     made = initialise(directory, app="nexus", env=env)
     general = made.config.read_text("utf-8").partition("\n[classes.")[0]
     tenant = 'default_tenant = "default"\n'
-    purposes = f"purposes = {[*PURPOSES, 'protect', 'unprotect']}\n".replace("'", '"')
+    purposes = f"purposes = {[*PURPOSES, *COMMANDS]}\n".replace("'", '"')
     classes = (HERE / "classes.toml").read_text("utf-8")
     made.config.write_text(
         general.replace(tenant, tenant + purposes) + "\n" + classes, encoding="utf-8"

@@ -21,10 +21,12 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
 from nexus.evidence import looks_at  # noqa: E402
+from nexus.main import create_app  # noqa: E402
 from nexus.provisioning import STAFF, add_staff, create_tables, provision  # noqa: E402
 from nexus.service import Service  # noqa: E402
+from nexus.settings import Settings  # noqa: E402
 
-__all__ = ["EXAMPLES", "PASSWORD", "Nexus", "looks_at", "make_cpf"]
+__all__ = ["EXAMPLES", "PASSWORD", "Nexus", "create_app", "looks_at", "make_cpf"]
 
 PASSWORD = "correct horse battery staple"
 _NUMBERS = itertools.count(100_000_000)
@@ -47,6 +49,7 @@ class Nexus:
 
     home: Path
     log: Path
+    settings: Settings
     database: Database
     http: httpx.Client
     passwords: dict[str, str]
@@ -114,7 +117,14 @@ def nexus(postgresql: Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
                 base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False
             ) as http:
                 wait_until(lambda: _answers(http), process, "Nexus", log)
-                yield Nexus(home=home, log=log, database=database, http=http, passwords=passwords)
+                yield Nexus(
+                    home=home,
+                    log=log,
+                    settings=settings,
+                    database=database,
+                    http=http,
+                    passwords=passwords,
+                )
         finally:
             ended(process)
 

@@ -20,6 +20,7 @@ STATUSES = {
     "no-principal": 401,
     "access-denied": 403,
     "duplicate-value": 409,
+    "subject-held": 409,
     "key-destroyed": 410,
     "already-encrypted": 422,
     "invalid-value": 422,

@@ -39,6 +39,7 @@ from lacre.errors import (
     LacreError,
     MaskWritten,
     NoPrincipal,
+    SubjectHeld,
     UnsupportedQuery,
 )
 
@@ -55,6 +56,7 @@ _ANSWERS: dict[type[LacreError], tuple[int, str]] = {
     NoPrincipal: (401, "The request has no token that is accepted."),
     AccessDenied: (403, "The policy does not allow it."),
     DuplicateValue: (409, "Another record holds a value that is unique."),
+    SubjectHeld: (409, "A legal hold forbids it."),
     KeyDestroyed: (410, "What was asked for was erased, and cannot be read again."),
     InvalidValue: (422, "A value is not one that its field takes."),
     UnsupportedQuery: (422, "Protected values cannot be searched like this."),
