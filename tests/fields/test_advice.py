@@ -128,6 +128,14 @@ def test_parts_of_an_id_are_refused(kind: str, normaliser: str) -> None:
     assert "parts-of-an-id" not in codes(judged(declared(10**6, kind=kind)))
 
 
+def test_a_compound_index_shows_equality_of_the_whole() -> None:
+    """Its normaliser is a list; of few combinations it is refused like any other, else it says what it shows."""
+    of = {"kind": "compound", "normaliser": '["name/1","exact/1"]', "bits": 96}
+
+    assert codes(judged(declared(500_000, **of)), failing=False) == {"equality"}  # type: ignore[arg-type]
+    assert codes(judged(declared(10, **of))) == {"few-values"}  # type: ignore[arg-type]
+
+
 def test_an_id_says_how_many_there_are() -> None:
     """Whoever holds the root can try all CPFs, and the report says how many that are."""
     advice = judged(declared(1_000_000, bits=96, unique=True, normaliser="cpf"))

@@ -336,9 +336,8 @@ def _of_values(declared: Declared) -> list[Finding]:
             says=f"{share} of the rows hold one value. Whoever knows which value is that common knows these rows: no length hides how often a value occurs.",
         ))  # fmt: skip
     base = declared.normaliser.partition(":")[0]
-    sensitive = _sensitive(declared.normaliser)
-    if declared.kind in ("prefix", "contains"):
-        if sensitive:
+    if declared.in_parts:
+        if normaliser(declared.normaliser).sensitive is not None:
             findings.append(Finding(
                 code="parts-of-an-id", refuses=True,
                 says="Parts of a number like this give the number away. Index it as a whole or not at all.",
@@ -356,11 +355,6 @@ def _of_values(declared: Declared) -> list[Finding]:
             says=f"There are {count:,} {what}. Whoever holds the index root and has the table can try them all; whoever may search can try some, which is recorded.",
         ))  # fmt: skip
     return findings
-
-
-def _sensitive(name: str) -> bool:
-    parts = name.split("+")  # of a compound index: one for each column
-    return any(part and normaliser(part).sensitive is not None for part in parts)
 
 
 def _few(values: int) -> str:
