@@ -3,7 +3,8 @@
 What a load costs in calls of the key service, and in money: a model, not a measurement.
 
 A process asks once for each branch key and each index root that it uses, and again when the cached
-one is nearly at its age. Values cost no call. So, with
+one is nearly at its age. Values cost no call, and
+subject keys none either: a branch key opens them. So, with
 
     held    = tenants * (classes + indexed)            branch keys and index roots in use
     warm-up = processes * held                         once for each start of all processes
