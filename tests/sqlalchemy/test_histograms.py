@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The planner's counts are those of the table: before protection of values, afterwards of tokens."""
 
+import datetime as dt
 from collections import Counter
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 from lacre.errors import ConfigurationError
 from lacre.fields.advice import Declared
 from lacre.fields.planning import Distribution
-from lacre.sqlalchemy.histograms import TableReading, read_table, tables_of
+from lacre.sqlalchemy.histograms import TableReading, compounds_of, read_table, tables_of
 from lacre.sqlalchemy.mapped import mappers_of
 from tests.sqlalchemy.models import Base, Citizen, Customer
 
@@ -20,8 +21,10 @@ CANARY = "canary-41f7"
 
 
 def read(engine: Engine, model: type = Customer, **how: object) -> TableReading:
-    [(table, properties)] = tables_of(mappers_of(model)).items()
-    return read_table(engine, table, properties, **how)  # type: ignore[arg-type]
+    mappers = mappers_of(model)
+    [(table, properties)] = tables_of(mappers).items()
+    compounds = compounds_of(mappers).get(table, ())
+    return read_table(engine, table, properties, compounds=compounds, **how)  # type: ignore[arg-type]
 
 
 def of(reading: TableReading, column: str) -> Distribution:
@@ -207,3 +210,43 @@ def test_tokens_of_parts_are_counted_afterwards(session: Session, engine: Engine
     assert found["prefix"].values.distinct == len(NAMES)
     assert found["exact"].entries.distinct == 22
     assert {each.read_from for each in found.values()} == {"tokens"}
+
+
+BORN = [dt.date(2000, 1, 1), dt.date(2001, 1, 1)]
+
+
+def compound_of(reading: TableReading) -> Declared:
+    [found] = [each for each in reading.declared if each.kind == "compound"]
+    return found
+
+
+def test_combinations_are_counted_before(url: URL) -> None:
+    """Two spellings of a name with one day are one combination; a row that lacks one of them is none."""
+    engine = create_engine(url)
+    mappers = mappers_of(Citizen)
+    [(table, properties)] = tables_of(mappers).items()
+    rows = [("Ana Souza", BORN[0]), ("ANA  souza", BORN[0]), ("Ana Souza", BORN[1]), ("Bia", None), (None, BORN[0])]  # fmt: skip
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE plain_citizens (name text, nick text, born date)"))
+        statement = sa.text("INSERT INTO plain_citizens (name, born) VALUES (:name, :born)")
+        connection.execute(statement, [{"name": name, "born": born and born.isoformat()} for name, born in rows])  # fmt: skip
+    found = read_table(
+        engine, sa.Table("plain_citizens", sa.MetaData()), properties, compounds=compounds_of(mappers)[table]
+    )  # fmt: skip
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE plain_citizens"))
+    engine.dispose()
+
+    assert compound_of(found).entries == Distribution.of([2, 1])
+    assert compound_of(found).read_from == "values"
+
+
+def test_tokens_of_combinations_are_counted_afterwards(session: Session, engine: Engine) -> None:
+    """After protection the tokens say the same."""
+    session.add_all(Citizen(name=name, born=born) for name in ("Ana", "Bia") for born in BORN)
+    session.add(Citizen(name="Caio"))
+    session.commit()
+    found = compound_of(read(engine, Citizen))
+
+    assert found.entries == Distribution.of([1] * 4, bits=96)
+    assert (found.column, found.read_from, found.unique) == ("name_and_birth", "tokens", True)

@@ -69,14 +69,17 @@ def plan(
 
     Example: lacre index plan --models shop.models:Base --database postgresql://db/shop
     """
-    from lacre.sqlalchemy.histograms import read_table, tables_of
+    from lacre.sqlalchemy.histograms import compounds_of, read_table, tables_of
     from lacre.sqlalchemy.mapped import mappers_of
 
     waivers = _waivers(config)
+    mappers = mappers_of(load_models(models))
+    compounds = compounds_of(mappers)
     found = {
         each: properties
-        for each, properties in tables_of(mappers_of(load_models(models))).items()
-        if any(prop.scheme.indexes for prop in properties) and (not table or each.name in table)
+        for each, properties in tables_of(mappers).items()
+        if (each in compounds or any(prop.scheme.indexes for prop in properties))
+        and (not table or each.name in table)
     }
     if missing := sorted(set(table) - {each.name for each in found}):
         raise ConfigurationError(
@@ -88,8 +91,9 @@ def plan(
     with reading(database) as engine, _opening(config, passphrase_file, engine, decrypt) as opened:
         for each, properties in found.items():
             read = read_table(
-                engine, each, properties, sample=sample, timeout=timeout, opened=opened
-            )
+                engine, each, properties,
+                sample=sample, timeout=timeout, opened=opened, compounds=compounds.get(each, ()),
+            )  # fmt: skip
             advice = advise(read.table, read.declared, rows=read.rows, waivers=waivers)
             fails = fails or advice.fails or bool(read.unread)
             if as_json:

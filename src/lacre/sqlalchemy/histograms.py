@@ -16,7 +16,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +27,23 @@ from sqlalchemy.orm import Mapper
 from lacre._core.field import MAGIC_AND_SUITE
 from lacre.errors import ConfigurationError, InvalidValue
 from lacre.fields.advice import Declared, possible_values
+from lacre.fields.compound_index import CompoundIndex
 from lacre.fields.index import Index
 from lacre.fields.normalisers import normaliser
 from lacre.fields.planning import Distribution
+from lacre.sqlalchemy.compounds import compound_properties
 from lacre.sqlalchemy.declared import sealed_properties
 
-__all__ = ["Counting", "Opened", "TableReading", "Unread", "read_table", "tables_of"]
+__all__ = [
+    "Combinations",
+    "Counting",
+    "Opened",
+    "TableReading",
+    "Unread",
+    "compounds_of",
+    "read_table",
+    "tables_of",
+]
 
 
 Opened = Callable[[Any], Iterable[Any]]
@@ -74,6 +85,16 @@ def tables_of(mappers: Iterable[Mapper[Any]]) -> dict[sa.Table, list[Any]]:
     return {table: list(props.values()) for table, props in tables.items()}
 
 
+def compounds_of(mappers: Iterable[Mapper[Any]]) -> dict[sa.Table, list[Any]]:
+    """Return the compound properties of each table that has some, those of subclasses once."""
+    tables: dict[sa.Table, dict[Any, Any]] = {}
+    for mapper in mappers:
+        for prop in compound_properties(mapper):
+            column: Any = prop.index_columns[0]
+            tables.setdefault(column.table, {}).setdefault(column, prop)
+    return {table: list(props.values()) for table, props in tables.items()}
+
+
 def read_table(
     engine: sa.Engine,
     table: sa.Table,
@@ -82,6 +103,7 @@ def read_table(
     sample: int | None = None,
     timeout: float = 300.0,
     opened: Opened | None = None,
+    compounds: Sequence[Any] = (),
 ) -> TableReading:
     """
     Count what the indexed columns of *table* hold.
@@ -91,6 +113,7 @@ def read_table(
         sample: count about so many rows of a larger table, picked at random; all by default.
         timeout: of each statement, in seconds, on PostgreSQL.
         opened: returns a sample of the values of an encrypted property, where tokens do not tell.
+        compounds: the compound properties of the table; see `compounds_of`.
 
     Raises:
         ConfigurationError: no such table or column, or the database does not answer in time.
@@ -112,6 +135,8 @@ def read_table(
                     hint="the models are of another release than the database, or --database is another one",
                 )
             read.column(prop, present)
+        for prop in compounds:
+            read.compound(prop, present)
         return TableReading(
             table=table.name,
             rows=rows,
@@ -206,6 +231,40 @@ class _Read:
             read = filled if index.several else None
             entries = Distribution.of(counts, rows=filled, bits=index.bits, read=read)
             self._declare(prop, index, entries, _assumed(filled) if index.several else entries, "tokens")  # fmt: skip
+
+    def compound(self, prop: Any, present: set[str]) -> None:
+        """Count the combinations of several columns, or their tokens."""
+        index, stored = prop.index, prop.index_columns[0].name
+        names = [part.columns[0].name for part in prop.parts]
+        if not any(self._holds(name)[1] for name in names):
+            found = self._picked(_named(self._table, *names))
+            columns = [found.c[name] for name in names]
+            times = sa.func.count()
+            statement = self._where(sa.select(*columns, times)).group_by(*columns)
+            statement = statement.where(*(column.is_not(None) for column in columns))
+            counting = Combinations(index)
+            for *values, count in self._connection.execute(statement):
+                counting.add(values, count)
+            entries, read_from = Distribution.of(counting.counts()), "values"
+        elif stored in present:
+            entries, read_from = Distribution.of(self._tokens(stored), bits=index.bits), "tokens"
+        else:
+            why = "its columns are encrypted and have no tokens of this index yet"
+            self.unread.append(Unread(column=prop.key, index=index.name, why=why))
+            return
+        self.declared.append(
+            Declared(
+                column=prop.key,
+                name=index.name,
+                kind=index.kind,
+                normaliser=index.normaliser,
+                bits=index.bits,
+                unique=index.unique,
+                entries=entries,
+                values=entries,
+                read_from=read_from,
+            )
+        )
 
     def _declare(
         self,
@@ -333,6 +392,29 @@ class Counting:
     def _hashed(self, text: str) -> bytes:
         raw = text.encode(errors="surrogatepass")
         return hashlib.blake2b(raw, key=self._key, digest_size=12).digest()
+
+
+class Combinations:
+    """Counts the combinations of a compound index. Keeps hashes only."""
+
+    def __init__(self, index: CompoundIndex) -> None:
+        self._rules = [normaliser(name).normalise for name in index.normalisers]
+        self._key = os.urandom(32)
+        self._counter = Counter[bytes]()
+
+    def add(self, values: Sequence[Any], count: int) -> None:
+        # What a normaliser does not take `protect` refuses; the column's own index says so.
+        with suppress(InvalidValue):
+            hashed = hashlib.blake2b(key=self._key, digest_size=12)
+            for rule, value in zip(self._rules, values, strict=True):
+                text = (rule(value) if isinstance(value, str) else str(value)).encode(
+                    errors="surrogatepass"
+                )
+                hashed.update(len(text).to_bytes(8) + text)
+            self._counter[hashed.digest()] += count
+
+    def counts(self) -> Iterable[int]:
+        return self._counter.values()
 
 
 def _parts_of(index: Index) -> Callable[[str], Iterable[str]]:
