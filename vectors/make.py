@@ -26,7 +26,7 @@ from uuid import UUID
 from cases import BAD, NOTES, VALUES, Colour
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from lacre._core.blind import index_key, token
+from lacre._core.blind import index_key, number, token
 from lacre._core.canonical import canonical
 from lacre._core.padding import pad, padded_length
 from lacre.fields.codecs import codec_for
@@ -314,6 +314,29 @@ def small_groups() -> Iterator[Test]:
     yield {"type": "RowText", "tests": tests}
 
 
+def part_groups() -> Iterator[Test]:
+    root = fixed("index root", 32)
+    place = {"column": "name", "index": "prefix", "kind": "prefix", "normaliser": "name", "part": "3", "store": "main", "table": "customers"}
+    contains = place | {"index": "contains", "kind": "contains", "part": ""}
+    both = place | {"column": '["name","born"]', "index": "name_and_birth", "kind": "compound", "normaliser": '["name/1","exact/1"]', "part": ""}
+    date = (726468).to_bytes(4, "big")
+    asked = [
+        ("prefix of 3", place, 32, b"mar"),
+        ("prefix of 4", place | {"part": "4"}, 32, b"mari"),
+        ("trigram", contains, 16, b"sil"),
+        ("trigram at a beginning", contains, 16, b" ma"),
+        ("trigram beyond ASCII", contains, 16, "山田太".encode()),
+        ("compound", both, 96, (3).to_bytes(4, "big") + b"ana" + len(date).to_bytes(4, "big") + date),
+    ]
+    tests = []
+    for comment, where, bits, text in asked:
+        key = index_key(root, **where, bits=bits, version=1)
+        tests.append(test(comment, "BlindIndex", valid=True, root=root, place=where | {"bits": str(bits), "version": "1"}, normalised=text, bits=bits, indexKey=key, token=token(key, text, bits)))
+    yield {"type": "BlindIndex", "tests": tests}
+    made = [(b"\0\0\0\0", 32), (b"\x7f\xff\xff\xff", 32), (b"\x80\0\0\0", 32), (b"\xff\xff\xff\xff", 32), (b"\xff\xff", 16), (b"\xff\xf0", 12), (b"\0\x10", 12), (b"\xff\xff\xff\xfe", 31)]
+    yield {"type": "IndexNumber", "tests": [test(f"{each.hex()}, {bits} bits", "BlindIndex", valid=True, token=each, bits=bits, number=number(each, bits)) for each, bits in made]}
+
+
 def row_text(*parts: Any) -> str:
     texts = [each.hex if isinstance(each, UUID) else str(each) for each in parts]
     return texts[0] if len(texts) == 1 else codec_for(list).encode(texts).decode()
@@ -324,7 +347,7 @@ def part(value: Any) -> dict[str, str]:
 
 
 def document() -> str:
-    groups = [*typed_groups(), bytes_group(), altered_group(), text_group(), json_group(), wrap_group(), *key_groups(), *small_groups(), *subject_groups()]
+    groups = [*typed_groups(), bytes_group(), altered_group(), text_group(), json_group(), wrap_group(), *key_groups(), *small_groups(), *subject_groups(), *part_groups()]
     number = 0
     for group in groups:
         for index, each in enumerate(group["tests"]):

@@ -219,3 +219,12 @@ func blindIndex(root []byte, place map[string]string, normalised []byte, width i
 	}
 	return key, token, nil
 }
+
+// indexNumber is the signed 32-bit integer that a token of up to 32 bits is stored as.
+func indexNumber(token []byte, width int) int32 {
+	var number uint64
+	for _, each := range token {
+		number = number<<8 | uint64(each)
+	}
+	return int32(uint32(number >> uint(len(token)*8-width)))
+}

@@ -39,6 +39,7 @@ type test struct {
 	Decoded, Row              json.RawMessage
 	Text, JSON                string
 	Bits, Size, Padded        int
+	Number                    int32
 }
 
 type group struct {
@@ -115,6 +116,8 @@ func run(g group, t test) error {
 			return err
 		}
 		return same(bytes.Equal(key, t.IndexKey) && bytes.Equal(token, t.Token))
+	case "IndexNumber":
+		return same(indexNumber(t.Token, t.Bits) == t.Number)
 	case "Canonical":
 		out, err := canonical(t.Pairs)
 		if err != nil {

@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from lacre._core import field
-from lacre._core.blind import index_key, token
+from lacre._core.blind import index_key, number, token
 from lacre._core.canonical import canonical
 from lacre._core.derive import WRAP, PreparedKey, expand
 from lacre._core.padding import padded_length
@@ -137,6 +137,10 @@ def run_blind(_: dict[str, Any], test: dict[str, Any]) -> bool:
     return key.hex() == test["indexKey"] and made.hex() == test["token"]
 
 
+def run_number(_: dict[str, Any], test: dict[str, Any]) -> bool:
+    return number(bytes.fromhex(test["token"]), test["bits"]) == test["number"]
+
+
 def run_canonical(_: dict[str, Any], test: dict[str, Any]) -> bool:
     return canonical(test["pairs"]).hex() == str(test["map"])
 
@@ -220,6 +224,7 @@ RUNNERS = {
     "TextForm": run_text,
     "JsonForm": run_json,
     "BlindIndex": run_blind,
+    "IndexNumber": run_number,
     "Canonical": run_canonical,
     "KeyRow": run_row,
     "StateMac": run_mac,
