@@ -93,6 +93,7 @@ def test_every_module_imports_with_what_is_required(run: Run) -> None:
         ("lacre.kms.openbao", "No module named 'requests'"),
         ("lacre.sqlalchemy.autogenerating", "No module named 'alembic'"),
         ("lacre.sqlalchemy.migrations", "alembic is not installed"),
+        ("lacre.sqlalchemy.token_migrations", "No module named 'alembic'"),
     ]
 
 
