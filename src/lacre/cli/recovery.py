@@ -150,6 +150,7 @@ def drill_keys(
         aside = open_key_store(place, base, schema=SCRATCH + secrets.token_hex(8))
         try:
             restore(aside, dump, directory=directory, signers=signers)
+            _with_epochs(directory, _directory(policy, base))
             services = open_key_services(
                 policy,
                 base=base,
@@ -196,6 +197,13 @@ def _event(step: str, dumped: bytes, keystore: str, keys: int) -> Recovery:
 def _directory(policy: PolicyFile, base: Path) -> Path:
     # Where all KMS keys are elsewhere there is no such directory, and nothing is looked for in it.
     return base / (policy.local.directory or "lacre/keystore")
+
+
+def _with_epochs(directory: Path, live: Path) -> None:
+    # Epoch KMS keys are in no dump: what was sealed opens while the keystore in use has them.
+    if (live / "epochs").is_dir():
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        (directory / "epochs").symlink_to((live / "epochs").resolve())
 
 
 def _signers(policy: PolicyFile) -> Sequence[PublicIdentity]:

@@ -40,7 +40,7 @@ from lacre.errors import (
     MisuseError,
     Tampered,
 )
-from lacre.keys.hierarchy import USABLE, KeyRow, Scope
+from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, Scope
 from lacre.keys.kms_keys import scheme_of
 from lacre.keys.ports import KeyMover, KeyReader, KeyService, KeyWriter
 from lacre.keys.resolver import service_of
@@ -214,6 +214,8 @@ class Rewrap:
         for row in self.store.rows():
             if row.wrapped is None or not row.scope.kind.under_kms or not self.serves(row.scope):
                 continue
+            if row.scope.kind is KeyKind.SEAL:
+                continue  # its KMS key ends with its epoch: `lacre seal` goes on to the next
             if tenant not in (None, row.scope.tenant) or class_ not in (None, row.scope.class_):
                 continue
             try:

@@ -56,7 +56,9 @@ def due(
         pairs = row.scope.pairs()
         return (*(pairs[name] for name in sorted(pairs)), row.scope.subject or "")
 
-    held = sorted(rows, key=lambda row: (scope(row), -row.version))
+    # Seal and bucket keys go with their epoch, whose cadence is another: `lacre seal --status`.
+    mine = (row for row in rows if row.scope.kind not in (KeyKind.SEAL, KeyKind.BUCKET))
+    held = sorted(mine, key=lambda row: (scope(row), -row.version))
     states = {row.key_id.hex(): row.state for row in held}
     found = [
         item
