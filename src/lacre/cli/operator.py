@@ -109,8 +109,11 @@ def as_operator(
     base = config.resolve().parent
     identity = load_operator(policy, base, passphrase_file)
     opened = Lacre.load(config, identity=identity, moving_from=moving_from)
-    with opened as lacre, _acting(identity, purpose):
-        yield Operator(identity=identity, lacre=lacre, store=store, base=base)
+    try:
+        with opened as lacre, _acting(identity, purpose):
+            yield Operator(identity=identity, lacre=lacre, store=store, base=base)
+    finally:
+        store.close()
 
 
 def _acting(identity: Identity, purpose: str) -> acting_as:

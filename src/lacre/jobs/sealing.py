@@ -86,6 +86,21 @@ class SealingStatus:
     unfinished: bool
 
 
+class _Held:
+    """Seal keys, each opened when it is asked for first."""
+
+    def __init__(
+        self, opened: Callable[[bytes], KeyMaterial | None], keys: dict[bytes, KeyMaterial]
+    ) -> None:
+        self._opened = opened
+        self._keys: dict[bytes, KeyMaterial | None] = dict(keys)
+
+    def get(self, key_id: bytes) -> KeyMaterial | None:
+        if key_id not in self._keys:
+            self._keys[key_id] = self._opened(key_id)
+        return self._keys[key_id]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sealer:
     """
@@ -181,9 +196,9 @@ class Sealer:
 
     def _moved(self, epoch: Epoch) -> Epoch:
         epoch, seal, key = self._sealed(epoch)
-        old = self._seal_keys()
-        self._carry_buckets(epoch, seal, key, old)
-        late = self._carry_subjects(old | {seal.key_id: key})
+        held = _Held(self._seal_key, {seal.key_id: key})
+        self._carry_buckets(epoch, seal, key, held)
+        late = self._carry_subjects(held)
         digest = self.prove()
         self.told("a dump was taken, restored aside, and opened")
         service = service_of(self.services, epoch.kms_key)
@@ -232,16 +247,14 @@ class Sealer:
         self._trusted(row, key)
         return epoch, row, key
 
-    def _seal_keys(self) -> dict[bytes, KeyMaterial]:
-        return {
-            row.key_id: self._trusted(row, self._unwrapped(row))
-            for row in self.store.versions(seal_scope(self.scope))
-            if row.state in USABLE
-        }
+    def _seal_key(self, key_id: bytes) -> KeyMaterial | None:
+        # Only where something is under it still: a dump that was restored names seal keys whose
+        # epoch has ended since, and nothing in it needs them.
+        rows = self.store.versions(seal_scope(self.scope))
+        found = next((row for row in rows if row.key_id == key_id and row.state in USABLE), None)
+        return None if found is None else self._trusted(found, self._unwrapped(found))
 
-    def _carry_buckets(
-        self, epoch: Epoch, seal: KeyRow, key: KeyMaterial, held: Mapping[bytes, KeyMaterial]
-    ) -> None:
+    def _carry_buckets(self, epoch: Epoch, seal: KeyRow, key: KeyMaterial, held: _Held) -> None:
         versions: dict[int, list[KeyRow]] = {bucket: [] for bucket in range(BUCKETS)}
         for row in self.store.bucket_keys():
             if row.scope == bucket_scope(self.scope, int(row.scope.subject or "", 16)):
@@ -283,7 +296,7 @@ class Sealer:
         fresh = self._wrapped(fresh, seal, key, material)
         return fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material)
 
-    def _carry_subjects(self, held: Mapping[bytes, KeyMaterial]) -> str | None:
+    def _carry_subjects(self, held: _Held) -> str | None:
         # Whoever makes a subject key from now on finds the new bucket keys, so one pass that finds
         # nothing to do has seen every key. Returns when a key was found that had no outer layer.
         late: str | None = None
@@ -320,7 +333,7 @@ class Sealer:
         row: KeyRow,
         buckets: Mapping[bytes, KeyRow],
         opened: dict[bytes, KeyMaterial],
-        held: Mapping[bytes, KeyMaterial],
+        held: _Held,
     ) -> KeyRow | None:
         def material(bucket: KeyRow) -> KeyMaterial:
             if bucket.key_id not in opened:
@@ -442,7 +455,7 @@ class Sealer:
             raise Tampered
         return unwrap_row(row, services=self.services, kms_keys=self.ledger.kms_keys, parent=None)
 
-    def _bucket_material(self, row: KeyRow, held: Mapping[bytes, KeyMaterial]) -> KeyMaterial:
+    def _bucket_material(self, row: KeyRow, held: _Held) -> KeyMaterial:
         parent = held.get(bytes.fromhex(row.parent))
         if parent is None or row.keystore != self.ledger.keystore:
             raise Tampered
