@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An attestation finds the tokens that somebody changed, in every kind of index."""
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -41,6 +42,7 @@ def test_what_was_written_fits(citizens: Session, lacre: Lacre, sessions: Sessio
         "name:prefix": (0, 3, 0),
         "name:contains": (0, 3, 0),
         "nick:contains": (0, 0, 0),
+        "name:compound": (0, 0, 0),
     }
 
 
@@ -69,3 +71,17 @@ def test_joined_and_single_inheritance(session: Session, lacre: Lacre, sessions:
 
     assert indexes(lacre, sessions, Person) == {"phone:exact": (0, 2, 0), "cpf:exact": (0, 1, 0)}
     assert indexes(lacre, sessions, Customer)["email:exact"] == (0, 1, 0)
+
+
+def test_combinations_are_compared(
+    session: Session, lacre: Lacre, sessions: Sessions, engine: Engine
+) -> None:
+    """A compound token that is missing, or another combination's, is counted."""
+    session.add_all(Citizen(name=name, born=dt.date(2000, 1, 1)) for name in ("Ana", "Bia", "Caio"))
+    session.commit()
+    assert indexes(lacre, sessions, Citizen)["name:compound"] == (0, 3, 0)
+    one = "(SELECT id FROM citizens ORDER BY id LIMIT 1)"
+    execute(engine, f"UPDATE citizens SET name_and_birth_bidx = NULL WHERE id = {one}")
+
+    missing, compared, different = indexes(lacre, sessions, Citizen)["name:compound"]
+    assert (missing, compared, different) == (1, 3, 1)

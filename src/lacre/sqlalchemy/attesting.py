@@ -9,6 +9,7 @@ look, and kept nowhere. Signs nothing (`lacre.fields.attestation`).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Mapper, Session, sessionmaker
 
 from lacre.errors import ConfigurationError
 from lacre.fields.attestation import AttestedColumn, AttestedHistory, AttestedIndex
+from lacre.sqlalchemy.compounds import compound_properties
 from lacre.sqlalchemy.declared import tenant_of_identity
 from lacre.sqlalchemy.histograms import tables_of
 from lacre.sqlalchemy.samples import looked_at, sampled
@@ -58,9 +60,19 @@ def attested_columns(
             counted = {prop: _counted(sessions, table, prop) for prop in props}
             # What is no ciphertext does not open: the count says so, for all of its rows.
             clean = not any(counts.plaintext for counts, _ in counted.values())
-            opened = _Sampled(application, sessions, mapper, props, sample if clean else 0)
+            compounds = [each for each in compound_properties(mapper) if each.parts[0] in counted]
+            opened = _Sampled(
+                application, sessions, mapper, props, compounds, sample if clean else 0
+            )
             for prop, (tally_, missing_tokens) in counted.items():
-                found.append(_column(application, table, prop, tally_, missing_tokens, opened))
+                column = _column(application, table, prop, tally_, missing_tokens, opened)
+                # A compound index is said of the first of its columns.
+                more = [
+                    _compound(sessions, table, each, opened)
+                    for each in compounds
+                    if each.parts[0] is prop
+                ]
+                found.append(replace(column, indexes=(*column.indexes, *more)))
     return found
 
 
@@ -99,6 +111,26 @@ def _counted(
     return counts, missing
 
 
+def _compound(
+    sessions: "sessionmaker[Session]", table: sa.Table, prop: Any, opened: "_Sampled"
+) -> AttestedIndex:
+    token: Any = sa.column(prop.index_columns[0].name)
+    values: list[Any] = [sa.column(part.columns[0].name) for part in prop.parts]
+    whole = sa.and_(*(value.is_not(None) for value in values))
+    apart = sa.or_(sa.and_(whole, token.is_(None)), sa.and_(sa.not_(whole), token.is_not(None)))
+    named = sa.table(table.name, schema=table.schema)
+    with sessions() as session:
+        statement = sa.select(sa.func.count()).select_from(named).where(apart)
+        missing = session.connection().execute(statement).scalar_one()
+    return AttestedIndex(
+        index=prop.index.name,
+        kind=prop.index.kind,
+        missing=missing,
+        compared=opened.compared[prop][0],
+        different=opened.different[prop][0],
+    )
+
+
 class _Sampled:
     """A random sample of the objects of one class, opened; what was found, by property and index."""
 
@@ -108,31 +140,41 @@ class _Sampled:
         sessions: "sessionmaker[Session]",
         mapper: Mapper[Any],
         props: Sequence[Any],
+        compounds: Sequence[Any],
         sample: int,
     ) -> None:
+        self._compounds = compounds
         self.opened = dict.fromkeys(props, 0)
-        self.compared = {prop: [0] * len(prop.index_columns) for prop in props}
-        self.different = {prop: [0] * len(prop.index_columns) for prop in props}
-        self._fields = {prop: application.field_of(prop.scheme) for prop in props}
+        every = [*props, *compounds]
+        self.compared = {prop: [0] * len(prop.index_columns) for prop in every}
+        self.different = {prop: [0] * len(prop.index_columns) for prop in every}
+        self._fields = {prop: application.field_of(prop.scheme) for prop in every}
         self._writing: dict[tuple[Any, str | None], Any] = {}
         for instance in sampled(sessions, mapper, sample):
             self._open(mapper, instance)
 
     def _open(self, mapper: Mapper[Any], instance: Any) -> None:
-        state = sa.inspect(instance)
-        for prop, field in self._fields.items():
+        tenant = tenant_of_identity(mapper, sa.inspect(instance))
+        for prop in self.opened:
             value = looked_at(instance, prop)
-            if value is None:
-                continue
-            self.opened[prop] += 1
-            tenant = tenant_of_identity(mapper, state)
-            writing = self._writing.get((prop, tenant))
-            if writing is None:
-                writing = self._writing[prop, tenant] = field.writing(tenant=tenant)
-            for position, column in enumerate(prop.index_columns):
-                held = getattr(instance, mapper.get_property_by_column(column).key)
-                self.compared[prop][position] += 1
-                self.different[prop][position] += not writing.fits(value, position, held)
+            if value is not None:
+                self.opened[prop] += 1
+                self._compare(mapper, instance, prop, value, tenant)
+        for prop in self._compounds:
+            values = tuple(looked_at(instance, part) for part in prop.parts)
+            if None not in values:
+                self._compare(mapper, instance, prop, values, tenant)
+
+    def _compare(
+        self, mapper: Mapper[Any], instance: Any, prop: Any, value: Any, tenant: str | None
+    ) -> None:
+        writing = self._writing.get((prop, tenant))
+        if writing is None:
+            writing = self._writing[prop, tenant] = self._fields[prop].writing(tenant=tenant)
+        for position, column in enumerate(prop.index_columns):
+            held = getattr(instance, mapper.get_property_by_column(column).key)
+            self.compared[prop][position] += 1
+            self.different[prop][position] += not writing.fits(value, position, held)
 
 
 def _column(
