@@ -7,14 +7,16 @@ Does not encrypt (`lacre.sqlalchemy.writing`), decrypt (`lacre.sqlalchemy.attrib
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.orm import MappedColumn, mapped_column
 
 from lacre.errors import ConfigurationError
-from lacre.fields.index import Index
+from lacre.fields.contains_index import ContainsIndex
+from lacre.fields.index import BlindIndex
+from lacre.fields.prefix_index import PrefixIndex
 from lacre.sqlalchemy.attribute import SealedProperty
 from lacre.sqlalchemy.constraints import check
 from lacre.sqlalchemy.declared import NOTHING, ROW_ID, Declared
@@ -23,12 +25,16 @@ from lacre.sqlalchemy.types import EncryptedType
 
 __all__ = ["encrypted", "row_id"]
 
+# By name and not as the protocol they share: pyright refuses a class attribute where a protocol has
+# a property, and every declaration of a model with it.
+_ColumnIndex: TypeAlias = BlindIndex | PrefixIndex | ContainsIndex
+
 
 def encrypted(
     class_: str,
     type_: Any = None,
     *,
-    index: Index | Sequence[Index] = (),
+    index: _ColumnIndex | Sequence[_ColumnIndex] = (),
     mask: str | None = None,
     padded: bool | None = None,
     default: Any = NOTHING,
