@@ -37,13 +37,17 @@ COLUMN = ColumnStateRow(
 SUBJECT = SubjectRow(digest=b"\x07" * 32, pseudonym="0b" * 16, created="2026-11-22T10:00:00Z")
 
 
+# The header of a wrap under the parent, and nothing that opens.
+WRAPPED = b"\xc1\x01\x00" + bytes.fromhex(ROW.parent) + bytes(104)
+
+
 def subject_key(subject: SubjectRow, **more: str) -> KeyRow:
     """A row of the subject's key, as the run time makes one; what is wrapped in it is nothing."""
     return replace(
         ROW,
         key_id=bytes.fromhex(subject.pseudonym or ""),
         scope=scope("subject", subject=subject.pseudonym, **more),
-        wrapped=bytes(123),
+        wrapped=WRAPPED,
         mac=bytes(32),
         revision=2,
         digest=subject.digest,

@@ -51,15 +51,19 @@ def change_keys(
         MisuseError: a row is not as *old* has it. Whoever calls ends the transaction.
     """
     # Replacements first: the row that stops being active makes room for the next.
-    for old, new in replace:
-        expected = {
+    changes = [
+        {
             "old_key_id": old.key_id,
             "old_state": str(old.state),
             "old_revision": old.revision,
             "old_wrapped": old.wrapped,
         }
-        values = {f"new_{name}": value for name, value in mutable_columns(new).items()}
-        if connection.execute(_REPLACE, expected | values).rowcount != 1:
-            raise changed_meanwhile()
+        | {f"new_{name}": value for name, value in mutable_columns(new).items()}
+        for old, new in replace
+    ]
+    # In one go, in their order: the drivers send them without waiting for each answer, and count
+    # the rows of all.
+    if changes and connection.execute(_REPLACE, changes).rowcount != len(changes):
+        raise changed_meanwhile()
     if add:
         connection.execute(KEY.insert(), [key_columns(row) for row in add])
