@@ -112,12 +112,14 @@ def test_the_tables_are_made_with_their_constraints(engine: Engine) -> None:
 
 
 def test_types_print_names_only() -> None:
-    """The types' repr and cache key hold a class's name and a size, and nothing else."""
+    """The types' repr and cache key hold a class's name, a size and whether there are subjects, and nothing else."""
     column = Customer.__table__.c.email
 
     assert repr(column.type) == "EncryptedType('pii')"
     assert repr(Customer.__table__.c.email_bidx.type) == "IndexType(12)"
-    assert EncryptedType("pii")._static_cache_key == (EncryptedType, ("class_", "pii"))
+    kind, *parts = EncryptedType("pii")._static_cache_key
+    assert kind is EncryptedType
+    assert sorted(parts) == [("class_", "pii"), ("subjects", False)]
     assert IndexType(12)._static_cache_key == (IndexType, ("size", 12))
 
 
