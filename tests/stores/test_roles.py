@@ -217,7 +217,7 @@ def test_the_run_time_makes_a_subjects_first_key(
         replace(key, scope=replace(key.scope, kind=KeyKind.DATA)),
         replace(key, scope=replace(key.scope, kind=KeyKind.BRANCH)),
     ):
-        with pytest.raises(LacreError, match="may not do that|were sealed"):
+        with pytest.raises(LacreError, match=r"may not do that|were sealed"):
             store.add_subject_keys([wrong])
     other = replace(SUBJECT, digest=b"\x03" * 32, pseudonym="0c" * 16)
     store.add_subjects([other, replace(SUBJECT, pseudonym="0d" * 16)])
