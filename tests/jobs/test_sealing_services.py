@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sealing with a key service that is a server: a real OpenBao, and a key store on PostgreSQL."""
+"""Sealing with a key service that is a server: a real OpenBao, with a key store on PostgreSQL; AWS by its emulator."""
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -15,6 +17,7 @@ from lacre.keys.epochs import EpochState
 from lacre.keys.hierarchy import KeyKind, KeyState, subject_digest
 from lacre.recovery.dump import read_dump
 from lacre.recovery.restore import restore
+from tests.components.aws import AWS, REGION
 from tests.components.openbao import OpenBao
 from tests.components.postgresql import Database
 
@@ -135,3 +138,49 @@ def _with_token(config: Path, openbao: OpenBao, sealed: bytes | None = None) -> 
         if sealed is None:
             return bytes(box.encrypt("canary", row="1", subject="ana"))
         return box.decrypt(sealed, row="1", subject="ana")
+
+
+def test_an_epoch_of_aws_waits_for_its_deletion(
+    home: Path, ministack: AWS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A KMS key for each epoch; of an ended one the day of its deletion is final, and nothing opens under it from now on."""
+    for name, given in ministack.admin.environ().items():
+        monkeypatch.setenv(name, given)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    config = sealed_by(home, f"""
+[calls]
+deadline = 20.0
+attempt = 10.0
+
+[aws]
+regions = ["{REGION}"]
+endpoint_url = "{ministack.endpoint}"
+allow_static_keys = true
+
+[sealing]
+kms_key = "aws-kms://{REGION}/alias/epochs-{uuid4().hex[:12]}"
+classes = ["pii"]
+waiting = "9 days"
+""")  # fmt: skip
+    seal(config)
+    with Lacre.load(config, environ={}) as lacre, lacre.acting_as("svc:app", roles={"app"}, purpose="t"):  # fmt: skip
+        box = lacre.field("pii", table="t", column="c", subject=True)
+        sealed = box.encrypt("canary", row="1", subject="ana")
+
+    seal(config)
+
+    with Lacre.load(config, environ={}) as lacre, lacre.acting_as("svc:app", roles={"app"}, purpose="t"):  # fmt: skip
+        box = lacre.field("pii", table="t", column="c", subject=True)
+        assert box.decrypt(sealed, row="1", subject="ana") == "canary"
+        new, old = lacre.epochs.rows()
+    assert new.kms_key != old.kms_key
+    assert (new.state, old.state) == (EpochState.ACTIVE, EpochState.DESTROYED)
+    assert old.final is not None
+    days = dt.datetime.fromisoformat(old.final) - dt.datetime.now(dt.UTC)
+    assert days.days in (8, 9)
+    _, account, _, key = old.kms_key.removeprefix("aws-kms://").split("/")
+    told = ministack.client().describe_key(KeyId=key)["KeyMetadata"]
+    assert told["KeyState"] == "PendingDeletion"
+    assert account == ministack.account
