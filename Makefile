@@ -30,6 +30,7 @@ lint: .venv-test/.stamp  ## ruff, mypy and the floors
 	$(TEST) -m ruff check .
 	$(TEST) -m ruff format --check .
 	$(TEST) -m mypy
+	MYPYPATH=src:examples $(TEST) -m mypy --strict -p nexus
 	.venv-test/bin/lint-imports
 
 # Go keeps its cache in the checkout: HOME may be unset, or not ours to write to.
@@ -59,6 +60,9 @@ bench: .venv-demo/.stamp .venv-test/.stamp .venv-peers/.stamp  ## figures, besid
 	PYTHONPATH=. $(TEST) benchmarks/service.py
 	PYTHONPATH=. $(TEST) benchmarks/protect_postgresql.py
 	PYTHONPATH=. $(TEST) benchmarks/key_service.py
+	PYTHONPATH=. $(TEST) benchmarks/search.py
+	PYTHONPATH=. $(TEST) benchmarks/reencrypt_postgresql.py
+	PYTHONPATH=. $(TEST) benchmarks/bulk.py
 
 load: .venv-test/.stamp  ## the example under sustained load, beside a twin that encrypts nothing
 	@scripts/find-postgresql --install >/dev/null
