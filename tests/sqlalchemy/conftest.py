@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session, sessionmaker
 
 from lacre import Lacre
@@ -28,6 +29,13 @@ rights.searcher = ["search"]
 rights.writer = ["encrypt"]
 rights.maskwriter = ["encrypt", "mask"]
 """
+
+
+def one_each(statement: Any, *columns: Any) -> Any:
+    """Return *statement* with DISTINCT ON the *columns*, as this version of SQLAlchemy has it."""
+    if not hasattr(statement, "ext"):
+        return statement.distinct(*columns)
+    return statement.ext(postgresql.distinct_on(*columns))
 
 
 @pytest.fixture

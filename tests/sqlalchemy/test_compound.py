@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from lacre import ConfigurationError, DuplicateValue, UnsupportedQuery
 from lacre.sqlalchemy import compound, encrypted
-from tests.sqlalchemy.conftest import Acting, Sessions
+from tests.sqlalchemy.conftest import Acting, Sessions, on_postgresql
 from tests.sqlalchemy.models import Citizen
 
 BORN, LATER = dt.date(1990, 1, 1), dt.date(1991, 2, 2)
@@ -76,6 +77,58 @@ def test_it_may_be_unique(session: Session) -> None:
         session.flush()
 
     assert "1990" not in str(refused.value)
+
+
+@on_postgresql
+@pytest.mark.parametrize("in_bulk", [False, True])
+def test_it_follows_who_writes_the_other_part(
+    session: Session, sessions: Sessions, *, in_bulk: bool
+) -> None:
+    """The part that is left alone is the row's, whatever the object holds, and stays until the token is there."""
+    session.add(Citizen(name="Ana", born=BORN))
+    session.commit()
+    citizen = session.scalars(select(Citizen)).one()
+    assert (citizen.name, citizen.born) == ("Ana", BORN)
+    with sessions() as other:
+        other.scalars(select(Citizen)).one().born = LATER
+        other.commit()
+    if in_bulk:
+        session.execute(update(Citizen), [{"id": citizen.id, "name": "Eva"}])
+    else:
+        citizen.name = "Eva"
+        session.flush()
+    with sessions() as other:
+        other.execute(text("SET lock_timeout = 50"))
+        theirs = other.scalars(select(Citizen)).one()
+        theirs.born = BORN
+        with pytest.raises(OperationalError):
+            other.flush()
+    session.commit()
+
+    assert found(session, ("eva", LATER)) == ["Eva"]
+
+
+def test_copies_get_a_token_of_their_own(session: Session, sessions: Sessions) -> None:
+    """Merging what was loaded before into a row that has changed, or is gone, is like assigning its values."""
+    session.add(Citizen(name="Ana", born=BORN))
+    session.commit()
+    citizen = session.scalars(select(Citizen)).one()
+    session.expunge(citizen)
+    session.rollback()
+    for gone in (False, True):
+        with sessions() as other:
+            theirs = other.scalars(select(Citizen)).one()
+            if gone:
+                other.delete(theirs)
+            else:
+                theirs.name = "Eva"
+            other.commit()
+        session.merge(citizen)
+        session.commit()
+
+        assert found(session, ("ana", BORN)) == ["Ana"]
+        assert found(session, ("eva", BORN)) == []
+        session.commit()
 
 
 def test_search_alone_is_enough(session: Session, sessions: Sessions, acting: Acting) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Enum, func, insert, select, update
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DontWrapMixin
 from sqlalchemy.orm import MappedColumn, Session, SessionTransaction, mapped_column
 from sqlalchemy.orm.attributes import InstrumentedAttribute, instance_state, manager_of_class
@@ -21,6 +21,7 @@ from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
 
 from lacre.sqlalchemy.searching import Term
 from lacre.sqlalchemy.selecting import NotInSQL
+from tests.sqlalchemy.conftest import one_each
 from tests.sqlalchemy.models import CPF, EMAIL, Colour, Customer, Order
 
 
@@ -131,7 +132,7 @@ def test_terms_are_found_in_statements() -> None:
 
 
 def test_private_parts_of_a_select() -> None:
-    """HAVING and FOR UPDATE are in these two attributes, which a generated copy owns."""
+    """HAVING, FOR UPDATE and DISTINCT ON are in these attributes, which a generated copy owns."""
     statement = select(func.count()).having(func.count() > 1).with_for_update()
     copied = statement.limit(1)
     copied._having_criteria = ()
@@ -141,6 +142,13 @@ def test_private_parts_of_a_select() -> None:
     assert "FOR UPDATE" not in str(copied)
     assert "HAVING" in str(statement)
     assert "FOR UPDATE" in str(statement)
+    first = one_each(select(Customer.id), Customer.city)
+    whole = first.limit(1)
+    whole._distinct_on = ()
+    whole._pre_columns_clause = None
+
+    assert "DISTINCT ON" in str(first.compile(dialect=postgresql.dialect()))
+    assert "DISTINCT ON" not in str(whole.compile(dialect=postgresql.dialect()))
 
 
 def test_private_parts_of_insert_and_update() -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, aliased, with_loader_criteria
 
 from lacre import AccessDenied, InvalidValue, Lacre, UnsupportedQuery
 from lacre.fields.normalisers import normaliser
-from tests.sqlalchemy.conftest import Acting, Sessions, on_postgresql, on_sqlite
+from tests.sqlalchemy.conftest import Acting, Sessions, on_postgresql, on_sqlite, one_each
 from tests.sqlalchemy.models import Citizen
 
 NAMES = [
@@ -116,6 +116,20 @@ def test_pages_and_counts_are_those_of_the_plaintext(people: Session) -> None:
     other = aliased(Citizen)
     joined = select(Citizen.city).join(other, other.id == Citizen.id)
     assert len(people.scalars(joined.where(other.name.contains("silv"), silva)).all()) == 2
+
+
+@on_postgresql
+def test_the_first_of_each(people: Session) -> None:
+    """DISTINCT ON keeps the first of the true hits, in the order that was asked for."""
+    people.execute(
+        update(Citizen), [{"id": n, "city": "0"} for n in people.scalars(select(Citizen.id))]
+    )
+    silva = Citizen.name.contains("silv")
+    for order in (Citizen.id.asc(), Citizen.id.desc()):
+        whole = people.scalars(select(Citizen.id).where(silva).order_by(order)).all()
+        asked = one_each(select(Citizen.id), Citizen.city).where(silva)
+
+        assert people.scalars(asked.order_by(Citizen.city, order)).all() == whole[:1]
 
 
 def test_where_hits_cannot_be_rechecked(people: Session) -> None:

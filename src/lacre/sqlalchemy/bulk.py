@@ -352,6 +352,9 @@ class Bulk:
             column for prop, _, _ in properties for column in (prop.columns[0], *prop.index_columns)
         ]
         query = sa.select(*keys, *whose, *columns).select_from(mapper.persist_selectable)
+        if any(prop in compound.parts for prop in properties for compound in self._compounds):
+            # Nobody else writes a part until the token is there that is made of all.
+            query = query.order_by(*keys).with_for_update(key_share=True)
         found = {}
         identities = [self._identity(row) for row in rows]
         for chunk in chunks(identities):

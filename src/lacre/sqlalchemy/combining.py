@@ -13,6 +13,7 @@ from sqlalchemy.orm.attributes import set_attribute
 from sqlalchemy.orm.state import InstanceState
 
 from lacre.errors import DuplicateValue, UnsupportedQuery
+from lacre.fields.stored import IndexToken
 from lacre.fields.writing import Writing
 from lacre.sqlalchemy.compounds import Compound
 from lacre.sqlalchemy.declared import row_of_values
@@ -22,6 +23,7 @@ __all__ = [
     "Duplicates",
     "chunks",
     "combine",
+    "locked",
     "of_row",
     "refuse_duplicate",
     "refuse_duplicates",
@@ -46,7 +48,12 @@ def combine(
 
     Raises:
         AccessDenied, DuplicateValue, InvalidValue
+        UnsupportedQuery: the token was assigned.
     """
+    held = state.dict.get(compound.key)
+    # One that came along with an object's copied values is replaced, whatever it is.
+    if held is not None and type(held) is not IndexToken:
+        refuse_token(state, compound.prop, compound.key, sealed=False)
     if any(part is None for part in parts):
         if compound.key in state.dict or state.key is not None:
             set_attribute(state.obj(), compound.key, None)
@@ -66,6 +73,17 @@ def of_row(column: Any, state: Any) -> sa.Select[Any]:
     keys = zip(mapper.primary_key, state.key[1], strict=True)
     query = sa.select(column).select_from(mapper.persist_selectable)
     return query.where(*(key == value for key, value in keys))
+
+
+def locked(connection: sa.Connection, state: InstanceState[Any], prop: Any) -> Any:
+    """
+    Return the ciphertext that the object's row holds now, for a token that is made of it.
+
+    Nobody else writes the row until this transaction is over: two that write one part each would
+    both make a token without the other's value.
+    """
+    query = of_row(prop.columns[0], state).with_for_update(key_share=True)
+    return connection.execute(query).scalar()
 
 
 def refuse_duplicate(

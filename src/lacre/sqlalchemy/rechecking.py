@@ -156,9 +156,12 @@ def _matching(state: ORMExecuteState, binding: Any, statement: Any, terms: list[
         .distinct()
         .limit(most + 1)
     )
-    # There is no public way to take these two out of a statement: HAVING is about the groups it
-    # had, and nobody locks rows that may not be hits. Private names, pinned by a test.
+    # There is no public way to take these out of a statement: HAVING is about the groups it had,
+    # DISTINCT ON would keep one candidate of several (the second is SQLAlchemy 2.1's form of it),
+    # and nobody locks rows that may not be hits. Private names, pinned by a test.
     query._having_criteria = ()  # noqa: SLF001
+    query._distinct_on = ()  # noqa: SLF001
+    query._pre_columns_clause = None  # noqa: SLF001
     query._for_update_arg = None  # noqa: SLF001
     # By way of the session, so that what is pending is flushed first, as for the statement itself.
     found = state.session.execute(

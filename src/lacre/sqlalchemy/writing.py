@@ -23,7 +23,7 @@ from lacre.errors import AlreadyEncrypted, MisuseError, Tampered
 from lacre.fields.rows import row_text
 from lacre.fields.writing import Writing
 from lacre.sqlalchemy.binding import binding_of
-from lacre.sqlalchemy.combining import combine, of_row, refuse_duplicate, refuse_token
+from lacre.sqlalchemy.combining import combine, locked, of_row, refuse_duplicate, refuse_token
 from lacre.sqlalchemy.compounds import Compound, compound_properties
 from lacre.sqlalchemy.crossing import check_crossing
 from lacre.sqlalchemy.declared import (
@@ -249,8 +249,6 @@ def before_insert(
                 if token_key in held:
                     set_attribute(state.obj(), token_key, None)
     for compound in mapped.compounds:
-        if held.get(compound.key) is not None:
-            refuse_token(state, compound.prop, compound.key, sealed=False)
         parts = [plain.get(key) for key in compound.keys]
         combine(flush, connection, state, compound, parts, tenant)
     if acting is not None:
@@ -296,7 +294,6 @@ def before_update(
         for token_key in () if written else token_keys:
             refuse_token(state, prop, token_key, sealed=False)
     for compound in mapped.compounds:
-        refuse_token(state, compound.prop, compound.key, sealed=False)
         if plain.keys() & {*compound.keys}:
             parts = [
                 plain[key]
@@ -305,6 +302,8 @@ def before_update(
                 for key, prop in zip(compound.keys, compound.parts, strict=True)
             ]
             combine(flush, connection, state, compound, parts, tenant)
+        else:
+            refuse_token(state, compound.prop, compound.key, sealed=False)
     # Whether or not anything was sealed: what the row holds already is bound as well.
     flush.places[state] = _Place(row, tenant, [state.dict.get(key) for key in mapped.bound])
 
@@ -398,9 +397,7 @@ def _unwritten(
     place: tuple[str, str | None],
 ) -> Any:
     """Return the value of an attribute that was not written: for a compound index, and for nobody."""
-    held = state.dict.get(prop.key)
-    if held is None and prop.key not in state.dict:
-        held = _present(connection, state, prop)
+    held = locked(connection, state, prop)
     if held is None:
         return None
     subject = subject_of(state.mapper, state, prop)
