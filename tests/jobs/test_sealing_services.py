@@ -2,6 +2,7 @@
 """Sealing with a key service that is a server: a real OpenBao, with a key store on PostgreSQL; AWS by its emulator."""
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from lacre.keys.epochs import EpochState
 from lacre.keys.hierarchy import KeyKind, KeyState, subject_digest
 from lacre.recovery.dump import read_dump
 from lacre.recovery.restore import restore
+from lacre.stores.roles import Roles
 from tests.components.aws import AWS, REGION
 from tests.components.openbao import OpenBao
 from tests.components.postgresql import Database
@@ -184,3 +186,58 @@ waiting = "9 days"
     told = ministack.client().describe_key(KeyId=key)["KeyMetadata"]
     assert told["KeyState"] == "PendingDeletion"
     assert account == ministack.account
+
+
+def test_the_roles_of_postgresql_are_enough(home: Path, database: Database) -> None:
+    """A login that is an operator seals, shreds and holds; one of the run time makes sealed keys, and touches no epoch."""
+    on_postgresql(home, database)
+    config = sealed_by(home, '\n[sealing]\nkms_key = "local://seal"\nclasses = ["pii"]\n')
+    owner, _ = key_store(config)
+    owner.upgrade(roles=Roles())
+    owner.close()
+    text = config.read_text()
+    mine = text[text.index("postgresql+psycopg://") :].split('"')[0]
+    logins = {role: f"{role}_{uuid4().hex[:8]}" for role in ("lacre_operator", "lacre_runtime")}
+
+    def be(role: str) -> None:
+        config.write_text(text.replace(mine, database.text_url(user=logins[role], password="pw")))
+
+    for role, name in logins.items():
+        database.server.administer(f"CREATE ROLE {name} LOGIN PASSWORD 'pw' IN ROLE {role}")
+    try:
+        be("lacre_operator")
+        seal(config)
+        be("lacre_runtime")
+        with Lacre.load(config, environ={}) as lacre, lacre.acting_as("svc:app", roles={"app"}, purpose="t"):  # fmt: skip
+            box = lacre.field("pii", table="t", column="c", subject=True)
+            sealed = box.encrypt("canary", row="1", subject="ana")
+            (epoch,) = lacre.epochs.rows()
+            for wrong in (replace(epoch, number=9), replace(epoch, state=EpochState.CLOSING)):
+                with pytest.raises(LacreError, match="may not do that"):
+                    lacre.store.put_epoch(wrong, over=None if wrong.number == 9 else epoch)
+        be("lacre_operator")
+        seal(config)
+        be("lacre_runtime")
+        with Lacre.load(config, environ={}) as lacre, lacre.acting_as("svc:app", roles={"app"}, purpose="t"):  # fmt: skip
+            box = lacre.field("pii", table="t", column="c", subject=True)
+            assert box.decrypt(sealed, row="1", subject="ana") == "canary"
+        be("lacre_operator")
+        with as_operator(config, None, purpose="test") as operator:
+            scope = operator.lacre.policy.scope(KeyKind.SUBJECT, "pii", "default")
+            digest = subject_digest(scope, "ana")
+            assert operator.store.hold_subject(digest, hold="case 7", over=None)
+            assert operator.store.hold_subject(digest, hold=None, over="case 7")
+            ended = operator.lacre.epochs.rows()[1]
+            with pytest.raises(LacreError, match="may not do that"):
+                operator.store.put_epoch(replace(ended, state=EpochState.ACTIVE), over=ended)
+        shredded(config)
+        with as_operator(config, None, purpose="test") as operator:
+            row = operator.store.subject(digest)
+            assert row is not None
+            assert row.shredded is not None
+    finally:
+        config.write_text(text)
+        with database.connect() as connection:
+            for name in logins.values():
+                connection.execute(f"DROP OWNED BY {name}")
+                connection.execute(f"DROP ROLE {name}")
