@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sealing with the local keystore: subject keys outlive an epoch, what was shredded does not, in no dump."""
 
+import json
 import shutil
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,15 @@ import pytest
 
 from lacre import Lacre
 from lacre.cli.operator import as_operator, key_store
-from lacre.cli.sealing import sealer_of
-from lacre.errors import KeyNotFound, KeyUnavailable, LacreError, MisuseError, Tampered
+from lacre.cli.sealing import seal, sealer_of
+from lacre.errors import (
+    ConfigurationError,
+    KeyNotFound,
+    KeyUnavailable,
+    LacreError,
+    MisuseError,
+    Tampered,
+)
 from lacre.keys.epochs import EpochState
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, subject_digest
 from lacre.keys.sealing import bucket_of, cover
@@ -285,3 +294,59 @@ def test_an_epoch_that_nobody_signed_is_refused(house: House) -> None:
 
     with pytest.raises(Tampered):
         house.read(sealed, "ana")
+
+
+def test_the_command_keeps_a_cadence(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--due` begins the first epoch, does nothing a day later, and goes on with what was interrupted."""
+
+    def run(**options: bool) -> list[dict[str, Any]]:
+        given = {"status": False, "due": False, "as_json": True} | options
+        seal(database=None, config=house.config, passphrase_file=None, **given)
+        return list(json.loads(capsys.readouterr().out)["epochs"])
+
+    assert run(status=True) == []
+    assert [row["epoch"] for row in run(due=True)] == [1]
+    assert [row["epoch"] for row in run(due=True)] == [1]
+
+    def fails() -> str:
+        raise MisuseError("the disk is full")
+
+    with pytest.raises(MisuseError):
+        house.seal(prove=fails)
+    assert [row["state"] for row in run(status=True)] == ["opening", "active"]
+    assert [row["state"] for row in run(due=True)] == ["active", "destroyed"]
+
+
+def test_sealing_refuses_a_key_store_that_shares_the_data(house: House) -> None:
+    """Asked where the data is, it does not begin an epoch where both are one database."""
+    with pytest.raises(ConfigurationError, match="in the database that holds the data"):
+        seal(status=False, due=False, database=f"sqlite:///{house.home}/lacre/keys.db", as_json=False, config=house.config, passphrase_file=None)  # fmt: skip
+    with house.operator() as operator:
+        assert operator.lacre.epochs.rows() == []
+
+
+def test_two_sealers_at_once_leave_one_epoch(house: House) -> None:
+    """One goes on, the other is told or finds it done; every key opens, and one epoch is in use."""
+    house.seal()
+    sealed = house.write("ana")
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            house.seal()
+        except LacreError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert all(isinstance(error, MisuseError | KeyUnavailable) for error in errors)
+    house.seal()
+    assert house.read(sealed, "ana") == "canary-ana"
+    with house.operator() as operator:
+        states = [row.state for row in operator.lacre.epochs.rows()]
+    assert states[0] is EpochState.ACTIVE
+    assert set(states[1:]) == {EpochState.DESTROYED}
