@@ -111,6 +111,24 @@ def test_exposed_fields_are_values_and_the_others_stay() -> None:
     ] == ["+351 210 000 000"]
 
 
+class Listed(BaseModel):
+    people: list[Shown]
+
+
+def test_an_exposing_object_is_masked_where_the_field_does_not_expose() -> None:
+    """A field that is declared protected shows masks of an object that exposes, also of a subclass's."""
+    exposing = expose(Shown, "name", "cpf").model_validate(SHOWN)
+    copied = SHOWN.model_copy(update={"name": Exposed(NAME)})
+    ways = [
+        TypeAdapter(Shown).dump_python(exposing, mode="json"),
+        json.loads(TypeAdapter(Shown).dump_json(exposing)),
+        Listed(people=[exposing]).model_dump(mode="json")["people"][0],
+        copied.model_dump(mode="json"),
+    ]
+
+    assert ways == [HIDDEN] * len(ways)
+
+
 def test_a_mask_stays_a_mask_where_it_is_exposed() -> None:
     """A reader who was given masks is shown those, and cannot reveal them."""
     masked = Kept(name=Mask("C. S."), cpf=Mask("***"), born=None)

@@ -136,7 +136,7 @@ class Protected(Generic[T]):
         return core_schema.chain_schema(
             [core_schema.no_info_plain_validator_function(Protected), validated],
             serialization=core_schema.plain_serializer_function_ser_schema(
-                cls._dumped, info_arg=True
+                cls._dump, info_arg=True
             ),
             metadata={"lacre_inner": handler.generate_schema(inner)},
         )
@@ -160,9 +160,16 @@ class Protected(Generic[T]):
         self.__mask = other.__mask  # noqa: SLF001 - the same class
         return self
 
-    def _dumped(self, info: core_schema.SerializationInfo[Any]) -> Any:
-        # In Python it stays what it is, so that a dump can be validated again.
-        return self._shown() if info.mode_is_json() else self
+    @classmethod
+    def _dump(cls, value: "Protected[Any]", info: core_schema.SerializationInfo[Any]) -> Any:
+        # In Python it stays what it is, so that a dump can be validated again. In JSON the field
+        # decides as well: pydantic takes an object of a subclass, one that exposes among them, as
+        # it is.
+        if not info.mode_is_json():
+            return value
+        if not isinstance(value, Protected):
+            raise TypeError("a value that went around validation is not shown")
+        return value._shown() if issubclass(cls, Exposed) else str(value)  # noqa: SLF001 - the same class
 
     def _shown(self) -> Any:
         return str(self)
