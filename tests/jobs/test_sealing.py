@@ -116,6 +116,14 @@ class House:
         return house
 
 
+class Neighbour(House):
+    """Another service of the same home."""
+
+    @property
+    def config(self) -> Path:
+        return self.home / "other.toml"
+
+
 def box(lacre: Lacre) -> Any:
     """The field that the tests write."""
     return lacre.field("pii", table="customers", column="name", subject=True)
@@ -242,6 +250,65 @@ def test_keys_from_before_sealing_are_sealed_by_the_first(plain: House) -> None:
     assert plain.read(sealed, "ana") == "canary-ana"
     with plain.operator() as operator:
         assert operator.lacre.epochs.rows()[0].unsealed is not None
+
+
+def test_a_run_that_died_has_said_which_keys_older_dumps_hold_bare(plain: House) -> None:
+    """Interrupted once keys have their outer layer and resumed, the epoch says all the same that they had none."""
+    plain.write("ana")
+    created = plain.keys("ana")[0].created
+    with plain.config.open("a") as file:
+        file.write(SEALING)
+
+    def fails() -> str:
+        raise MisuseError("the disk is full")
+
+    with pytest.raises(MisuseError, match="disk"):
+        plain.seal(prove=fails)
+    assert cover(plain.keys("ana")[0]) is not None
+    plain.seal()
+
+    with plain.operator() as operator:
+        unsealed = operator.lacre.epochs.rows()[0].unsealed
+    assert unsealed is not None
+    assert unsealed >= created
+
+
+def neighbour(house: House, *, more: str = "") -> House:
+    """Return another service of the same key store and key service."""
+    other = Neighbour(home=house.home)
+    text = house.config.read_text().partition("[sealing]")[0]
+    other.config.write_text(text.replace('service = "app"', 'service = "other"') + more)
+    with other.operator() as operator:
+        branch = operator.lacre.policy.scope(KeyKind.BRANCH, "pii", "default")
+        operator.lacre.provisioner.create(branch, indexed=True)
+    return other
+
+
+def test_the_keys_of_another_service_in_one_key_store_are_left_alone(house: House) -> None:
+    """Whoever seals wraps no subject key of a service that does not seal: it could not open it."""
+    other = neighbour(house)
+    sealed = other.write("bob")
+
+    house.seal()
+    house.seal()
+
+    assert other.read(sealed, "bob") == "canary-bob"
+
+
+def test_two_services_do_not_seal_in_one_key_store(house: House) -> None:
+    """The second is refused before anything is done: it would end the first one's epoch, and every key in it."""
+    house.seal()
+    sealed = house.write("ana")
+    other = neighbour(house, more=SEALING)
+
+    with pytest.raises(ConfigurationError, match="another service"):
+        other.seal()
+
+    assert house.read(sealed, "ana") == "canary-ana"
+    with house.operator() as operator:
+        assert [row.number for row in operator.lacre.epochs.rows()] == [1]
+    house.seal()
+    assert house.read(sealed, "ana") == "canary-ana"
 
 
 def test_nothing_is_destroyed_while_a_key_does_not_open(house: House) -> None:

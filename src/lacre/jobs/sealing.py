@@ -23,7 +23,7 @@ from lacre._core.derive import WRAP
 from lacre.audit.events import Sealed, who
 from lacre.audit.recorder import Recorder
 from lacre.context import current
-from lacre.errors import KeyDisabled, MisuseError, Tampered
+from lacre.errors import ConfigurationError, KeyDisabled, MisuseError, Tampered
 from lacre.fields.column_state import Signer
 from lacre.keys.epochs import Epoch, EpochKeys, EpochLedger, Epochs, EpochState
 from lacre.keys.hierarchy import USABLE, KeyRow, KeyState, Scope
@@ -141,9 +141,11 @@ class Sealer:
 
         Raises:
             MisuseError: somebody else seals at the same moment; or keys that do not open would be lost.
+            ConfigurationError: another service's keys are sealed in this key store.
             Tampered: an epoch that nobody who is trusted signed.
             whatever *prove* and the key service raise: nothing was destroyed then.
         """
+        self._check_alone()
         rows = self.ledger.rows()
         newest = rows[0] if rows else None
         ended = all(row.state is EpochState.DESTROYED for row in rows[1:])
@@ -176,6 +178,18 @@ class Sealer:
 
     # The next epoch
 
+    def _check_alone(self) -> None:
+        # Epochs are a key store's: what ends one of them ends the keys of every service under it.
+        for row in self.store.bucket_keys():
+            if row.state is not KeyState.DESTROYED and not self._is_ours(row):
+                raise ConfigurationError(
+                    f"the key store holds sealed keys of another service, {row.scope.service!r} ({row.scope.app}, {row.scope.env}), which would be lost; nothing was done",
+                    hint="give each service that seals a key store of its own: [key_store] url",
+                )
+
+    def _is_ours(self, row: KeyRow) -> bool:
+        return seal_scope(row.scope) == seal_scope(self.scope)
+
     def _begun(self, before: Epoch | None) -> Epoch:
         number = 1 if before is None else before.number + 1
         self._record("begin", number, "")
@@ -198,20 +212,14 @@ class Sealer:
         epoch, seal, key = self._sealed(epoch)
         held = _Held(self._seal_key, {seal.key_id: key})
         self._carry_buckets(epoch, seal, key, held)
-        late = self._carry_subjects(held)
+        epoch = self._carry_subjects(epoch, held)
         digest = self.prove()
         self.told("a dump was taken, restored aside, and opened")
         service = service_of(self.services, epoch.kms_key)
         assert seal.wrapped is not None  # it was unwrapped above
         version_of = getattr(service, "version_of", None)
         material = None if version_of is None else version_of(seal.wrapped)
-        row = self._put(
-            epoch,
-            state=EpochState.ACTIVE,
-            material=material,
-            dump=digest,
-            unsealed=late or epoch.unsealed,
-        )
+        row = self._put(epoch, state=EpochState.ACTIVE, material=material, dump=digest)
         self._record("active", epoch.number, digest)
         return row
 
@@ -296,10 +304,9 @@ class Sealer:
         fresh = self._wrapped(fresh, seal, key, material)
         return fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material)
 
-    def _carry_subjects(self, held: _Held) -> str | None:
+    def _carry_subjects(self, epoch: Epoch, held: _Held) -> Epoch:
         # Whoever makes a subject key from now on finds the new bucket keys, so one pass that finds
-        # nothing to do has seen every key. Returns when a key was found that had no outer layer.
-        late: str | None = None
+        # nothing to do has seen every key.
         while True:
             carried, lost = 0, 0
             buckets = {row.key_id: row for row in self.store.bucket_keys() if row.state in USABLE}
@@ -316,7 +323,9 @@ class Sealer:
                         continue
                     if moved is not None:
                         moves.append((row, moved))
-                        late = self.now() if cover(row) is None else late
+                # Said before it is so: a run that goes on where this one died finds no bare key.
+                if bare := [row.created for row, _ in moves if cover(row) is None]:
+                    epoch = self._put(epoch, unsealed=max(self.now(), *bare))
                 carried += self._changed(moves)
             if not carried:
                 break
@@ -326,7 +335,7 @@ class Sealer:
                 f"{lost} subject keys do not open, and would be lost with the epoch before; nothing was destroyed",
                 hint="somebody edited the key store: restore it, or destroy those keys",
             )
-        return late
+        return epoch
 
     def _carried(
         self,
@@ -343,7 +352,7 @@ class Sealer:
         if row.keystore != self.ledger.keystore:
             raise Tampered
         named = cover(row)
-        if named is None and row.scope.class_ not in self.classes:
+        if named is None and not (self._is_ours(row) and row.scope.class_ in self.classes):
             return None
         scope = bucket_scope(self.scope, bucket_of(row.key_id))
         active = next(

@@ -100,7 +100,8 @@ def _open(
         after = page[-1].key_id
         for row in page:
             named = cover(row)
-            if named is None and row.scope.class_ not in classes:
+            ours = seal_scope(row.scope) == scope
+            if named is None and not (ours and row.scope.class_ in classes):
                 continue
             try:
                 bucket, key = buckets[named or b""]
