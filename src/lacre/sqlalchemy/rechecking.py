@@ -110,6 +110,14 @@ def _with_tokens(state: ORMExecuteState, statement: Any, short: list[Term]) -> A
     return copy
 
 
+def _is_of_one_table(statement: Any) -> bool:
+    # Then no row comes twice, and the database need not sort ciphertexts to find out.
+    froms = {*statement.columns_clause_froms}
+    for clause in statement._where_criteria:  # noqa: SLF001
+        froms.update(clause._from_objects)  # noqa: SLF001
+    return len(froms) == 1 and not statement._setup_joins and not statement._from_obj  # noqa: SLF001
+
+
 def _joined_by_and(clause: Any) -> list[Any]:
     if isinstance(clause, BooleanClauseList) and clause.operator is operators.and_:
         return [found for part in clause.clauses for found in _joined_by_and(part)]
@@ -153,9 +161,10 @@ def _matching(state: ORMExecuteState, binding: Any, statement: Any, terms: list[
         .group_by(None)
         .limit(None)
         .offset(None)
-        .distinct()
         .limit(most + 1)
     )
+    if not _is_of_one_table(statement):
+        query = query.distinct()
     # There is no public way to take these out of a statement: HAVING is about the groups it had,
     # DISTINCT ON would keep one candidate of several (the second is SQLAlchemy 2.1's form of it),
     # and nobody locks rows that may not be hits. Private names, pinned by a test.
