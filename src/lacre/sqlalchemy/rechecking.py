@@ -220,5 +220,9 @@ def _matching(state: ORMExecuteState, binding: Any, statement: Any, terms: list[
         kept = sorted(true)
     ids = [tuple(found[n][: len(keys)]) for n in kept]
     if len(keys) == 1:
-        return keys[0].in_([only for (only,) in ids])
+        only = [key for (key,) in ids]
+        if state.session.get_bind(**state.bind_arguments).dialect.name == "postgresql":
+            # One parameter, however many there are: one statement, which the server prepares once.
+            return keys[0] == sa.any_(sa.literal(only, sa.ARRAY(keys[0].type)))
+        return keys[0].in_(only)
     return sa.tuple_(*keys).in_(ids)
