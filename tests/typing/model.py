@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import JSON, ColumnElement, Engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
-from lacre import BlindIndex, Lacre
-from lacre.sqlalchemy import encrypted, row_id
+from lacre import BlindIndex, ContainsIndex, Lacre, PrefixIndex
+from lacre.sqlalchemy import compound, encrypted, row_id
 
 
 class Base(DeclarativeBase):
@@ -24,6 +24,11 @@ class Customer(Base):
     email: Mapped[str] = encrypted("pii", index=BlindIndex("email", unique=True))
     cpf: Mapped[str | None] = encrypted("pii", index=BlindIndex("cpf", unique=True), mask="cpf")
     born: Mapped[dt.date | None] = encrypted("pii", default=None)
+    name: Mapped[str] = encrypted(
+        "pii",
+        index=[BlindIndex("name"), PrefixIndex("name", lengths=(3, 4)), ContainsIndex("name")],
+    )
+    name_and_birth = compound("name", "born", normalisers={"name": "name"}, unique=True)
     data: Mapped[dict[str, Any]] = encrypted("pii", JSON(), padded=False, nullable=False)
 
 
@@ -31,6 +36,9 @@ def use(lacre: Lacre, engine: Engine) -> None:
     sessions = lacre.sqlalchemy(sessionmaker(engine))
     assert_type(sessions, sessionmaker[Session])
     assert_type(Customer.email == "x", ColumnElement[bool])
+    assert_type(Customer.name.contains("x"), ColumnElement[bool])
+    assert_type(Customer.name.startswith("x"), ColumnElement[bool])
+    assert_type(Customer.name_and_birth == ("x", dt.date.min), ColumnElement[bool])
     assert_type(Customer.email.in_(["x"]).__class__.__name__, str)
     with lacre.acting_as("svc:x", roles={"app"}, purpose="test"), sessions() as session:
         customer = session.scalars(select(Customer).where(Customer.cpf.is_(None))).one()

@@ -40,11 +40,7 @@ class CompoundIndex:
     name: str = "compound"
 
     kind: ClassVar[str] = "compound"
-    exact: ClassVar[bool] = True
     several: ClassVar[bool] = False
-    always: ClassVar[None] = None
-    version: ClassVar[int] = 1
-    parts: ClassVar[tuple[str, ...]] = ("",)
     questions: ClassVar[frozenset[Question]] = frozenset(("equals",))
 
     def __post_init__(self) -> None:
@@ -68,6 +64,22 @@ class CompoundIndex:
         """The normalisers and their versions, a JSON array: each is bound in every token."""
         names = [normaliser(name).identity for name in self.normalisers]
         return json.dumps(names, separators=(",", ":"))
+
+    @property
+    def exact(self) -> bool:
+        return True
+
+    @property
+    def always(self) -> bytes | None:
+        return None
+
+    @property
+    def version(self) -> int:
+        return 1
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return ("",)
 
     def check(self, codec: Codec) -> None:
         """Nothing more: the fields were checked when it was made."""

@@ -52,10 +52,7 @@ class ContainsIndex:
     name: str = field(default="contains", kw_only=True)
 
     kind: ClassVar[str] = "contains"
-    unique: ClassVar[bool] = False
-    exact: ClassVar[bool] = False
     several: ClassVar[bool] = True
-    parts: ClassVar[tuple[str, ...]] = ("",)
     questions: ClassVar[frozenset[Question]] = frozenset(("contains", "startswith", "endswith"))
 
     def __post_init__(self) -> None:
@@ -64,6 +61,18 @@ class ContainsIndex:
             raise ConfigurationError(
                 "a contains index has 12 to 16 bits", hint="leave bits out: 16"
             )
+
+    @property
+    def unique(self) -> bool:
+        return False
+
+    @property
+    def exact(self) -> bool:
+        return False
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return ("",)
 
     def check(self, codec: Codec) -> None:
         if codec.name != "str":

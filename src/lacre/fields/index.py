@@ -29,8 +29,14 @@ class Index(Protocol):
     """
     What makes a field searchable in one way. Frozen and hashable.
 
-    *keys* of the methods are the index keys of `parts`, in their order.
+    *keys* of the methods are the index keys of `parts`, in their order. *kind* (``exact``,
+    ``prefix``, ...) is bound in every token; *several* says whether a value has several tokens, and
+    not one; *questions* are what the index answers.
     """
+
+    kind: ClassVar[str]
+    several: ClassVar[bool]
+    questions: ClassVar[frozenset[Question]]
 
     @property
     def name(self) -> str:
@@ -58,23 +64,8 @@ class Index(Protocol):
         ...
 
     @property
-    def kind(self) -> str:
-        """``exact``, ``prefix``, ...: bound in every token."""
-        ...
-
-    @property
-    def several(self) -> bool:
-        """Whether a value has several tokens, and not one."""
-        ...
-
-    @property
     def parts(self) -> tuple[str, ...]:
         """The parts that have index keys of their own."""
-        ...
-
-    @property
-    def questions(self) -> frozenset[Question]:
-        """What the index answers."""
         ...
 
     @property
@@ -168,8 +159,6 @@ class BlindIndex:
 
     kind: ClassVar[str] = "exact"
     several: ClassVar[bool] = False
-    always: ClassVar[None] = None
-    parts: ClassVar[tuple[str, ...]] = ("",)
     questions: ClassVar[frozenset[Question]] = frozenset(("equals",))
 
     def __post_init__(self) -> None:
@@ -197,6 +186,14 @@ class BlindIndex:
     def exact(self) -> bool:
         """Whether a hit needs no re-check: 96 bits never collide by chance in one table."""
         return self.bits >= 96
+
+    @property
+    def always(self) -> bytes | None:
+        return None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return ("",)
 
     def check(self, codec: Codec) -> None:
         if self.normaliser != "exact" and codec.name != "str":

@@ -47,10 +47,7 @@ class PrefixIndex:
     name: str = field(default="prefix", kw_only=True)
 
     kind: ClassVar[str] = "prefix"
-    unique: ClassVar[bool] = False
-    exact: ClassVar[bool] = False
     several: ClassVar[bool] = True
-    always: ClassVar[None] = None
     questions: ClassVar[frozenset[Question]] = frozenset(("startswith",))
 
     def __post_init__(self) -> None:
@@ -75,6 +72,18 @@ class PrefixIndex:
     @property
     def parts(self) -> tuple[str, ...]:
         return tuple(str(length) for length in self.lengths)
+
+    @property
+    def unique(self) -> bool:
+        return False
+
+    @property
+    def exact(self) -> bool:
+        return False
+
+    @property
+    def always(self) -> bytes | None:
+        return None
 
     def check(self, codec: Codec) -> None:
         if codec.name != "str":
