@@ -145,3 +145,30 @@ def test_values_of_a_compromised_key_are_told_apart(cli: Run, shop: Path, home: 
 
     assert done.returncode == 0, done.stderr
     assert "3 values came from under a compromised key. They are not thereby authentic" in " ".join(done.stderr.split())  # fmt: skip
+
+
+def test_an_index_rotation_step_by_step(cli: Run, shop: Path, home: Path) -> None:
+    """Announce, activate, make tokens anew, destroy, clear: the command says what is left at each step."""
+    config = home / "lacre.toml"
+    config.write_text(config.read_text(encoding="utf-8") + "\n[cache]\nage = 1\n", encoding="utf-8")
+    index = ("keys", "rotate", "--class", "pii", "--kind", "index")
+    cli(*index)
+    cli(*index)  # the first call took longer than the cache age
+    left = cli("reencrypt", *ARGUMENTS, "--indexes", "--check")
+    done = cli("reencrypt", *ARGUMENTS, "--indexes", "--yes")
+    third = cli(*index)
+    keys = json.loads(cli("keys", "list", "--class", "pii", "--json").stdout)
+    [old] = [key["key"] for key in keys if key["kind"] == "index" and key["version"] == 1]
+    gone = cli("keys", "destroy", old, "--yes")
+    cleared = cli("reencrypt", *ARGUMENTS, "--indexes", "--yes")
+
+    assert left.returncode == 10, left.stderr
+    assert "customers: 3 rows lack tokens, or have stale ones" in left.stdout
+    assert done.returncode == 0, done.stderr
+    assert "customers: 3 rows written, 0 rows lack tokens, or have stale ones" in done.stdout
+    assert f"lacre keys destroy {old[:8]}" in " ".join(done.stderr.split())
+    assert third.returncode == 8
+    assert "lacre reencrypt --indexes --check" in " ".join(gone.stderr.split())
+    assert "3 rows written, 0 rows lack" in cleared.stdout
+    assert stored(shop, "email_bidx") == [None] * 3
+    assert None not in stored(shop, "email_bidx2")

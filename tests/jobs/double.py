@@ -34,6 +34,7 @@ KEY, KEY_ID, ROOT = bytes(range(32)), bytes(range(16)), bytes(range(32, 64))
 class Stored:
     value: bytes | bytearray
     tokens: tuple[bytes, ...]
+    columns: tuple[bytes | None, ...] = ()
 
 
 class FixedKeyField:
@@ -80,7 +81,8 @@ class FixedKeyField:
                 if self._index
                 else ()
             )
-            made.append(Stored(sealed, tokens))
+            second = (None,) if self._index is not None and self._index.unique else ()
+            made.append(Stored(sealed, tokens, tokens + second))
         return made
 
     def written(self, rows):
@@ -179,7 +181,9 @@ def readable(path: Path, table: str) -> list[tuple]:
         job = jobs_of(connection, table, authority(path))[-1]
         catalogue = Catalogue(connection, table)
         names = [
-            name for name in catalogue.insertable if name != RID and not name.endswith("_bidx")
+            name
+            for name in catalogue.insertable
+            if name != RID and not name.endswith(("_bidx", "_bidx2"))
         ]
         order = ", ".join(quoted(name) for name in catalogue.cursor)
         columns = {

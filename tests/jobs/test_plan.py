@@ -154,7 +154,14 @@ def test_a_plan_counts_and_says_what_will_happen(tmp_path):
         str,
     )
     assert (cpf.values, cpf.nulls, cpf.unique) == (1, 2, False)
-    assert found.adds == ("email_lacre", "email_bidx", "cpf_lacre", "lacre_form", "lacre_rid")
+    assert found.adds == (
+        "email_lacre",
+        "email_bidx",
+        "email_bidx2",
+        "cpf_lacre",
+        "lacre_form",
+        "lacre_rid",
+    )
     assert "drop the index t_cpf: cpf has no normaliser, so it cannot be searched" in found.indexes
     assert "make the unique index t_email_bidx over the blind index of email" in found.indexes
     assert found.growth_bytes == 3 * (91 + 32) + 2 * 16 + 3 * (2 + 34)

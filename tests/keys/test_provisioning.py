@@ -324,4 +324,4 @@ class TestAnIndexRotation:
             rotated = replace(parts.provisioner, settle=0.0).rotate(scope("index"))
 
         assert asked == {genuine.key_id}
-        assert rotated.version == 3
+        assert rotated.version == 4

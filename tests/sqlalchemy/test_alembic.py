@@ -211,7 +211,7 @@ def test_a_new_table(migrations: Migrations, engine: sa.Engine) -> None:
     assert imports_what_it_uses(text)
     assert "lacre" not in text.replace("_lacre'", "")
     assert "pii" not in text
-    assert text.count("LargeBinary()") == 5
+    assert text.count("LargeBinary()") == 6
     refused(engine, f"INSERT INTO customers (id, note) VALUES ('{uuid4().hex}', 'plaintext')")
 
 
@@ -231,7 +231,7 @@ def test_new_columns_of_a_table_that_is_there(migrations: Migrations, engine: sa
 
     assert imports_what_it_uses(text)
     assert text.count("create_check_constraint") == 5
-    assert text.count("drop_constraint") == 6
+    assert text.count("drop_constraint") == 7
     assert "(None" not in text
     refused(engine, f"INSERT INTO customers (id, note) VALUES ('{uuid4().hex}', 'plaintext')")
 

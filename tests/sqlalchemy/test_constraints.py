@@ -98,7 +98,7 @@ def test_an_expression_of_core_does_not_write_plaintext(
 @pytest.mark.usefixtures("customer")
 def test_a_value_and_its_token_are_null_together(engine: Engine, change: str) -> None:
     """Neither is left behind without the other."""
-    with engine.begin() as connection, pytest.raises(IntegrityError, match="_bidx_lacre"):
+    with engine.begin() as connection, pytest.raises(IntegrityError, match="_bidx2_lacre"):
         connection.exec_driver_sql(f"UPDATE customers SET {change}")
 
 
@@ -137,7 +137,7 @@ def test_the_conditions_are_those_of_the_specification(engine: Engine) -> None:
         if line.startswith('"NAME') and " CHECK " in line
     ]
     found = checks(engine, "customers")
-    made = [found[name] for name in ("ck_customers_email_lacre", "ck_customers_email_bidx_lacre")]
+    made = [found[name] for name in ("ck_customers_email_lacre", "ck_customers_email_bidx2_lacre")]
 
     assert [f"({condition})" for condition in made] == specified
 
@@ -192,7 +192,7 @@ def test_tables_of_earlier_releases_refuse_the_same(database: Database, value: A
 
 def test_names_say_table_and_column(engine: Engine) -> None:
     """`ck_TABLE_COLUMN_lacre`: in subclasses that of the table the column is in, and each once."""
-    assert set(checks(engine, "people")) == {"ck_people_cpf_lacre", "ck_people_cpf_bidx_lacre"}
+    assert set(checks(engine, "people")) == {"ck_people_cpf_lacre", "ck_people_cpf_bidx2_lacre"}
     assert set(checks(engine, "parties")) == {
         "ck_parties_phone_lacre",
         "ck_parties_phone_bidx_lacre",

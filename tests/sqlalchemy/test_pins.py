@@ -92,10 +92,12 @@ def test_comparator_hooks() -> None:
 def test_condition_made_without_coercions() -> None:
     """A condition is what `in_` and `not_in` of the index column would have made of its term."""
     column: Any = Customer.__table__.c.cpf_bidx
+    either: Any = Customer.cpf == CPF
+    neither: Any = Customer.cpf != CPF
     found: Any
     for found, made in (
-        (Customer.cpf == CPF, column.in_),
-        (Customer.cpf != CPF, column.not_in),
+        (either.clauses[0], column.in_),
+        (neither.clauses[1].element.clauses[1].element, column.not_in),
     ):
         usual = made(found.right)
 
@@ -118,14 +120,16 @@ def test_terms_are_found_in_statements() -> None:
     """`in_` with an expanding parameter keeps its class, its callable and what was put on it."""
     condition: Any = Customer.email == EMAIL
     statement = select(Customer).where(condition, Customer.city == "x")
-    [term] = [found for found in visitors.iterate(statement) if isinstance(found, Term)]
+    term, second = [found for found in visitors.iterate(statement) if isinstance(found, Term)]
     where: Any = statement.whereclause
 
     assert isinstance(where, BooleanClauseList)
     assert where.operator is operators.and_
-    assert isinstance(condition, BinaryExpression)
-    assert condition.operator is operators.in_op
-    assert (~condition).operator is operators.not_in_op  # type: ignore[attr-defined]
+    assert isinstance(condition, BooleanClauseList)
+    assert condition.operator is operators.or_
+    assert (~condition).operator is operators.and_  # type: ignore[attr-defined]
+    assert (~~condition).operator is operators.or_  # type: ignore[attr-defined]
+    assert term.asked is second.asked
     assert term.asked.values == (EMAIL,)
     assert term.callable is not None
     assert term.expanding

@@ -41,7 +41,13 @@ def session(lacre: Lacre, tmp_path: Path) -> Iterator[Session]:
 def test_each_has_a_column_of_its_own() -> None:
     """The first index that answers equality has the short name, and every further one its own in it."""
     names = [column.name for column in Account.__table__.columns]
-    assert names == ["id", "number", "number_bidx", "number_as_written_bidx"]
+    assert names == [
+        "id",
+        "number",
+        "number_bidx",
+        "number_as_written_bidx",
+        "number_as_written_bidx2",
+    ]
 
 
 def test_the_first_answers_equality(session: Session) -> None:

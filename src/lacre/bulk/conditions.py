@@ -31,7 +31,7 @@ from sqlalchemy.sql.elements import (
 
 from lacre.errors import MisuseError, UnsupportedQuery
 from lacre.sqlalchemy.attribute import SealedProperty
-from lacre.sqlalchemy.searching import Term
+from lacre.sqlalchemy.searching import InEither, Term
 
 __all__ = ["condition_of", "described_condition", "unsupported"]
 
@@ -95,6 +95,8 @@ def described_condition(clause: Any, mapper: Mapper[Any]) -> Any:
     """
     if isinstance(clause, Grouping):
         return described_condition(clause.element, mapper)
+    if isinstance(clause, InEither):
+        return _described_question(clause.asked, "not in" if clause.negated else "in")
     if isinstance(clause, BooleanClauseList):
         word = {operators.and_: "and", operators.or_: "or"}.get(clause.operator)
         if word is not None:

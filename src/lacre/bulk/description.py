@@ -227,7 +227,7 @@ def is_of_index(mapper: Mapper[Any], prop: Any) -> bool:
     """Whether *prop* holds tokens of a blind index."""
     column = prop.columns[0]
     return isinstance(column.type, IndexType) or any(
-        column is each for sealed in sealed_properties(mapper) for each in sealed.index_columns
+        column is each for sealed in sealed_properties(mapper) for each in sealed.token_columns
     )
 
 

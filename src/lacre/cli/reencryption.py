@@ -24,8 +24,9 @@ from lacre.fields.tables import EncryptedColumn, EncryptedTable
 from lacre.jobs.coverage import Coverage, Share, Standing
 from lacre.jobs.pace import Pace
 from lacre.jobs.postgresql.connection import is_postgresql
+from lacre.jobs.reencryption import Failure
 from lacre.jobs.sweeps import Outcome, Sweeper, TableEstimate
-from lacre.keys.hierarchy import KeyKind
+from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
 from lacre.policy.values import period
 
 __all__ = ["reencrypt", "sweeper_of", "tables_for"]
@@ -48,7 +49,8 @@ def reencrypt(
     throttle: float | None = typer.Option(None, "--throttle", min=1.0, help="rows a second at most"),
     max_lag: float | None = typer.Option(None, "--max-lag", min=0.0, help="seconds a replica may be behind (PostgreSQL)"),
     coverage: bool = typer.Option(False, "--coverage", help="only say which values are under which keys"),
-    check: bool = typer.Option(False, "--check", help="with --coverage: exit 10 where values should have been moved by now"),
+    check: bool = typer.Option(False, "--check", help="exit 10 where values should have been moved by now; with --indexes, where tokens are missing or stale"),
+    indexes: bool = typer.Option(False, "--indexes", help="make index tokens anew instead, after `lacre keys rotate --kind index`"),
     dry_run: bool = typer.Option(False, "--dry-run", help="show the estimate and change nothing"),
     yes: bool = typer.Option(False, "--yes", help="do not ask"),
     as_json: bool = typer.Option(False, "--json", help="the coverage, for a program to read"),
@@ -62,8 +64,11 @@ def reencrypt(
 
     Example: lacre reencrypt --models shop.models:Base --database postgresql://db/shop
     """
-    if check and not coverage:
-        raise MisuseError("--check goes with --coverage", hint="lacre reencrypt --coverage --check")
+    if check and not (coverage or indexes):
+        raise MisuseError(
+            "--check goes with --coverage, or with --indexes",
+            hint="lacre reencrypt --coverage --check",
+        )
     shown, loaded = named(database), load_models(models)
     with as_operator(config, passphrase_file, purpose="reencrypt") as operator:
         tables, waiting = tables_for(operator, loaded, database, store, class_)
@@ -81,6 +86,9 @@ def reencrypt(
                     progress=advance,
                 ),
             )
+            if indexes:
+                _reindex(operator, sweeper, tables, shown, write=not (check or dry_run), yes=yes)
+                return
             surveys: _Surveys = [(each, sweeper.survey(each)) for each in tables]
             for name, state in waiting:
                 say(f"left alone: {name} is in state {state}; lacre protect finishes it")
@@ -116,6 +124,63 @@ def reencrypt(
     _tell(operator, outcomes, as_json=as_json)
 
 
+def _reindex(
+    operator: Operator,
+    sweeper: Sweeper,
+    tables: Sequence[EncryptedTable],
+    shown: str,
+    *,
+    write: bool,
+    yes: bool,
+) -> None:
+    indexed = [each for each in tables if any(column.tokens for column in each.columns)]
+    names = [each.name for each in indexed]
+    for row in _announced(operator, indexed):
+        left = operator.lacre.provisioner.settles_in(row)
+        if left > 0:
+            warn(f"the {row.scope}, version {row.version}, was announced a moment ago: rows that are written in the next {left:.0f} s may lack its tokens")  # fmt: skip
+    if write and not yes:
+        ask(f"open every indexed value of {', '.join(names)} in {shown}, and make its tokens anew?")
+    found = [sweeper.reindex(each, write=write) for each in indexed]
+    for each in found:
+        done = f"{each.rows:,} rows written, " if write else ""
+        out.print(f"{each.table}: {done}{each.stale:,} rows lack tokens, or have stale ones")
+        _show_failures(each.failures)
+    if any(each.failures for each in found):
+        raise typer.Exit(_FAILED)
+    if any(each.stale for each in found):
+        raise typer.Exit(DUE)
+    for row in _older_roots(operator, indexed):
+        say(f"no row needs the {row.scope}, version {row.version}, any more: lacre keys destroy {row.key_id.hex()[:8]}, then this command again clears what it left")  # fmt: skip
+
+
+def _roots(operator: Operator, tables: Sequence[EncryptedTable]) -> dict[Scope, list[KeyRow]]:
+    classes = {column.scheme.class_ for each in tables for column in each.columns if column.tokens}
+    scopes: dict[Scope, list[KeyRow]] = {}
+    for row in operator.store.rows():
+        if row.scope.kind is KeyKind.INDEX and row.scope.class_ in classes:
+            scopes.setdefault(row.scope, []).append(row)
+    return scopes
+
+
+def _announced(operator: Operator, tables: Sequence[EncryptedTable]) -> list[KeyRow]:
+    roots = _roots(operator, tables).values()
+    return [row for rows in roots for row in rows if row.state is KeyState.PENDING]
+
+
+def _older_roots(operator: Operator, tables: Sequence[EncryptedTable]) -> list[KeyRow]:
+    roots = _roots(operator, tables).values()
+    return [row for rows in roots for row in rows if row.state is KeyState.DECRYPT_ONLY]
+
+
+def _show_failures(failures: Sequence[Failure]) -> None:
+    for failure in failures:
+        more = ", ..." if failure.values > len(failure.rows) else ""
+        named_rows = f": rows {', '.join(failure.rows)}{more}" if failure.rows else ""
+        why = "hold what another row holds" if failure.reason == "DuplicateValue" else f"did not open ({failure.reason})"  # fmt: skip
+        warn(f"{failure.table}.{failure.column}: {failure.values:,} values {why} and stay as they are{named_rows}")  # fmt: skip
+
+
 def _tell(operator: Operator, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     _show_coverage(
         [covered for outcome in outcomes for covered in outcome.coverage], as_json=as_json
@@ -129,9 +194,7 @@ def _tell(operator: Operator, outcomes: Sequence[Outcome], *, as_json: bool) -> 
     if suspect:
         warn(f"{suspect:,} values came from under a compromised key. They are not thereby authentic: whoever has that key could have written them")  # fmt: skip
     failures = [failure for outcome in outcomes for failure in outcome.failures]
-    for failure in failures:
-        named_rows = f": rows {', '.join(failure.rows)}{', ...' if failure.values > len(failure.rows) else ''}" if failure.rows else ""  # fmt: skip
-        warn(f"{failure.table}.{failure.column}: {failure.values:,} values did not open ({failure.reason}) and stay as they are{named_rows}")  # fmt: skip
+    _show_failures(failures)
     young = _settling(operator, outcomes)
     if young is not None:
         say(f"running processes may encrypt with the keys before until {young:%Y-%m-%d %H:%M:%S} UTC: run the same command again after that")  # fmt: skip

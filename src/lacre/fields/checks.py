@@ -27,11 +27,16 @@ def is_ciphertext(column: str, *, dialect: str = "sqlite") -> str:
     return _HOLDS[dialect].format(column)
 
 
-def is_together(column: str, index: str) -> str:
+def is_together(column: str, index: str, second: str | None = None) -> str:
     """
     Return the condition that *column* and its blind *index*, quoted names, are NULL together.
 
     A writer who knows nothing of lacre may set a column to NULL; alone, that would leave a token
     that still finds the row and still takes the place of a unique value.
+
+    Args:
+        second: the other column of a unique index: one of the two has a token, or both.
     """
-    return f"({column} IS NULL) = ({index} IS NULL)"
+    if second is None:
+        return f"({column} IS NULL) = ({index} IS NULL)"
+    return f"({column} IS NULL) = (coalesce({index}, {second}) IS NULL)"

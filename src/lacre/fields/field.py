@@ -100,6 +100,8 @@ class Field(Sealing, Searchable):
         decision = self._decided(acting, Right.ENCRYPT, tenant)
         facts = self._tenant(acting, tenant)
         resolver, indexes = self._guard.resolver, self.scheme.indexes
+        root = resolver.to_encrypt(facts.index) if indexes else None
+        other = self._other_root(facts, root) if self._unique and root is not None else None
         return Writing(
             acting=acting,
             decision=decision,
@@ -107,10 +109,9 @@ class Field(Sealing, Searchable):
             key=None if self.scheme.subject else resolver.to_encrypt(facts.data),
             whose=partial(self._whose, facts),
             resolve=resolver.to_encrypt_all,
-            indexes=[
-                (index, self._index_keys(facts, index, resolver.to_encrypt(facts.index)))
-                for index in indexes
-            ],
+            indexes=self._keyed(facts, root),
+            other=self._keyed(facts, other),
+            even=root is not None and root.version % 2 == 0,
             others=lambda: [
                 [
                     (index, self._index_keys(facts, index, root))

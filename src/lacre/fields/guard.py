@@ -68,7 +68,7 @@ class TenantFacts:
         self._whose: dict[str, ScopeHandle] = {}
         # Index keys are derived from an index root; they live no longer than the root they came
         # from, because they are looked up by the resolved root object itself.
-        self.index_keys: dict[str, tuple[UsableKey, tuple[PreparedKey, ...]]] = {}
+        self.index_keys: dict[tuple[str, int], tuple[UsableKey, tuple[PreparedKey, ...]]] = {}
 
     def of_subject(self, subject: str) -> ScopeHandle:
         """Return the handle of the keys of *subject*, the text of an id."""
@@ -92,6 +92,7 @@ class Guarded:
         self._decode = self._codec.decode
         self._padded = self._codec.padded if scheme.padded is None else scheme.padded
         self._place = scheme.place
+        self._unique = any(index.unique for index in scheme.indexes)
         declared = guard.policy.class_(scheme.class_)
         self._mask = mask_named(scheme.mask or declared.mask)
         self._hidden = mask_named("hidden")

@@ -23,11 +23,12 @@ from lacre.errors import PlaintextFound, Tampered
 from lacre.fields.field import Field
 from lacre.fields.guard import TenantFacts
 from lacre.fields.rows import RowId
+from lacre.fields.writing import Writing
 from lacre.keys.resolver import Resolver, ScopeHandle, UsableKey
 from lacre.policy.decisions import Decision
 from lacre.policy.model import Right
 
-__all__ = ["Moving", "MovingField"]
+__all__ = ["Indexing", "Moving", "MovingField"]
 
 
 @final
@@ -85,19 +86,11 @@ class Moving:
             Tampered: it does not open in this place.
             KeyUnavailable: the key it is under cannot be had.
         """
-        if not (isinstance(raw, bytes) and core.looks_encrypted(raw)):
-            raise PlaintextFound("a column of ciphertext holds something else")
         context = self._tenant.place.at(row)
         key = self.key_of(subject)
-        try:
-            held = self._resolver.to_move(self._whose(subject), raw[3:19])
-        except Tampered:
-            if subject is None:
-                raise
-            held = self._resolver.to_move(self._tenant.data, raw[3:19])
         # The encoding is kept byte for byte: its type is bound in the context. A fresh salt, drawn
         # here for this value alone.
-        plaintext = core.decrypt(held.prepared, raw, context)
+        plaintext = self.opened(row, raw, subject)
         made = core.encrypt(
             key.prepared,
             key.key_id,
@@ -107,6 +100,18 @@ class Moving:
             padded=self._padded,
         )
         return bytes(made)
+
+    def opened(self, row: str, raw: Any, subject: RowId | None = None) -> bytes:
+        """Return the encoded plaintext of *raw*; raises as `moved` does."""
+        if not (isinstance(raw, bytes) and core.looks_encrypted(raw)):
+            raise PlaintextFound("a column of ciphertext holds something else")
+        try:
+            held = self._resolver.to_move(self._whose(subject), raw[3:19])
+        except Tampered:
+            if subject is None:
+                raise
+            held = self._resolver.to_move(self._tenant.data, raw[3:19])
+        return core.decrypt(held.prepared, raw, self._tenant.place.at(row))
 
     def event(self, rows: Sequence[str], before: Iterable[bytes], *, failed: bool) -> Reencrypted:
         """Return the event of having moved the field in *rows* from the keys *before*, or of having failed to."""
@@ -120,6 +125,32 @@ class Moving:
             key="" if failed or self._key is None else self._key.key_id.hex(),
             before=tuple(sorted({key.hex() for key in before})),
         )
+
+
+@final
+class Indexing:
+    """The permission to make tokens of one field and tenant anew. Made by `MovingField.indexing`."""
+
+    __slots__ = ("_decode", "_moving", "_writing", "event")
+
+    def __init__(self, moving: Moving, writing: Writing, decode: Callable[[bytes], Any]) -> None:
+        self._moving = moving
+        self._writing = writing
+        self._decode = decode
+        self.event = moving.event
+
+    def __repr__(self) -> str:
+        return f"<Indexing {self._writing}>"
+
+    def columns(self, row: str, raw: Any, subject: RowId | None = None) -> tuple[bytes | None, ...]:
+        """
+        Return what the columns of the indexes should hold of *raw*, the value in the row whose id text is *row*.
+
+        Raises:
+            PlaintextFound, Tampered, KeyUnavailable, InvalidValue: it does not open, or its
+                normaliser does not take it.
+        """
+        return self._writing.indexed(self._decode(self._moving.opened(row, raw, subject)))
 
 
 class MovingField(Field):
@@ -149,3 +180,7 @@ class MovingField(Field):
             place=self._place,
             clock=self._clock,
         )
+
+    def indexing(self, *, tenant: str | None = None) -> Indexing:
+        """Decide on making tokens of this field anew: as `moving`."""
+        return Indexing(self.moving(tenant=tenant), self.writing(tenant=tenant), self._decode)

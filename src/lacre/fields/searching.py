@@ -109,10 +109,26 @@ class Searchable(Guarded):
             )
         return question
 
+    def _other_root(self, tenant: TenantFacts, active: UsableKey) -> UsableKey | None:
+        # The index root of the other parity: announced, or active before. There are never two,
+        # unless somebody minted anew: then it is the higher, which alone can become active.
+        roots = self._guard.resolver.searchable(tenant.index)
+        others = [root for root in roots if (root.version - active.version) % 2]
+        return max(others, key=lambda root: root.version, default=None)
+
+    def _keyed(
+        self, tenant: TenantFacts, root: UsableKey | None
+    ) -> list[tuple[Index, tuple[PreparedKey, ...]]]:
+        if root is None:
+            return []
+        return [(index, self._index_keys(tenant, index, root)) for index in self.scheme.indexes]
+
     def _index_keys(
         self, tenant: TenantFacts, index: Index, root: UsableKey
     ) -> tuple[PreparedKey, ...]:
-        held = tenant.index_keys.get(index.name)
+        # Of two roots, because while one takes the other's place both are used all the time.
+        slot = (index.name, root.version % 2)
+        held = tenant.index_keys.get(slot)
         if held is not None and held[0] is root:
             return held[1]
         scheme = self.scheme
@@ -133,7 +149,7 @@ class Searchable(Guarded):
             )
             for part in index.parts
         )
-        tenant.index_keys[index.name] = (root, derived)
+        tenant.index_keys[slot] = (root, derived)
         return derived
 
 

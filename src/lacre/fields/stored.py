@@ -18,11 +18,16 @@ class Stored(NamedTuple):
 
     An entry is an `IndexToken`, or `IndexTokens` of an index that has several for a value.
 
+    *columns* are the entries as columns hold them: those of a unique index twice, under the index
+    root of an odd and of an even version, None where there is none ([ADR 21]).
     A tuple because one is made for every value that is written.
+
+    [ADR 21]: docs/adr/0021-unique-indexes-rotate-in-two-slots.md
     """
 
     value: bytes | bytearray
     tokens: tuple[bytes, ...]
+    columns: tuple[bytes | None, ...]
 
 
 class Sealed(bytes):

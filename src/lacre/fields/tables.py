@@ -33,10 +33,15 @@ class Join:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncryptedColumn:
-    """A column of ciphertext: its name in the database, and what was declared about it."""
+    """
+    A column of ciphertext: its name in the database, and what was declared about it.
+
+    *tokens* are the columns of its indexes, as `Stored.columns` fills them.
+    """
 
     name: str
     scheme: Scheme
+    tokens: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

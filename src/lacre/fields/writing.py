@@ -39,13 +39,16 @@ class Writing:
         "_clock",
         "_codec",
         "_decision",
+        "_even",
         "_indexes",
         "_key",
         "_keys",
+        "_other",
         "_others",
         "_place",
         "_resolve",
         "_seal",
+        "_slotted",
         "_tenant",
         "_whose",
         "acting",
@@ -61,6 +64,8 @@ class Writing:
         whose: Callable[[RowId | None], ScopeHandle],
         resolve: Callable[[Collection[ScopeHandle]], dict[bytes, UsableKey]],
         indexes: Indexes,
+        other: Indexes,
+        even: bool,
         others: Callable[[], Sequence[Indexes]],
         seal: Seal,
         codec: Codec,
@@ -76,6 +81,10 @@ class Writing:
         self._whose = whose
         self._resolve = resolve
         self._indexes = tuple(indexes)
+        # Of unique indexes: under the root of the other parity than the active one, which is *even*.
+        self._other = tuple(other)
+        self._even = even
+        self._slotted = any(index.unique for index, _ in indexes)
         self._others: Any = others  # until it is asked for: then what it gave, for each index
         self._seal = seal
         self._codec = codec
@@ -126,8 +135,28 @@ class Writing:
             key = self._of_subject(subject)
         sealed = self._seal(value, row, self._tenant, key)
         tokens = self._tokens(value, self._indexes) if self._indexes else ()
+        columns = self._columns(value, tokens) if self._slotted else tokens
         # Stored(...) without the detour by way of its keyword arguments.
-        return tuple.__new__(Stored, (sealed, tokens))
+        return tuple.__new__(Stored, (sealed, tokens, columns))
+
+    def indexed(self, value: Any) -> tuple[bytes | None, ...]:
+        """Return what the columns of the indexes hold for *value*: `Stored.columns` without its ciphertext."""
+        tokens = self._tokens(value, self._indexes)
+        return self._columns(value, tokens) if self._slotted else tokens
+
+    def _columns(self, value: Any, tokens: tuple[bytes, ...]) -> tuple[bytes | None, ...]:
+        # A unique index has a slot for the roots of odd versions and one for those of even ones,
+        # each with a constraint. While two roots live both are filled, by every process that knows
+        # both: so whatever version another one goes by, the database compares like with like.
+        others = self._tokens(value, self._other) if self._other else ()
+        columns: list[bytes | None] = []
+        for at, (index, _) in enumerate(self._indexes):
+            if not index.unique:
+                columns.append(tokens[at])
+                continue
+            other = others[at] if others else None
+            columns += (other, tokens[at]) if self._even else (tokens[at], other)
+        return tuple(columns)
 
     def fits(self, value: Any, position: int, held: Any) -> bool:
         """

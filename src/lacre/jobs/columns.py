@@ -15,6 +15,7 @@ from lacre.fields.rows import row_text
 
 __all__ = [
     "BIDX",
+    "BIDX2",
     "COMPANION",
     "FORM",
     "JOB",
@@ -29,6 +30,7 @@ __all__ = [
 
 COMPANION = "_lacre"  # the column beside a protected one that holds the other form
 BIDX = "_bidx"  # the column of its blind index
+BIDX2 = "_bidx2"  # of a unique one the second, for tokens under index roots of even versions
 FORM = "lacre_form"  # the row marker: NULL, the column itself counts; 1, the companions count
 RID = "lacre_rid"  # the row id of tables whose primary key can be reused
 JOB = "lacre_job"  # the table that remembers jobs under way
@@ -99,14 +101,17 @@ class PlannedColumn:
     def bidx(self) -> str:
         return self.name + BIDX
 
+    @property
+    def token_names(self) -> tuple[str, ...]:
+        """The columns of its blind index: none, one, or two of a unique one."""
+        if not self.normaliser:
+            return ()
+        return (self.bidx, self.name + BIDX2) if self.unique else (self.bidx,)
+
 
 def targets_of(columns: Sequence[PlannedColumn]) -> list[str]:
     """Return the columns that encrypting *columns* fills, in the order of `Encrypting`."""
-    return [
-        name
-        for column in columns
-        for name in ([column.companion, column.bidx] if column.normaliser else [column.companion])
-    ]
+    return [name for column in columns for name in (column.companion, *column.token_names)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

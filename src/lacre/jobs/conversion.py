@@ -26,13 +26,13 @@ __all__ = ["Conversion", "Decrypting", "Encrypting", "Made", "ProtectedField"]
 
 
 class Made(Protocol):
-    """A ciphertext and one token for each declared index, made together."""
+    """A ciphertext, and what each column of its indexes holds, made together."""
 
     @property
     def value(self) -> bytes | bytearray: ...
 
     @property
-    def tokens(self) -> tuple[bytes, ...]: ...
+    def columns(self) -> tuple[bytes | None, ...]: ...
 
 
 class ProtectedField(Protocol):
@@ -108,8 +108,9 @@ class Encrypting:
             for row, targets in enumerate(made):
                 stored = by_row.get(row)
                 targets.append(bytes(stored.value) if stored is not None else None)
-                if column.normaliser:
-                    targets.append(bytes(stored.tokens[0]) if stored is not None else None)
+                tokens = () if stored is None else stored.columns
+                for token in tokens or (None,) * len(column.token_names):
+                    targets.append(None if token is None else bytes(token))
         if self._record is not None and events:
             self._record(events)  # once: what records may wait for a disk
         return made
@@ -128,12 +129,14 @@ class Encrypting:
             if column.normaliser:
                 again = field.prepare_many(self._loaded(rows, at, filled), recorded=False)
                 tokens = {
-                    row: bytes(stored.tokens[0]) for row, stored in zip(filled, again, strict=True)
+                    row: [None if token is None else bytes(token) for token in stored.columns]
+                    for row, stored in zip(filled, again, strict=True)
                 }
+                width = len(column.token_names)
                 for row, targets in enumerate(made):
-                    if tokens.get(row) != targets[place]:
+                    if tokens.get(row, [None] * width) != list(targets[place : place + width]):
                         raise _differs(column, rows[row][0])
-                place += 1
+                place += width
 
     def _loaded(self, rows: Rows, at: int, filled: Sequence[int]) -> list[tuple[str, Any]]:
         column, _, form = self._columns[at]

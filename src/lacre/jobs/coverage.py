@@ -112,10 +112,13 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
-    """What is to be moved of one column: values of these *keys*, and *plaintext*, which is counted as failed."""
+    """
+    What is meant of one column: values of these *keys*, None being every value, and *plaintext*,
+    which is counted as failed.
+    """
 
     column: EncryptedColumn
-    keys: frozenset[bytes]
+    keys: frozenset[bytes] | None
     plaintext: bool
     values: int
 

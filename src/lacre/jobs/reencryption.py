@@ -9,14 +9,15 @@ record what is made here before they commit it.
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from lacre._core.field import looks_encrypted
 from lacre.audit.events import Event, surrogates
 from lacre.errors import (
     ConfigurationError,
+    InvalidValue,
     KeyDestroyed,
     KeyDisabled,
     KeyNotFound,
@@ -24,14 +25,33 @@ from lacre.errors import (
     PlaintextFound,
     Tampered,
 )
-from lacre.fields.moving import Moving, MovingField
+from lacre.fields.moving import MovingField
 from lacre.fields.tables import EncryptedColumn, EncryptedTable
 from lacre.jobs.coverage import Aim
 
-__all__ = ["Failure", "Page", "Reencrypting", "Row", "Tally"]
+__all__ = [
+    "STAYS",
+    "Counted",
+    "Failure",
+    "Page",
+    "Permissions",
+    "Reencrypting",
+    "Row",
+    "TableJob",
+    "Tally",
+    "placed",
+]
 
 _SHOWN = 20  # rows that are named, of each column and reason
-_STAYS = (Tampered, PlaintextFound, KeyDisabled, KeyDestroyed, KeyNotFound, ConfigurationError)
+STAYS = (
+    InvalidValue,
+    Tampered,
+    PlaintextFound,
+    KeyDisabled,
+    KeyDestroyed,
+    KeyNotFound,
+    ConfigurationError,
+)
 
 Row = tuple[Sequence[Any], Any, Sequence[Any]]  # row id, tenant or None, one value for each aim
 
@@ -67,6 +87,13 @@ class Tally:
     def failures(self) -> int:
         return sum(count for count, _ in self.failed.values())
 
+    def duplicate(self, columns: Sequence[str], row: str) -> None:
+        """Count a row that cannot have its tokens, because another has them."""
+        with self.lock:
+            held = self.failed.setdefault((columns[0], "DuplicateValue"), [0, []])
+            held[0] += 1
+            held[1] += surrogates([row])[: _SHOWN - len(held[1])]
+
     def listed(self, table: EncryptedTable) -> list[Failure]:
         return [
             Failure(table=str(table), column=column, reason=reason, values=count, rows=tuple(rows))
@@ -76,9 +103,9 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What becomes of a page of rows: *made* has a value to write, or None, for each row and aim."""
+    """What becomes of a page of rows: *made* has what the columns to be written hold then, or None for a row that stays."""
 
-    made: Sequence[Sequence[bytes | None]]
+    made: Sequence[Sequence[Any] | None]
     events: Sequence[Event]
     moved: Mapping[str, int]
     suspect: Mapping[str, int]
@@ -95,6 +122,30 @@ class Page:
                 held = tally.failed.setdefault(key, [0, []])
                 held[0] += len(names)
                 held[1] += surrogates(names)[: _SHOWN - len(held[1])]
+
+
+class TableJob(Protocol):
+    """What is done to the rows of one table."""
+
+    @property
+    def table(self) -> EncryptedTable: ...
+
+    @property
+    def aims(self) -> Sequence[Aim]: ...
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """The columns whose values a page has."""
+        ...
+
+    @property
+    def writes(self) -> Sequence[str]:
+        """The columns that it gives values for, in the order of `Page.made`."""
+        ...
+
+    def page(self, rows: Sequence[Row]) -> Page: ...
+
+    def record(self, page: Page) -> None: ...
 
 
 class Reencrypting:
@@ -118,6 +169,7 @@ class Reencrypting:
     ) -> None:
         self.table = table
         self.aims = tuple(aims)
+        self.reads = self.writes = tuple(aim.column.name for aim in aims)
         self._record = record
         self._suspect = suspect
         self._fields = [(aim, fields(aim.column)) for aim in aims]
@@ -134,80 +186,113 @@ class Reencrypting:
         Raises:
             AccessDenied, KeyServiceDenied, KeyServiceUnreachable: nothing of it is to be written.
         """
-        named = [self._placed(row, tenant) for row, tenant, _ in rows]
-        made: list[list[bytes | None]] = [[] for _ in rows]
-        events: list[Event] = []
-        moved: Counter[str] = Counter()
-        suspect: Counter[str] = Counter()
-        failed: dict[tuple[str, str], list[str]] = {}
+        named = placed(self.table, rows)
+        made: list[list[Any] | None] = [None] * len(rows)
+        counted = Counted()
         for at, (aim, of_column) in enumerate(self._fields):
-            wanted, name = aim.keys, aim.column.name
-            column = _Column(of_column)
-            for (row, tenant), values, (_, _, raws) in zip(named, made, rows, strict=True):
+            wanted, name = aim.keys or frozenset(), aim.column.name
+            column = Permissions(of_column.moving)
+            for place, ((row, tenant), (_, _, raws)) in enumerate(zip(named, rows, strict=True)):
                 raw = raws[at]
                 if raw is None:
-                    values.append(None)
                     continue
                 is_value = isinstance(raw, bytes) and looks_encrypted(raw)
                 key = raw[3:19] if is_value else b""
                 if not (key in wanted if is_value else aim.plaintext):
-                    values.append(None)
                     continue
                 try:
                     under = column.under(tenant)
-                    if key == under.moving.key_id:
-                        values.append(None)
+                    if key == under.permission.key_id:
                         continue
-                    values.append(under.moving.moved(row, raw))
-                except _STAYS as error:
-                    values.append(None)
-                    failed.setdefault((name, type(error).__name__), []).append(row)
+                    moved = under.permission.moved(row, raw)
+                except STAYS as error:
+                    counted.failed.setdefault((name, type(error).__name__), []).append(row)
                     column.failed(tenant, row, key)
                     continue
+                values = made[place]
+                if values is None:
+                    values = made[place] = list(raws)
+                values[at] = moved
                 under.rows.append(row)
                 under.keys.add(key)
                 if key in self._suspect:
-                    suspect[name] += 1
-            events += column.events()
-            moved[name] = column.count
-        return Page(made=made, events=events, moved=moved, suspect=suspect, failed=failed)
-
-    def _placed(self, row: Sequence[Any], tenant: Any) -> tuple[str, str | None]:
-        table = self.table
-        try:
-            return table.row_text(row), None if table.tenant is None else table.tenant_text(tenant)
-        except LacreError as error:
-            error.add_note(f"a row of {table}")
-            raise
+                    counted.suspect[name] += 1
+            counted.add(name, column)
+        return counted.page(made)
 
 
-class _Under:
-    """What was moved for one tenant."""
+class Counted:
+    """What a page counts, column by column."""
 
-    __slots__ = ("keys", "moving", "rows")
+    def __init__(self) -> None:
+        self.suspect: Counter[str] = Counter()
+        self.failed: dict[tuple[str, str], list[str]] = {}
+        self._events: list[Event] = []
+        self._moved: Counter[str] = Counter()
 
-    def __init__(self, moving: Moving) -> None:
-        self.moving = moving
+    def add(self, name: str, column: "Permissions[Any]") -> None:
+        self._events += column.events()
+        self._moved[name] = column.count
+
+    def page(self, made: Sequence[Sequence[Any] | None]) -> Page:
+        return Page(
+            made=made,
+            events=self._events,
+            moved=self._moved,
+            suspect=self.suspect,
+            failed=self.failed,
+        )
+
+
+def placed(table: EncryptedTable, rows: Sequence[Row]) -> list[tuple[str, str | None]]:
+    """Return row id text and tenant of each of *rows*."""
+    found = []
+    try:
+        for row, tenant, _ in rows:
+            whose = None if table.tenant is None else table.tenant_text(tenant)
+            found.append((table.row_text(row), whose))
+    except LacreError as error:
+        error.add_note(f"a row of {table}")
+        raise
+    return found
+
+
+class Permission(Protocol):
+    """What a field gave leave for, for one tenant."""
+
+    def event(self, rows: Sequence[str], before: Iterable[bytes], *, failed: bool) -> Event: ...
+
+
+P = TypeVar("P", bound=Permission)
+
+
+class _Under(Generic[P]):
+    """What was done for one tenant."""
+
+    __slots__ = ("keys", "permission", "rows")
+
+    def __init__(self, permission: P) -> None:
+        self.permission = permission
         self.rows: list[str] = []
         self.keys: set[bytes] = set()
 
 
-class _Column:
+class Permissions(Generic[P]):
     """One column in one page: a permission for each tenant, asked for once."""
 
-    def __init__(self, of_column: MovingField) -> None:
-        self._field = of_column
-        self._under: dict[str | None, _Under] = {}
+    def __init__(self, ask: Callable[..., P]) -> None:
+        self._ask = ask
+        self._under: dict[str | None, _Under[P]] = {}
         self._failed: dict[str | None, tuple[list[str], set[bytes]]] = {}
 
     @property
     def count(self) -> int:
         return sum(len(under.rows) for under in self._under.values())
 
-    def under(self, tenant: str | None) -> _Under:
+    def under(self, tenant: str | None) -> _Under[P]:
         found = self._under.get(tenant)
         if found is None:
-            found = self._under[tenant] = _Under(self._field.moving(tenant=tenant))
+            found = self._under[tenant] = _Under(self._ask(tenant=tenant))
         return found
 
     def failed(self, tenant: str | None, row: str, key: bytes) -> None:
@@ -217,12 +302,12 @@ class _Column:
 
     def events(self) -> list[Event]:
         made: list[Event] = [
-            under.moving.event(under.rows, under.keys, failed=False)
+            under.permission.event(under.rows, under.keys, failed=False)
             for under in self._under.values()
             if under.rows
         ]
         for tenant, (rows, keys) in self._failed.items():
             under = self._under.get(tenant)
             if under is not None:
-                made.append(under.moving.event(rows, keys, failed=True))
+                made.append(under.permission.event(rows, keys, failed=True))
         return made

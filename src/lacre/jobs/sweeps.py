@@ -11,8 +11,9 @@ import datetime as dt
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,17 @@ from lacre.fields.moving import MovingField
 from lacre.fields.tables import EncryptedColumn, EncryptedTable
 from lacre.jobs import databases
 from lacre.jobs.coverage import Aim, Coverage, KeyCatalogue, Standing, coverage_of
+from lacre.jobs.indexing import Reindexing
 from lacre.jobs.pace import Pace
 from lacre.jobs.postgresql import reencryption as postgresql
 from lacre.jobs.postgresql.connection import connected, is_postgresql, refusing
 from lacre.jobs.postgresql.lag import lag_of
-from lacre.jobs.reencryption import Failure, Reencrypting, Tally
+from lacre.jobs.reencryption import Failure, Reencrypting, TableJob, Tally
 from lacre.jobs.sqlite import reencryption as sqlite
 from lacre.jobs.sqlite.database import opened
 from lacre.keys.hierarchy import Scope
 
-__all__ = ["Outcome", "Sweeper", "TableEstimate"]
+__all__ = ["Outcome", "Reindexed", "Sweeper", "TableEstimate"]
 
 _PATIENCE = 30.0  # seconds that rows which somebody else holds are waited for
 
@@ -64,6 +66,16 @@ class Outcome:
     passes: int
     failures: tuple[Failure, ...]
     coverage: tuple[Coverage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reindexed:
+    """What was done to the indexes of one table: *rows* written, and those whose tokens are *stale* still."""
+
+    table: str
+    rows: int
+    stale: int
+    failures: tuple[Failure, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,16 +216,48 @@ class Sweeper:
         tally: Tally,
     ) -> None:
         job = self._reencrypting(table, aims, coverage)
-        total = max(aim.values for aim in aims)
+        with refusing(str(table)) if is_postgresql(self.database) else nullcontext():
+            self._passes(job, tally, total=max(aim.values for aim in aims)).run()
+
+    def _passes(
+        self, job: TableJob, tally: Tally, *, total: int
+    ) -> postgresql.Passes | sqlite.Passes:
         if not is_postgresql(self.database):
-            sqlite.Passes(job, self.pace, self._path, tally=tally, total=total).run()
-            return
+            return sqlite.Passes(job, self.pace, self._path, tally=tally, total=total)
+        connect = partial(self.connect, self.database)
+        return postgresql.Passes(job, self.pace, connect, tally=tally, total=total)
 
-        def connect() -> Any:
-            return self.connect(self.database)
+    def reindex(self, table: EncryptedTable, *, write: bool = True) -> Reindexed:
+        """
+        Fill the index columns of *table* as a write of today would, and read all of them again.
 
-        with refusing(str(table)):
-            postgresql.Passes(job, self.pace, connect, tally=tally, total=total).run()
+        Args:
+            write: False only counts what is missing, stale or wrong.
+        """
+        columns = [column for column in table.columns if column.tokens]
+        job = Reindexing(table, columns, fields=self.fields, record=self.record)
+        tally, stale, waited = Tally(), 0, 0.0
+        with refusing(str(table)) if is_postgresql(self.database) else nullcontext():
+            while columns:
+                self.forget()
+                before = tally.rows
+                tally.forget_failures()
+                if write:
+                    self._passes(job, tally, total=0).run()
+                counted = Tally()
+                stale = self._passes(job, counted, total=0).stale()
+                if not write or not stale:
+                    tally.failed = counted.failed
+                    break
+                if tally.rows == before:
+                    # Somebody holds them, or they hold values that another row holds.
+                    if waited >= _PATIENCE:
+                        break
+                    self.pace.sleep(1.0)
+                    waited += 1.0
+        return Reindexed(
+            table=str(table), rows=tally.rows, stale=stale, failures=tuple(tally.listed(table))
+        )
 
     def _reencrypting(
         self, table: EncryptedTable, aims: Sequence[Aim], coverage: Sequence[Coverage]

@@ -141,11 +141,14 @@ class Provisioner:
         Raises:
             KeyNotFound: there is nothing to rotate.
             KeyDisabled: the active row was not made active by anyone who holds the key.
-            MisuseError: the announced index root is not known everywhere yet.
+            MisuseError: the announced index root is not known everywhere yet, or the one before it
+                was not destroyed: unique values are compared under two roots and no more.
         """
         versions = self.store.versions(scope)
         if _settled(versions) is None:
             raise _nothing(scope)
+        if scope.kind is KeyKind.INDEX:
+            _refuse_third(scope, versions)
         if scope.kind is KeyKind.DATA:
             fresh, material = self._generate(scope, versions)
             return self._promoted(versions, fresh, material, stored=False)
@@ -468,12 +471,25 @@ def _waiting(versions: Sequence[KeyRow]) -> list[KeyRow]:
 def _next(versions: Sequence[KeyRow]) -> int:
     # The lowest number that is free above what was ever in use: whoever plants a pending row with
     # the highest number there is does not use the numbers up.
+    # An index root is of another parity than the one before it: each parity has a column of its own
+    # in every unique index.
     settled = _settled(versions)
     taken = {row.version for row in versions}
     number = 1 if settled is None else settled.version + 1
+    step = 2 if settled is not None and settled.scope.kind is KeyKind.INDEX else 1
     while number in taken:
-        number += 1
+        number += step
     return number
+
+
+def _refuse_third(scope: Scope, versions: Sequence[KeyRow]) -> None:
+    gone = (KeyState.PENDING, KeyState.DESTROYED)
+    live = [row for row in versions if row.state not in gone]
+    if len(live) > 1:
+        raise MisuseError(
+            f"two versions of the {scope} are in use, and a third has no place in unique indexes",
+            hint=f"lacre reencrypt --indexes, then lacre keys destroy {live[-1].key_id.hex()[:8]}",
+        )
 
 
 def _moment(text: str) -> dt.datetime:

@@ -171,8 +171,11 @@ class _Sampled:
         writing = self._writing.get((prop, tenant))
         if writing is None:
             writing = self._writing[prop, tenant] = self._fields[prop].writing(tenant=tenant)
-        for position, column in enumerate(prop.index_columns):
-            held = getattr(instance, mapper.get_property_by_column(column).key)
+        columns = zip(prop.index_columns, prop.second_columns, strict=True)
+        for position, stored in enumerate(columns):
+            keys = [mapper.get_property_by_column(each).key for each in stored if each is not None]
+            entries = [getattr(instance, key) for key in keys]
+            held = next((entry for entry in entries if entry is not None), None)
             self.compared[prop][position] += 1
             self.different[prop][position] += not writing.fits(value, position, held)
 

@@ -94,20 +94,28 @@ class SealedProperty(ColumnProperty[Any]):
         declared: Declared,
         python_type: type,
         index_columns: tuple[sa.Column[Any], ...],
+        second_columns: tuple[sa.Column[Any] | None, ...],
     ) -> None:
         super().__init__(column, comparator_factory=SealedComparator)
         self.declared = declared
         self.python_type = python_type
         self.index_columns = index_columns  # in the order of the indexes
+        self.second_columns = second_columns  # likewise: of the unique ones
 
     @property
     def unique_columns(self) -> list[tuple[int, sa.Column[Any]]]:
-        """The columns of unique indexes, each with its place among the indexes."""
+        """The first columns of unique indexes, each with its place among the indexes."""
         return [
             (position, self.index_columns[position])
             for position, index in enumerate(self.declared.indexes)
             if index.unique
         ]
+
+    @property
+    def token_columns(self) -> tuple[sa.Column[Any], ...]:
+        """Every column of the indexes, as `Stored.columns` fills them."""
+        pairs = zip(self.index_columns, self.second_columns, strict=True)
+        return tuple(column for pair in pairs for column in pair if column is not None)
 
     @property
     def scheme(self) -> Scheme:

@@ -301,7 +301,9 @@ def _index_columns(table: sa.Table, modify: Any, column: str) -> set[str]:
     # Of the model where it has them, else of the columns that go.
     found = {each.name for each in table.columns if each.info.get(INDEXES) == column}
     gone = (op.column_name for op in modify.ops if isinstance(op, ops.DropColumnOp))
-    return found | {name for name in gone if re.fullmatch(f"{re.escape(column)}_(.+_)?bidx", name)}
+    return found | {
+        name for name in gone if re.fullmatch(f"{re.escape(column)}_(.+_)?bidx2?", name)
+    }
 
 
 def _old(op: Any) -> sa.Column[Any]:
@@ -315,7 +317,8 @@ def _old(op: Any) -> sa.Column[Any]:
 
 
 def _speaks_of(constraint: Any, column: str) -> bool:
-    return str(constraint).endswith((f"_{column}_lacre", f"_{column}_bidx_lacre"))
+    ends = (f"_{column}_lacre", f"_{column}_bidx_lacre", f"_{column}_bidx2_lacre")
+    return str(constraint).endswith(ends)
 
 
 def _speaks(op: Any, column: str) -> bool:

@@ -195,7 +195,7 @@ class Binding:
     def violated(self, duplicate: Duplicate) -> Scheme | None:
         """Return the scheme whose unique blind index *duplicate* is about, or None."""
         for prop, field in self._fields.items():
-            if any(duplicate.is_of(column) for column in prop.index_columns):
+            if any(duplicate.is_of(column) for column in prop.token_columns):
                 return field.scheme
         return None
 

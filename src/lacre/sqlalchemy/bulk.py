@@ -102,6 +102,11 @@ class Bulk:
         self._combined = Combined(self._binding)
         self._in_part = False  # whether rows before the one that was refused stay
 
+    @property
+    def token_keys(self) -> frozenset[str]:
+        """The attributes of index columns."""
+        return frozenset(key for _, _, keys in self._properties for key in keys)
+
     def concerns(self, rows: Sequence[Row]) -> bool:
         """
         Whether a row has a value for an encrypted column, or gets one by default.
@@ -115,7 +120,7 @@ class Bulk:
         for prop, key, token_keys in self._properties:
             column = prop.columns[0]
             wrong = {column.key, column.name} - {key} | {*token_keys}
-            wrong |= {found.name for found in prop.index_columns}
+            wrong |= {found.name for found in prop.token_columns}
             for name in wrong & given:
                 raise UnsupportedQuery(
                     f"{self._mapper.class_.__name__} takes no value for {name!r}",
@@ -203,7 +208,6 @@ class Bulk:
                     if (row[key] is not None if key in row else default is not NOTHING)
                 ]
                 self._get_ready(prop, asked)
-            others: list[tuple[Any, Any, Any]] = []
             named = (prop, key, token_keys)
             for row, more, text, tenant, parts in zip(rows, made, ids, tenants, plain, strict=True):
                 if key in row:
@@ -219,11 +223,10 @@ class Bulk:
                 if whose is not None:
                     subject = row.get(whose) if row.get(whose) is not None else more.get(whose)
                 place = (text, tenant, subject_of_values(mapper, prop, subject))
-                self._seal(named, value, place, more, others)
+                self._seal(named, value, place, more)
                 parts[key] = value
-            self._refuse(connection, prop, others)
         for compound in self._compounds:
-            others = []
+            others: list[tuple[Any, Any, Any]] = []
             for more, tenant, parts in zip(made, tenants, plain, strict=True):
                 self._combined.row(
                     compound, [parts.get(key) for key in compound.keys], tenant, more, others
@@ -309,7 +312,7 @@ class Bulk:
                     more[key] = SealedValue(raw_of(before))
                     more.update(zip(token_keys, tokens, strict=True))
                 else:
-                    self._seal(named, value, place, more, others[prop], self._key_text(row))
+                    self._seal(named, value, place, more)
             for compound in compounds:
                 if {*compound.keys} & row.keys():
                     parts = [
@@ -349,7 +352,7 @@ class Bulk:
         subjects = [key for key in dict.fromkeys(self._subjects.values()) if key is not None]
         whose += [mapper.column_attrs[key].columns[0] for key in subjects]
         columns = [
-            column for prop, _, _ in properties for column in (prop.columns[0], *prop.index_columns)
+            column for prop, _, _ in properties for column in (prop.columns[0], *prop.token_columns)
         ]
         query = sa.select(*keys, *whose, *columns).select_from(mapper.persist_selectable)
         if any(prop in compound.parts for prop in properties for compound in self._compounds):
@@ -370,7 +373,7 @@ class Bulk:
                 tenant = None if facts.tenant is None else tenant_text(mapper, next(parts))
                 about = {key: next(parts) for key in subjects}
                 values: dict[Any, Any] = about | {
-                    prop: [next(parts) for _ in (prop.columns[0], *prop.index_columns)]
+                    prop: [next(parts) for _ in (prop.columns[0], *prop.token_columns)]
                     for prop, _, _ in properties
                 }
                 text = row_of_values(mapper, identity, columns=keys)
@@ -464,8 +467,6 @@ class Bulk:
         value: Any,
         place: tuple[str, str | None, str | None],
         more: dict[str, Any],
-        others: list[tuple[Any, Any, Any]],
-        identity: Any = None,
     ) -> None:
         prop, key, token_keys = named
         row, tenant, subject = place
@@ -475,16 +476,11 @@ class Bulk:
                 f"the value given to {writing} is encrypted already",
                 hint="pass the plaintext; a ciphertext opens in its own row only",
             )
-        sealed, tokens = writing.stored(row, value, subject)
+        sealed, _, tokens = writing.stored(row, value, subject)
         # What an UPDATE is given, SQLAlchemy hands to the objects of these rows.
         more[key] = (SealedForRow if self._inserting else SealedValue)(sealed)
         rows.append(row)
         more.update(zip(token_keys, tokens, strict=True))
-        for position, column in prop.unique_columns if tokens else ():
-            others += [
-                (column, token, identity)
-                for token in writing.tokens_of_other_roots(value, position)
-            ]
 
     def _refuse(self, connection: sa.Connection, prop: Any, tokens: Duplicates) -> None:
         if tokens:

@@ -20,7 +20,7 @@ from lacre.fields.prefix_index import PrefixIndex
 from lacre.sqlalchemy.attribute import SealedProperty
 from lacre.sqlalchemy.constraints import check
 from lacre.sqlalchemy.declared import NOTHING, ROW_ID, Declared
-from lacre.sqlalchemy.token_columns import index_columns
+from lacre.sqlalchemy.token_columns import index_columns, second_columns
 from lacre.sqlalchemy.types import EncryptedType
 
 __all__ = ["encrypted", "row_id"]
@@ -160,18 +160,20 @@ class EncryptedColumn(MappedColumn[Any]):
         )
         self.foreign_keys = self.column.foreign_keys
         self._index_columns = index_columns(self.column, self.declared.indexes)
-        check(self.column, self._index_columns)
+        self._second_columns = second_columns(self._index_columns, self.declared.indexes)
+        check(self.column, self._index_columns, self._second_columns)
         self._property = SealedProperty(
             self.column,
             declared=self.declared,
             python_type=self._python_type,
             index_columns=self._index_columns,
+            second_columns=self._second_columns,
         )
 
     @property
     def columns_to_assign(self) -> list[tuple[sa.Column[Any], int]]:
         columns = list(super().columns_to_assign)
-        return columns + [(column, columns[0][1]) for column in self._index_columns]
+        return columns + [(column, columns[0][1]) for column in self._property.token_columns]
 
     @property
     def mapper_property_to_assign(self) -> Any:

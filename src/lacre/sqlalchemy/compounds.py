@@ -114,7 +114,8 @@ class CompoundProperty(ColumnProperty[Any]):
     ) -> None:
         super().__init__(column, comparator_factory=CompoundComparator)
         self.attributes = attributes
-        self.index_columns = (column,)
+        self.index_columns = self.token_columns = (column,)
+        self.second_columns = (None,)
         self._normalisers = normalisers
         self._unique = unique
         self._bits = bits

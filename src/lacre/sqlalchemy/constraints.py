@@ -75,9 +75,15 @@ class TogetherCheck(sa.CheckConstraint):
     inherit_cache = True
 
     def __init__(
-        self, column: str | sa.Column[Any], index: str | sa.Column[Any], *, name: str | None = None
+        self,
+        column: str | sa.Column[Any],
+        index: str | sa.Column[Any],
+        second: str | sa.Column[Any] | None = None,
+        *,
+        name: str | None = None,
     ) -> None:
-        condition = _IsTogether(_named(column), _named(index))
+        named = (column, index) if second is None else (column, index, second)
+        condition = _IsTogether(*map(_named, named))
         super().__init__(condition, name=name, _create_rule=_where_enforced)
 
 
@@ -85,11 +91,17 @@ def _named(column: str | sa.Column[Any]) -> Any:
     return sa.column(column) if isinstance(column, str) else column
 
 
-def check(column: sa.Column[Any], indexes: Sequence[sa.Column[Any]]) -> None:
+def check(
+    column: sa.Column[Any],
+    indexes: Sequence[sa.Column[Any]],
+    seconds: Sequence[sa.Column[Any] | None],
+) -> None:
     """Have the table that *column* and its *indexes* will be in refuse anything but ciphertext."""
     _name(CiphertextCheck(column), column)
-    for index in indexes:
-        _name(TogetherCheck(column, index), index)
+    for index, second in zip(indexes, seconds, strict=True):
+        # Of a unique index under the name of its second column: a table made before there was one
+        # has the first's CHECK, which a migration then knows for another.
+        _name(TogetherCheck(column, index, second), index if second is None else second)
 
 
 def _name(constraint: sa.CheckConstraint, named: sa.Column[Any]) -> None:

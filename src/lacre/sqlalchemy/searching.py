@@ -12,10 +12,11 @@ holds no value (`lacre.sqlalchemy.lightening`).
 
 Leans on private names of SQLAlchemy, each pinned by a test:
 `ColumnProperty.Comparator._memoized_method___clause_element__`, `_orm_annotate_column`,
-`_memoized_attr_`, `BindParameter.expand_op`, `BinaryExpression`.
+`_memoized_attr_`, `BindParameter.expand_op`, `BinaryExpression`, `BooleanClauseList`, its
+`_construct_raw` and `_negate`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,8 +26,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DontWrapMixin
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm.properties import ColumnProperty
-from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ColumnElement
+from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BindParameter,
+    BooleanClauseList,
+    ColumnElement,
+)
 
 from lacre.errors import LacreError, MisuseError, UnsupportedQuery
 from lacre.fields.index import Index, Question
@@ -40,6 +46,7 @@ __all__ = [
     "Asking",
     "Comparing",
     "HeavyTerm",
+    "InEither",
     "SealedComparator",
     "Term",
     "asking",
@@ -165,14 +172,7 @@ class Comparing(ColumnProperty.Comparator[Any]):
     def _in(
         self, index: Index, column: Any, values: tuple[Any, ...], *, negated: bool
     ) -> ColumnElement[Any]:
-        term = Term.of(Asked(self, index, values), column.type)
-        # `column.in_(term)`, without the coercions on the way: the term is what it has to be.
-        op, negation = operators.in_op, operators.not_in_op
-        if negated:
-            op, negation = negation, op
-        expanded: Any = term
-        expanded.expand_op = op
-        return BinaryExpression(column, term, op, type_=_TRUTH, negate=negation)
+        return _in(column, Asked(self, index, values), negated=negated)
 
     def _unsupported(self, what: str, *, hint: str = "") -> UnsupportedQuery:
         return UnsupportedQuery(
@@ -185,12 +185,18 @@ class Comparing(ColumnProperty.Comparator[Any]):
 class SealedComparator(Comparing):
     """What ``Model.attribute`` can do in a query."""
 
-    def _memoized_attr_equality(self) -> tuple[Index, Any] | None:
-        # The index that answers equality, and its column as it stands in every condition.
-        for index, column in zip(self.prop.declared.indexes, self.prop.index_columns, strict=True):
+    def _memoized_attr_equality(self) -> tuple[Index, list[Any]] | None:
+        # The index that answers equality, and its columns as they stand in every condition: two
+        # of a unique one.
+        prop = self.prop
+        columns = zip(prop.index_columns, prop.second_columns, strict=True)
+        for index, found in zip(prop.declared.indexes, columns, strict=True):
             if "equals" in index.questions:
-                key = self._parentmapper.get_property_by_column(column).key
-                return index, self.mapped(column, key)
+                return index, [
+                    self.mapped(column, self._parentmapper.get_property_by_column(column).key)
+                    for column in found
+                    if column is not None
+                ]
         return None
 
     def _memoized_method___clause_element__(self) -> Any:
@@ -227,7 +233,7 @@ class SealedComparator(Comparing):
                 "searched without an index",
                 hint='declare one: encrypted(..., index=BlindIndex("exact"))',
             )
-        index, column = self.equality
+        index, columns = self.equality
         if any(
             value is None
             or isinstance(value, sa.ClauseElement)
@@ -240,7 +246,10 @@ class SealedComparator(Comparing):
                 f"asked for inequality by an index of {index.bits} bits",
                 hint="short tokens collide, so rows would be missing: declare bits=96",
             )
-        return self._in(index, column, values, negated=negated)
+        if len(columns) == 1:
+            return self._in(index, columns[0], values, negated=negated)
+        asked, value = Asked(self, index, values), self.mapped(self.prop.columns[0], self.prop.key)
+        return InEither.of(value, columns, asked, negated=negated)
 
     def _in_part(
         self, op: Any, question: Question, value: str, whatever_case: bool
@@ -267,6 +276,57 @@ class SealedComparator(Comparing):
             f"used with {_spelt(op)} without an index that answers it",
             hint=f"declare one: encrypted(..., index={kinds[question]})",
         )
+
+
+def _in(column: Any, asked: Asked, *, negated: bool) -> BinaryExpression[Any]:
+    # `column.in_(term)`, without the coercions on the way: the term is what it has to be.
+    term = Term.of(asked, column.type)
+    op, negation = operators.in_op, operators.not_in_op
+    if negated:
+        op, negation = negation, op
+    expanded: Any = term
+    expanded.expand_op = op
+    return BinaryExpression(column, term, op, type_=_TRUTH, negate=negation)
+
+
+class InEither(BooleanClauseList):
+    """
+    Whether one of the two columns of a unique index has a token that is asked for.
+
+    One of them is NULL, mostly, of which SQL says neither yes nor no. So its opposite is not NOT of
+    it, but what it says itself.
+    """
+
+    inherit_cache = True
+
+    # None of this holds a value: what is compiled is kept, with all that is in it.
+    value: Any
+    columns: Sequence[Any]
+    negated: bool
+
+    @classmethod
+    def of(
+        cls, value: Any, columns: Sequence[Any], asked: Asked, *, negated: bool
+    ) -> ColumnElement[Any]:
+        """Return the condition on *columns*; of NULL in place of a *value* neither it nor its opposite is true."""
+        parts: list[Any] = [_in(column, asked, negated=negated) for column in columns]
+        op = operators.or_
+        if negated:
+            pairs = zip(columns, parts, strict=True)
+            parts = [sa.or_(column.is_(None), part).self_group() for column, part in pairs]
+            if asked.values:  # NULL is not in an empty list, and in no other
+                parts.insert(0, value.is_not(None))
+            op = operators.and_
+        made: Any = cls._construct_raw(op, parts)
+        made.value, made.columns, made.negated = value, columns, negated
+        return made  # type: ignore[no-any-return]
+
+    @property
+    def asked(self) -> Asked:
+        return next(part.asked for part in visitors.iterate(self) if isinstance(part, Term))
+
+    def _negate(self) -> Any:
+        return self.of(self.value, self.columns, self.asked, negated=not self.negated)
 
 
 def short_refused(asked: Asked, where: str) -> UnsupportedQuery:

@@ -91,7 +91,12 @@ def _table(
         name=table.name,
         key=tuple(column.name for column in table.primary_key),
         columns=tuple(
-            EncryptedColumn(name=prop.columns[0].name, scheme=prop.scheme) for prop in props
+            EncryptedColumn(
+                name=prop.columns[0].name,
+                scheme=prop.scheme,
+                tokens=tuple(column.name for column in prop.token_columns),
+            )
+            for prop in props
         ),
         row=row,
         tenant=of_tenant,

@@ -19,7 +19,7 @@ from lacre.fields.checks import is_ciphertext
 
 __all__ = ["Tally", "tally"]
 
-_COMPANION, _BIDX, _FORM = "_lacre", "_bidx", "lacre_form"
+_COMPANION, _BIDX, _BIDX2, _FORM = "_lacre", "_bidx", "_bidx2", "lacre_form"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,9 @@ class _Counts:
         column, value = self._quote(name), self._is_value(name)
         untied = "1 = 0"
         if name + _BIDX in self._types:
-            untied = f"({column} IS NULL) <> ({self._quote(name + _BIDX)} IS NULL)"
+            tokens = [self._quote(each) for each in (name + _BIDX, name + _BIDX2) if each in self._types]  # fmt: skip
+            token = f"coalesce({', '.join(tokens)})" if len(tokens) > 1 else tokens[0]
+            untied = f"({column} IS NULL) <> ({token} IS NULL)"
         rows, nulls, encrypted, apart = self._count(f"{column} IS NULL", value, untied)
         return Tally(
             rows=rows,

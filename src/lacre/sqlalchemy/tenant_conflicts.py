@@ -87,10 +87,11 @@ def _of_index(
                     rows[position, token] = row
     found = []
     connection = session.connection(bind_arguments={"mapper": prop.parent})
-    for position, column in prop.unique_columns:
-        for part in parts([token for place, token in rows if place == position]):
-            query = sa.select(column).where(column.in_(part))
-            found += [rows[position, token] for token in connection.execute(query).scalars()]
+    for position, first in prop.unique_columns:
+        for column in (first, prop.second_columns[position]):
+            for part in parts([token for place, token in rows if place == position]):
+                query = sa.select(column).where(column.in_(part))
+                found += [rows[position, token] for token in connection.execute(query).scalars()]
     return list(dict.fromkeys(found))
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "create_statements",
     "drop_statements",
     "index_columns",
+    "second_columns",
     "token_table",
     "triggers",
 ]
@@ -50,6 +51,22 @@ def index_columns(column: sa.Column[Any], indexes: Sequence[Index]) -> tuple[sa.
     )
 
 
+def second_columns(
+    firsts: Sequence[sa.Column[Any]], indexes: Sequence[Index]
+) -> tuple[sa.Column[Any] | None, ...]:
+    """
+    Return the second column of each unique index, None of any other, in their order.
+
+    The first is for tokens under index roots of odd versions, the second for those of even ones.
+    """
+    return tuple(
+        sa.Column(f"{first.name}2", first.type, unique=True, nullable=True, info=dict(first.info))
+        if index.unique
+        else None
+        for first, index in zip(firsts, indexes, strict=True)
+    )
+
+
 def _index_column(index: Index, name: str, *, nullable: bool | None, of: str) -> sa.Column[Any]:
     if not index.several:
         return sa.Column(
@@ -57,7 +74,8 @@ def _index_column(index: Index, name: str, *, nullable: bool | None, of: str) ->
             IndexType((index.bits + 7) // 8),
             unique=index.unique or None,
             index=not index.unique or None,
-            nullable=nullable,
+            # A unique index has two: the value may have its token in the other.
+            nullable=nullable or index.unique,
             info={INDEXES: of},
         )
     column: sa.Column[Any] = sa.Column(name, TokensType(), nullable=nullable, info={INDEXES: of})

@@ -87,6 +87,7 @@ class TranslatingSession(Session):
                     (key, value)
                     for key, value in written.items()
                     if key not in row
+                    and key not in bulk.token_keys
                     and not isinstance(value, Sealed | SealedValue | IndexToken | IndexTokens)
                 )
 

@@ -57,13 +57,12 @@ FLUSH = "lacre_flush"  # in session.info: what was found out in the flush under 
 class _Column:
     """One encrypted column of a mapped class, in one flush."""
 
-    __slots__ = ("_last", "default", "key", "prop", "subject", "token_keys", "unique")
+    __slots__ = ("_last", "default", "key", "prop", "subject", "token_keys")
 
     def __init__(self, mapper: Mapper[Any], prop: Any) -> None:
         self.prop = prop
         self.key: str = prop.key
         self.token_keys = index_keys(mapper, prop)
-        self.unique = any(index.unique for index in prop.declared.indexes)
         self.default = prop.declared.default
         self.subject = subject_key(mapper, prop)
         # The permission to write it that was asked for last: most rows are written under one.
@@ -184,7 +183,7 @@ class _Flush:
 
 def index_keys(mapper: Mapper[Any], prop: Any) -> tuple[str, ...]:
     """Return the attribute names of the indexes of *prop*, in their order."""
-    return tuple(str(mapper.get_property_by_column(column).key) for column in prop.index_columns)
+    return tuple(str(mapper.get_property_by_column(column).key) for column in prop.token_columns)
 
 
 def before_insert(
@@ -234,7 +233,7 @@ def before_insert(
                     flush, state.obj(), column.prop, raw_of(value), (row, tenant, subject)
                 )
             writing, rows = column.writing(flush, connection, acting, tenant)
-            ciphertext, tokens = writing.stored(row, value, subject)
+            ciphertext, _, tokens = writing.stored(row, value, subject)
             if mapped.compounds:
                 plain[key] = value
             # In place of what was assigned, and not in it: one object less that is kept.
@@ -242,8 +241,6 @@ def before_insert(
             rows.append(row)
             if tokens:
                 held.update(zip(token_keys, tokens, strict=True))
-                if column.unique and writing.has_other_roots:
-                    refuse_duplicate(connection, writing, column.prop, value, state)
         else:
             for token_key in token_keys:
                 if token_key in held:
@@ -378,10 +375,8 @@ def _seal(
     else:
         value = _reopened(flush, state.obj(), column.prop, held.raw, place)
     writing, rows = column.writing(flush, connection, current(), tenant)
-    ciphertext, tokens = writing.stored(row, value, subject)
+    ciphertext, _, tokens = writing.stored(row, value, subject)
     plain[key] = value
-    if column.unique and writing.has_other_roots:
-        refuse_duplicate(connection, writing, column.prop, value, state)
     for token_key, made in zip(column.token_keys, tokens, strict=True):
         set_attribute(state.obj(), token_key, made)
     held.sealed(ciphertext)

@@ -129,7 +129,7 @@ def rotate(
         say(f"running processes use it within {age:.0f} s")
         if kind is Rotated.INDEX:
             warn(
-                "rows written before keep their tokens: look-ups ask under both versions, and unique values are compared across them by look-up"
+                "rows written before keep their tokens, and look-ups ask under both versions: next, lacre reencrypt --indexes, then lacre keys destroy of the version before"
             )
     elif kind is Rotated.INDEX:
         say(f"announced: {row.scope}, version {row.version} ({row.key_id.hex()[:8]})")

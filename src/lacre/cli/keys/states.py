@@ -9,7 +9,7 @@ import typer
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
 from lacre.cli.terminal import say, warn
 from lacre.errors import ConfigurationError, KeyNotFound, MisuseError
-from lacre.keys.hierarchy import KeyRow, KeyState
+from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState
 
 __all__ = ["compromised", "destroy", "disable", "enable"]
 
@@ -62,6 +62,8 @@ def _step(
 ) -> None:
     with as_operator(config, passphrase_file, purpose="key state") as operator:
         row = _found(operator, key)
+        if row.scope.kind is KeyKind.INDEX and state is KeyState.DESTROYED:
+            warn("rows whose index tokens are under this root alone are found no more, and their values may come twice: lacre reencrypt --indexes --check says whether any is left")  # fmt: skip
         if not yes:
             _confirm(row)
         row = operator.lacre.provisioner.step(row.key_id, state)

@@ -66,7 +66,7 @@ class Chunks:
             left = self.left(connection)
             if left:
                 return left
-            found = list(self._ranges(connection))
+            found = list(self.ranges(connection))
             leaves, firsts, lasts = (list(part) for part in zip(*found, strict=True)) if found else ([], [], [])  # fmt: skip
             run(
                 connection,
@@ -75,7 +75,8 @@ class Chunks:
             )
             return len(found)
 
-    def _ranges(self, connection: Any) -> Iterator[Chunk]:
+    def ranges(self, connection: Any) -> Iterator[Chunk]:
+        """Return the chunks that the whole table has now."""
         for leaf in self._catalogue.leaves():
             blocks, rows = run(
                 connection,

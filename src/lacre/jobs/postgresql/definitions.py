@@ -7,10 +7,11 @@ names and of what PostgreSQL itself says of a definition; runs nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from lacre.fields.checks import is_ciphertext, is_together
-from lacre.jobs.columns import BIDX, COMPANION, FORM, RID, PlannedColumn
+from lacre.jobs.columns import COMPANION, FORM, RID, PlannedColumn
 from lacre.jobs.ledger import Objects
 from lacre.jobs.postgresql.catalogue import UNMARK, UNMARK_NEW, Catalogue, Column
 from lacre.jobs.postgresql.connection import cut, literal, qualified, quoted, verbatim
@@ -67,13 +68,14 @@ def companions_sql(
     if adds_row_id:
         clauses.append(f"ADD COLUMN {RID} pg_catalog.uuid")
     for column in checked:
-        companion, bidx = quoted(column.companion), quoted(column.bidx)
-        value = is_ciphertext(companion, dialect="postgresql")
-        conditions = (value, is_together(companion, bidx))
+        companion = quoted(column.companion)
+        conditions = [is_ciphertext(companion, dialect="postgresql")]
+        if column.token_names:
+            conditions.append(is_together(companion, *map(quoted, column.token_names)))
         clauses += [
             _check(name, condition)
             for name, condition in zip(
-                check_names(catalogue.table, column), conditions, strict=False
+                check_names(catalogue.table, column), conditions, strict=True
             )
         ]
     statements = [f"ALTER TABLE {catalogue.sql} {', '.join(clauses)}"]
@@ -91,7 +93,7 @@ def check_names(table: str, column: PlannedColumn) -> list[str]:
 
     Those that models give them: a migration knows a constraint by its name.
     """
-    names = (column.name, column.bidx) if column.normaliser else (column.name,)
+    names = (column.name, *column.token_names[-1:])
     return [cut(f"ck_{table}_{name}_lacre") for name in names]
 
 
@@ -219,7 +221,11 @@ def exchange_sql(
     drops = [f"DROP COLUMN {quoted(column.name)}" for column in columns]
     drops.append(f"DROP COLUMN {FORM}")
     if direction == "unprotect":
-        drops += [f"DROP COLUMN {quoted(column.bidx)}" for column in columns if column.normaliser]
+        drops += [
+            f"DROP COLUMN IF EXISTS {quoted(name)}"
+            for column in columns
+            for name in column.token_names
+        ]
         if row_id == "drop":
             drops.append(f"DROP COLUMN {RID}")
     statements.append(f"ALTER TABLE {table} {', '.join(drops)}")
@@ -270,13 +276,16 @@ def _named(catalogue: Catalogue, index: Index, made: str) -> list[str]:
 
 
 def restored_sql(
-    catalogue: Catalogue, records: Iterable[Mapping[str, Any]], *, indexed: Sequence[str] = ()
+    catalogue: Catalogue,
+    records: Iterable[Mapping[str, Any]],
+    *,
+    indexed: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[str]:
     """
     Return what a column had beside its values: of a protected one, comment and privileges.
 
     Args:
-        indexed: those whose blind index gets the privileges too.
+        indexed: the columns of their blind indexes, which get the privileges too.
     """
     table, statements = catalogue.sql, []
     for record in records:
@@ -291,7 +300,7 @@ def restored_sql(
             )
         if record["comment"] is not None:
             statements.append(f"COMMENT ON COLUMN {table}.{name} IS {literal(record['comment'])}")
-        names = [name] + ([quoted(record["name"] + BIDX)] if record["name"] in indexed else [])
+        names = [name, *map(quoted, indexed.get(record["name"], ()))]
         for grantee, privilege, grantable in record["privileges"]:
             listed = ", ".join(names)
             option = " WITH GRANT OPTION" if grantable else ""
@@ -332,7 +341,7 @@ def final_definitions(catalogue: Catalogue, columns: Sequence[PlannedColumn]) ->
     names = [
         name
         for column in columns
-        for name in ((column.name, column.bidx) if column.normaliser else (column.name,))
+        for name in (column.name, *column.token_names)
         if name in catalogue.names
     ]
     return catalogue.definitions(names)

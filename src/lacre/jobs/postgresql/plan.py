@@ -20,6 +20,7 @@ from lacre.fields.codecs import codec_for
 from lacre.fields.index import BlindIndex
 from lacre.jobs.columns import (
     BIDX,
+    BIDX2,
     COMPANION,
     FORM,
     JOB,
@@ -231,7 +232,7 @@ def _requested(catalogue: Catalogue, columns: Sequence[ColumnRequest]) -> list[C
 def _names(
     catalogue: Catalogue, requests: Sequence[ColumnRequest], refuse: Callable[[str, str], None]
 ) -> None:
-    wanted = [FORM, *(r.name + suffix for r in requests for suffix in (COMPANION, BIDX))]
+    wanted = [FORM, *(r.name + suffix for r in requests for suffix in (COMPANION, BIDX, BIDX2))]
     taken = [name for name in wanted if name in catalogue.names]
     if taken:
         refuse(

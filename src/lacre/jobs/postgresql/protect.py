@@ -354,7 +354,7 @@ class _Protecting:
             }
             for record in job.details["columns"]
         ]
-        indexed = [column.name for column in job.columns if column.normaliser]
+        indexed = {column.name: column.token_names for column in job.columns}
         for statement in [*statements, *restored_sql(catalogue, kept, indexed=indexed)]:
             run(self._connection, statement)
         after = catalogue_of(self._connection, job)

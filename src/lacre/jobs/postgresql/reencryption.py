@@ -24,7 +24,7 @@ from lacre.jobs.postgresql.catalogue import Catalogue, Leaf
 from lacre.jobs.postgresql.chunks import Chunk, Chunks
 from lacre.jobs.postgresql.connection import qualified, quoted, run, transaction
 from lacre.jobs.postgresql.lag import Replicas
-from lacre.jobs.reencryption import Reencrypting, Tally
+from lacre.jobs.reencryption import TableJob, Tally
 
 __all__ = ["Passes", "Sample", "counted", "sampled"]
 
@@ -62,11 +62,11 @@ class Sample:
     row_bytes: int
 
 
-def sampled(connection: Any, job: Reencrypting, clock: Callable[[], float]) -> Sample:
+def sampled(connection: Any, job: TableJob, clock: Callable[[], float]) -> Sample:
     """Move a sample of rows into a temporary table, which is thrown away."""
     catalogue = catalogue_of(connection, job.table)
-    statements = _Statements(job.table, job.aims, catalogue)
-    names = [f"c{at}" for at in range(len(job.aims))]
+    statements = _Statements(job, catalogue)
+    names = [f"c{at}" for at in range(len(job.writes))]
     size = run(
         connection,
         "SELECT (pg_relation_size(c.oid) / greatest(c.reltuples, 1))::int8 + %s * (1 + (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid)) "
@@ -91,7 +91,7 @@ def sampled(connection: Any, job: Reencrypting, clock: Callable[[], float]) -> S
         run(
             connection,
             f"INSERT INTO pg_temp.lacre_sample SELECT * FROM unnest({arrays})",
-            [list(column) for column in zip(*made, strict=True)],
+            _columns([values for values in made if values is not None], len(names)),
         )
         seconds = read - began + (clock() - read) * _WRITES
         return Sample(rows=len(found), seconds=seconds, row_bytes=size)
@@ -116,7 +116,7 @@ class Passes:
 
     def __init__(
         self,
-        reencrypting: Reencrypting,
+        reencrypting: TableJob,
         pace: Pace,
         connect: Callable[[], Any],
         *,
@@ -132,11 +132,11 @@ class Passes:
         with connect() as connection:
             self._catalogue = catalogue_of(connection, reencrypting.table)
             self._leaves = {leaf.oid: leaf for leaf in self._catalogue.leaves()}
-        self._sql = _Statements(reencrypting.table, reencrypting.aims, self._catalogue)
+        self._sql = _Statements(reencrypting, self._catalogue)
 
     def run(self) -> None:
         """Pass over the whole table once, beside whoever else does."""
-        task = " ".join(aim.column.name for aim in self._job.aims)
+        task = " ".join(self._job.writes)
         failed = threading.Event()
 
         def worker(connection: Any) -> None:
@@ -192,7 +192,7 @@ class Passes:
                     return chunk
                 page = self._job.page([row[1:] for row in rows])
                 self._job.record(page)
-                written = self._write(connection, leaf, [row[0] for row in rows], page.made)
+                written = self._write(connection, leaf, rows, page.made)
         except psycopg.errors.DeadlockDetected:
             return after  # others have gone first; the chunk is claimed again
         page.count(self._tally, written=written, rows=len(rows))
@@ -202,39 +202,75 @@ class Passes:
     def _locked(self, connection: Any, leaf: Leaf, chunk: Chunk) -> list[Any]:
         _, first, last = chunk
         statements = self._sql
-        me = statements.me
         # Left out: what somebody else is about to write. Another pass comes.
         sql, keys = statements.reading(
-            leaf,
-            f"AND {me}.ctid >= %s::tid AND {me}.ctid < %s::tid FOR NO KEY UPDATE OF {me} SKIP LOCKED",
+            leaf, f"{statements.between} FOR NO KEY UPDATE OF {statements.me} SKIP LOCKED"
         )
         parameters = [*keys, f"({first},0)", f"({last},0)"]
         found = run(connection, sql, parameters, binary=True).fetchall()
         return [statements.parts(row) for row in found]
 
     def _write(
-        self, connection: Any, leaf: Leaf, at: list[str], made: Sequence[Sequence[bytes | None]]
+        self, connection: Any, leaf: Leaf, rows: list[Any], made: Sequence[Sequence[Any] | None]
     ) -> int:
+        import psycopg
+
         changed = [
-            (place, values)
-            for place, values in zip(at, made, strict=True)
-            if any(value is not None for value in values)
+            (row, values) for row, values in zip(rows, made, strict=True) if values is not None
         ]
         if not changed:
             return 0
-        columns = zip(*(values for _, values in changed), strict=True)
-        parameters = [[place for place, _ in changed], *(list(column) for column in columns)]
-        return int(run(connection, self._sql.writing(leaf), parameters).rowcount)
+        sql = self._sql.writing(leaf)
+        try:
+            with connection.transaction():
+                return self._update(connection, sql, changed)
+        except psycopg.errors.UniqueViolation:
+            pass
+        written = 0
+        for one in changed:
+            try:
+                with connection.transaction():
+                    written += self._update(connection, sql, [one])
+            except psycopg.errors.UniqueViolation:
+                self._tally.duplicate(self._job.writes, self._job.table.row_text(one[0][1]))
+        return written
+
+    def _update(self, connection: Any, sql: str, changed: Sequence[tuple[Any, Any]]) -> int:
+        parameters = [
+            [row[0] for row, _ in changed],
+            *_columns([values for _, values in changed], len(self._job.writes)),
+        ]
+        return int(run(connection, sql, parameters).rowcount)
+
+    def stale(self) -> int:
+        """Read every row, write nothing, and return how many would be written, or failed."""
+        found = 0
+        with self._connect() as connection:
+            catalogue = catalogue_of(connection, self._job.table)
+            chunks = Chunks(catalogue, "", batch=self._pace.batch)
+            leaves = {leaf.oid: leaf for leaf in catalogue.leaves()}
+            for oid, first, last in list(chunks.ranges(connection)):
+                sql, keys = self._sql.reading(leaves[oid], self._sql.between)
+                rows = run(connection, sql, [*keys, f"({first},0)", f"({last},0)"], binary=True)
+                page = self._job.page([self._sql.parts(row)[1:] for row in rows])
+                found += sum(values is not None for values in page.made)
+                page.count(self._tally, written=0, rows=0)
+        return found
+
+
+def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    return [[row[at] for row in rows] for at in range(width)]
 
 
 class _Statements:
     """The statements of one table, for any of its leaves."""
 
-    def __init__(self, table: EncryptedTable, aims: Sequence[Aim], catalogue: Catalogue) -> None:
-        self._table = table
-        self._aims = aims
+    def __init__(self, job: TableJob, catalogue: Catalogue) -> None:
+        self._job = job
+        self._table = table = job.table
         self._catalogue = catalogue
         self.me = quoted(table.name)
+        self.between = f"AND {self.me}.ctid >= %s::tid AND {self.me}.ctid < %s::tid"
         self._key = 1 + len(table.row)
         self._of_tenant = table.tenant is not None
 
@@ -244,11 +280,9 @@ class _Statements:
         wanted = [_expression(column) for column in table.row]
         if table.tenant is not None:
             wanted.append(_expression(table.tenant))
-        names = [f"{me}.{quoted(aim.column.name)}" for aim in self._aims]
+        names = [f"{me}.{quoted(name)}" for name in self._job.reads]
         meant = " OR ".join(
-            f"substring({name} FROM 4 FOR 16) = ANY(%b::bytea[])"
-            + (f" OR ({name} IS NOT NULL AND NOT {_is_value(name)})" if aim.plaintext else "")
-            for name, aim in zip(names, self._aims, strict=True)
+            _meant(f"{me}.{quoted(aim.column.name)}", aim) for aim in self._job.aims
         )
         source = f"ONLY {leaf.sql} AS {me}"
         for join in table.joins:
@@ -259,18 +293,18 @@ class _Statements:
             source += f" JOIN {qualified(schema, join.name)} AS {quoted(join.name)} ON {on}"
         columns = ", ".join([f"{me}.ctid::text", *wanted, *names])
         sql = f"SELECT {columns} FROM {source} WHERE ({meant}) {rest}"
-        return sql, [list(aim.keys) for aim in self._aims]
+        return sql, [list(aim.keys) for aim in self._job.aims if aim.keys is not None]
 
     def parts(self, row: Sequence[Any]) -> tuple[str, Sequence[Any], Any, Sequence[Any]]:
         """Return ctid, row id, tenant and values of a row that was read."""
         tenant = row[self._key] if self._of_tenant else None
-        return row[0], row[1 : self._key], tenant, row[-len(self._aims) :]
+        return row[0], row[1 : self._key], tenant, row[-len(self._job.reads) :]
 
     def writing(self, leaf: Leaf) -> str:
         # By ctid, which is of one version of a row: had anybody written it since it was read and
         # locked, it would not be found. That is the compare-and-swap, and more than one of values.
-        names = [quoted(aim.column.name) for aim in self._aims]
-        sets = ", ".join(f"{name} = coalesce(v.c{at}, t.{name})" for at, name in enumerate(names))
+        names = [quoted(name) for name in self._job.writes]
+        sets = ", ".join(f"{name} = v.c{at}" for at, name in enumerate(names))
         arrays = ", ".join(["%b::text[]::tid[]", *("%b::bytea[]" for _ in names)])
         listed = ", ".join(["at", *(f"c{at}" for at in range(len(names)))])
         return f"UPDATE ONLY {leaf.sql} AS t SET {sets} FROM unnest({arrays}) AS v({listed}) WHERE t.ctid = v.at"
@@ -278,3 +312,10 @@ class _Statements:
 
 def _expression(column: TableColumn) -> str:
     return f"{quoted(column.table)}.{quoted(column.name)}"
+
+
+def _meant(name: str, aim: Aim) -> str:
+    if aim.keys is None:
+        return f"{name} IS NOT NULL"
+    plain = f" OR ({name} IS NOT NULL AND NOT {_is_value(name)})" if aim.plaintext else ""
+    return f"substring({name} FROM 4 FOR 16) = ANY(%b::bytea[]){plain}"

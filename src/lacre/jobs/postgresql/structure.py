@@ -8,10 +8,10 @@ Triggers are `lacre.jobs.postgresql.programs`. Changes nothing.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from lacre.jobs.columns import BIDX
+from lacre.jobs.columns import BIDX, BIDX2
 from lacre.jobs.postgresql.catalogue import Catalogue
 from lacre.jobs.postgresql.connection import cut, run
 from lacre.jobs.postgresql.programs import Program, Refuse, programs_of, word
@@ -264,6 +264,21 @@ def _tail(definition: str, method: str, name: str) -> str | None:
     return None
 
 
+def _second(catalogue: Catalogue, first: Index, refuse: Refuse) -> Index:
+    # The index of a unique blind index's second column. NULLs are distinct in it: nearly all are.
+    name = cut(f"{first.name}2")
+    if _taken(catalogue, name):
+        refuse(f"something called {name} exists already", "rename it: lacre needs the name")
+    return replace(
+        first,
+        column=first.column.removesuffix(BIDX) + BIDX2,
+        name=name,
+        tail=")",
+        comment=None,
+        parts=tuple((schema, table, cut(f"{part}2")) for schema, table, part in first.parts),
+    )
+
+
 def _made(
     catalogue: Catalogue,
     columns: Mapping[str, str | None],
@@ -301,6 +316,8 @@ def _made(
                 parts=index.parts,
             )
         )
+        if index.unique:
+            made.append(_second(catalogue, made[-1], refuse))
     for name, normaliser in columns.items():
         if normaliser is not None and not any(index.column == name + BIDX for index in made):
             index_name = cut(f"{catalogue.table}_{name}{BIDX}")

@@ -34,14 +34,14 @@ def require_protected(connection: sqlite3.Connection, job: Job) -> None:
         unchanged(catalogue.objects(), job.final, "protect")
     made = parse_table(table_sql(job.final, job.table))
     for column in job.columns:
-        names = [column.name, column.bidx] if column.normaliser else [column.name]
+        names = [column.name, *column.token_names]
         for name in names:
             if catalogue.spelt(name) is None or _text(catalogue.text, name) != _text(made, name):
                 raise MisuseError(
                     f"{job.table}.{name} is no longer defined as protect left it",
                     hint="undo that change, then run the same command again",
                 )
-        condition = f"NOT ({holds_values(column.name, indexed=bool(column.normaliser))})"
+        condition = f"NOT ({holds_values(column.name, column.token_names)})"
         count = _count(connection, job, condition)
         if count:
             raise PlaintextFound(

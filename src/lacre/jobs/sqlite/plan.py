@@ -19,6 +19,7 @@ from lacre.fields.codecs import codec_for
 from lacre.fields.index import BlindIndex
 from lacre.jobs.columns import (
     BIDX,
+    BIDX2,
     COMPANION,
     FORM,
     JOB,
@@ -236,7 +237,7 @@ def _names_free(
 ) -> None:
     wanted = [
         FORM,
-        *(request.name + suffix for request in requests for suffix in (COMPANION, BIDX)),
+        *(request.name + suffix for request in requests for suffix in (COMPANION, BIDX, BIDX2)),
     ]
     taken = [name for name in wanted if catalogue.spelt(name) is not None]
     if taken:

@@ -162,7 +162,13 @@ def _prepared(connection: sqlite3.Connection, decided: Plan, authority: Authorit
     names = {column.name: column.normaliser for column in decided.columns}
     key = row_key(catalogue, list(names))
     original = tuple(catalogue.objects())
-    new_sql = protected_sql(catalogue, names, decided.structure.drop, row_id=key.added)
+    new_sql = protected_sql(
+        catalogue,
+        names,
+        decided.structure.drop,
+        unique=decided.structure.unique,
+        row_id=key.added,
+    )
     add_companions(
         catalogue, list(names), targets_of(decided.columns), key, decided.structure.narrowed
     )

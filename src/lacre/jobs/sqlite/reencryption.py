@@ -15,8 +15,9 @@ from typing import Any
 
 from lacre.errors import MisuseError
 from lacre.fields.tables import EncryptedColumn, EncryptedTable, TableColumn
+from lacre.jobs.coverage import Aim
 from lacre.jobs.pace import Pace, Reporter
-from lacre.jobs.reencryption import Reencrypting, Tally
+from lacre.jobs.reencryption import TableJob, Tally
 from lacre.jobs.sqlite.database import opened
 from lacre.jobs.sqlite.schema import quoted
 
@@ -45,7 +46,7 @@ def _is_value(name: str) -> str:
 
 
 def sampled(
-    connection: sqlite3.Connection, job: Reencrypting, clock: Callable[[], float]
+    connection: sqlite3.Connection, job: TableJob, clock: Callable[[], float]
 ) -> tuple[int, float]:
     """Move a sample of rows, write nothing, and return how many there were and the seconds they took."""
     _list_keys(connection, job)
@@ -58,9 +59,11 @@ def sampled(
 _Found = tuple[Sequence[Any], Sequence[Any], Any, Sequence[Any]]  # key, row id, tenant, values
 
 
-def _list_keys(connection: sqlite3.Connection, job: Reencrypting) -> None:
+def _list_keys(connection: sqlite3.Connection, job: TableJob) -> None:
     # Temporary tables: there may be more keys than a statement takes parameters.
     for at, aim in enumerate(job.aims):
+        if aim.keys is None:
+            continue
         connection.execute(f"CREATE TEMP TABLE lacre_aim_{at} (key BLOB PRIMARY KEY)")
         connection.executemany(
             f"INSERT INTO temp.lacre_aim_{at} VALUES (?)", [(key,) for key in aim.keys]
@@ -68,7 +71,7 @@ def _list_keys(connection: sqlite3.Connection, job: Reencrypting) -> None:
 
 
 def _page(
-    connection: sqlite3.Connection, job: Reencrypting, after: Sequence[Any], limit: int
+    connection: sqlite3.Connection, job: TableJob, after: Sequence[Any], limit: int
 ) -> list[_Found]:
     table = job.table
     me = quoted(table.name)
@@ -76,11 +79,9 @@ def _page(
     wanted = [*key, *map(_expression, table.row)]
     if table.tenant is not None:
         wanted.append(_expression(table.tenant))
-    names = [f"{me}.{quoted(aim.column.name)}" for aim in job.aims]
+    names = [f"{me}.{quoted(name)}" for name in job.reads]
     meant = " OR ".join(
-        f"substr({name}, 4, 16) IN (SELECT key FROM temp.lacre_aim_{at})"
-        + (f" OR ({name} IS NOT NULL AND NOT {_is_value(name)})" if aim.plaintext else "")
-        for at, (name, aim) in enumerate(zip(names, job.aims, strict=True))
+        _meant(f"{me}.{quoted(aim.column.name)}", at, aim) for at, aim in enumerate(job.aims)
     )
     source = me
     for join in table.joins:
@@ -99,11 +100,18 @@ def _page(
     ]
 
 
+def _meant(name: str, at: int, aim: Aim) -> str:
+    if aim.keys is None:
+        return f"{name} IS NOT NULL"
+    plain = f" OR ({name} IS NOT NULL AND NOT {_is_value(name)})" if aim.plaintext else ""
+    return f"substr({name}, 4, 16) IN (SELECT key FROM temp.lacre_aim_{at}){plain}"
+
+
 class Passes:
     """Passes over one table; see `lacre.jobs.postgresql.reencryption`."""
 
     def __init__(
-        self, reencrypting: Reencrypting, pace: Pace, path: Path, *, tally: Tally, total: int
+        self, reencrypting: TableJob, pace: Pace, path: Path, *, tally: Tally, total: int
     ) -> None:
         if pace.workers != 1:
             raise MisuseError("SQLite has one writer, so one worker", hint="leave --workers out")
@@ -138,19 +146,35 @@ class Passes:
         self,
         connection: sqlite3.Connection,
         found: Sequence[_Found],
-        made: Sequence[Sequence[bytes | None]],
+        made: Sequence[Sequence[Any] | None],
     ) -> int:
-        table, aims = self._job.table, self._job.aims
-        names = [quoted(aim.column.name) for aim in aims]
-        sets = ", ".join(f"{name} = coalesce(?, {name})" for name in names)
+        table, job = self._job.table, self._job
+        sets = ", ".join(f"{quoted(name)} = ?" for name in job.writes)
         where = [f"{quoted(name)} = ?" for name in table.key]
-        where += [f"{name} IS ?" for name in names]  # nothing but what was read is replaced
+        where += [f"{quoted(name)} IS ?" for name in job.reads]  # what was read is replaced
         sql = f"UPDATE {quoted(table.name)} SET {sets} WHERE {' AND '.join(where)}"
         written = 0
-        for (key, _, _, before), values in zip(found, made, strict=True):
-            if any(value is not None for value in values):
+        for (key, row, _, before), values in zip(found, made, strict=True):
+            if values is None:
+                continue
+            try:
                 written += connection.execute(sql, [*values, *key, *before]).rowcount
+            except sqlite3.IntegrityError:
+                self._tally.duplicate(job.writes, table.row_text(row))
         return written
+
+    def stale(self) -> int:
+        """Read every row, write nothing, and return how many would be written, or failed."""
+        found = 0
+        after: Sequence[Any] = ()
+        with closing(opened(self._path)) as connection:
+            _list_keys(connection, self._job)
+            while rows := _page(connection, self._job, after, self._pace.batch):
+                page = self._job.page([row[1:] for row in rows])
+                found += sum(values is not None for values in page.made)
+                page.count(self._tally, written=0, rows=0)
+                after = list(rows[-1][0])
+        return found
 
 
 @contextmanager

@@ -8,11 +8,11 @@ plaintext inside the database is refused by name. Errs towards refusing: a word 
 column's name counts as its mention.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lacre.fields.checks import is_ciphertext, is_together
-from lacre.jobs.columns import BIDX, RID
+from lacre.jobs.columns import BIDX, BIDX2, RID
 from lacre.jobs.sqlite.database import Catalogue
 from lacre.jobs.sqlite.schema import (
     ColumnText,
@@ -80,6 +80,7 @@ def protected_sql(
     columns: Mapping[str, str | None],
     drop: tuple[ConstraintText, ...],
     *,
+    unique: Collection[str],
     row_id: bool,
 ) -> str:
     """Return the table's definition after the switch-over. It refuses plaintext by itself."""
@@ -92,11 +93,15 @@ def protected_sql(
     for name in columns:
         not_null = " NOT NULL" if catalogue.text.column(name).not_null else ""
         replace[name] = f"{quoted(name)} BLOB{not_null} {check(name, holds_values(name))}"
-    append = [
-        f"{quoted(name + BIDX)} BLOB {check(name + BIDX, is_together(quoted(name), quoted(name + BIDX)))}"
-        for name, normaliser in columns.items()
-        if normaliser is not None
-    ]
+    append = []
+    for name, normaliser in columns.items():
+        if normaliser is None:
+            continue
+        tokens = [name + BIDX, *([name + BIDX2] if name in unique else [])]
+        # With the last of them, because it speaks of all.
+        append += [f"{quoted(token)} BLOB" for token in tokens[:-1]]
+        together = is_together(quoted(name), *map(quoted, tokens))
+        append.append(f"{quoted(tokens[-1])} BLOB {check(tokens[-1], together)}")
     if row_id:
         # A default, so that a writer who does not know of lacre can still add a row. It has to
         # be unique, not secret.
@@ -104,10 +109,10 @@ def protected_sql(
     return edited(catalogue.text, name=catalogue.table, replace=replace, drop=drop, append=append)
 
 
-def holds_values(name: str, *, indexed: bool = False) -> str:
+def holds_values(name: str, tokens: Sequence[str] = ()) -> str:
     """Return the SQL that asks whether a row of a protected column passes the CHECKs that the table got."""
     value = is_ciphertext(quoted(name))
-    return f"({value}) AND {is_together(quoted(name), quoted(name + BIDX))}" if indexed else value
+    return f"({value}) AND {is_together(quoted(name), *map(quoted, tokens))}" if tokens else value
 
 
 def _definition(
@@ -259,22 +264,27 @@ def _indexes(
         indexed.add(name)
         if origin != "c" and new_name.lower() in taken:
             refuse(f"an index {new_name} exists already", "rename it: lacre needs the name")
-        changes.append(_index(catalogue.table, new_name, name, unique=is_unique))
+        changes.append(_index(catalogue.table, new_name, name + BIDX, unique=is_unique))
+        if is_unique:
+            second = f"{new_name}2"
+            if second.lower() in taken:
+                refuse(f"an index {second} exists already", "rename it: lacre needs the name")
+            changes.append(_index(catalogue.table, second, name + BIDX2, unique=True))
     for name, normaliser in columns.items():
         if normaliser is not None and name not in indexed:
             new_name = f"{catalogue.table}_{name}{BIDX}"
             if new_name.lower() in taken:
                 refuse(f"an index {new_name} exists already", "rename it: lacre needs the name")
-            changes.append(_index(catalogue.table, new_name, name, unique=False))
+            changes.append(_index(catalogue.table, new_name, name + BIDX, unique=False))
     return unique, changes
 
 
-def _index(table: str, index: str, name: str, *, unique: bool) -> IndexChange:
-    sql = f"CREATE {'UNIQUE ' if unique else ''}INDEX {quoted(index)} ON {quoted(table)} ({quoted(name + BIDX)})"
+def _index(table: str, index: str, column: str, *, unique: bool) -> IndexChange:
+    sql = f"CREATE {'UNIQUE ' if unique else ''}INDEX {quoted(index)} ON {quoted(table)} ({quoted(column)})"
     return IndexChange(
         name=index,
         sql=sql,
-        sentence=f"make the {'unique ' if unique else ''}index {index} over the blind index of {name}",
+        sentence=f"make the {'unique ' if unique else ''}index {index} over {column}",
     )
 
 

@@ -238,11 +238,12 @@ def no_duplicates(connection: sqlite3.Connection, job: Job) -> None:
     for column in job.columns:
         if not column.unique:
             continue
-        bidx, table = quoted(column.bidx), quoted(job.table)
-        rows = connection.execute(
-            f"SELECT {names} FROM {table} WHERE {FORM} IS 1 AND {bidx} IN "
-            f"(SELECT {bidx} FROM {table} WHERE {FORM} IS 1 AND {bidx} IS NOT NULL GROUP BY {bidx} HAVING count(*) > 1) LIMIT 10"
-        ).fetchall()
+        table, rows = quoted(job.table), []
+        for bidx in map(quoted, column.token_names):
+            rows += connection.execute(
+                f"SELECT {names} FROM {table} WHERE {FORM} IS 1 AND {bidx} IN "
+                f"(SELECT {bidx} FROM {table} WHERE {FORM} IS 1 AND {bidx} IS NOT NULL GROUP BY {bidx} HAVING count(*) > 1) LIMIT 10"
+            ).fetchall()
         if rows:
             raise DuplicateValue(
                 f"{column.name} is unique, and rows {', '.join(job.key.text(row) for row in rows)} hold the same value once normalised",

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Index roots that are rotated while programs write: one value is in one row, whoever knows which root."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import sessionmaker
+
+from lacre import Lacre
+from lacre.context import acting_as
+from lacre.errors import DuplicateValue, MisuseError
+from lacre.jobs.pace import Pace
+from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState
+from tests.components.postgresql import Database
+from tests.jobs.postgresql.test_reencryption import Killing, Writer, in_child
+from tests.jobs.sealed_models import Base, Person
+from tests.jobs.sweeping import Shop
+
+LEVELS = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def shop(request: pytest.FixtureRequest, operator: Lacre, tmp_path: Path) -> Iterator[Shop]:
+    """The models with rows, on either database."""
+    if request.param == "sqlite":
+        path = tmp_path / "shop.db"
+        made = Shop(operator, sa.make_url(f"sqlite:///{path}"), f"sqlite:///{path}")
+    else:
+        database: Database = request.getfixturevalue("database")
+        made = Shop(operator, database.url(), database.dsn())
+    yield made
+    made.engine.dispose()
+
+
+def announced(lacre: Lacre) -> KeyRow:
+    return lacre.provisioner.rotate(lacre.scope("default", "pii", KeyKind.INDEX))
+
+
+def activated(lacre: Lacre) -> KeyRow:
+    return replace(lacre.provisioner, settle=0.0).rotate(
+        lacre.scope("default", "pii", KeyKind.INDEX)
+    )
+
+
+def destroyed(lacre: Lacre) -> None:
+    rows = lacre.store.versions(lacre.scope("default", "pii", KeyKind.INDEX))
+    [old] = [row for row in rows if row.state is KeyState.DECRYPT_ONLY]
+    lacre.provisioner.step(old.key_id, KeyState.DESTROYED)
+
+
+def slots(shop: Shop) -> list[tuple[bool, bool]]:
+    """Whether each row with an address has a token in the first and in the second column."""
+    with shop.engine.connect() as connection:
+        found = connection.execute(
+            sa.text("SELECT email_bidx IS NOT NULL, email_bidx2 IS NOT NULL FROM people WHERE email IS NOT NULL")
+        )  # fmt: skip
+        return [(bool(one), bool(two)) for one, two in found]
+
+
+def found(shop: Shop, email: str) -> int:
+    with shop.sessions() as session:
+        return len(session.scalars(sa.select(Person).where(Person.email == email)).all())
+
+
+def others(shop: Shop, email: str) -> int:
+    with shop.sessions() as session:
+        return len(session.scalars(sa.select(Person).where(Person.email != email)).all())
+
+
+def test_a_rotation_reaches_every_row(shop: Shop) -> None:
+    """At every stage every row is found and counted once, both ways; at the end its token is in the other column alone."""
+    shop.fill()
+    lacre = shop.lacre
+    counts = [(found(shop, "p1@example.org"), others(shop, "p1@example.org"))]
+    stages = [set(slots(shop))]
+
+    def at(step: Callable[[Lacre], object]) -> None:
+        step(lacre)
+        lacre.resolver.forget()
+        counts.append((found(shop, "p1@example.org"), others(shop, "p1@example.org")))
+        stages.append(set(slots(shop)))
+
+    at(announced)
+    at(activated)
+    shop.sweeper().reindex(shop.tables()["people"])
+    at(destroyed)
+    again = shop.sweeper().reindex(shop.tables()["people"])
+    at(lambda _: None)
+
+    assert counts == [(1, 8)] * 5
+    assert stages == [{(True, False)}] * 3 + [{(True, True)}, {(False, True)}]
+    assert (again.rows, again.stale, again.failures) == (9, 0, ())
+
+
+def test_missing_and_altered_tokens_are_found(shop: Shop) -> None:
+    """Read only, the job counts rows whose tokens are not those of their values; writing, it puts them right."""
+    shop.fill()
+    with shop.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE people SET email_bidx = :b WHERE id = (SELECT id FROM people WHERE email IS NOT NULL LIMIT 1)"), {"b": bytes(12)})  # fmt: skip
+    sweeper, table = shop.sweeper(), shop.tables()["people"]
+    told = sweeper.reindex(table, write=False)
+    again = sweeper.reindex(table, write=False)
+    mended = sweeper.reindex(table)
+
+    assert (told.rows, told.stale, again.stale) == (0, 1, 1)
+    assert (mended.rows, mended.stale) == (1, 0)
+
+
+def test_two_rows_of_one_value_are_named(shop: Shop) -> None:
+    """Where two rows hold one value, one of them keeps its tokens, the other is counted and named, and all else is done."""
+    shop.fill()
+    with shop.sessions() as session:
+        one, two = session.scalars(sa.select(Person).where(Person.email.in_(["p1@example.org", "p2@example.org"])).order_by(Person.id)).all()  # fmt: skip
+        kept = one.id
+        session.execute(sa.text("UPDATE people SET email_bidx = NULL, email = NULL WHERE id = :id"), {"id": kept if shop.engine.dialect.name == "postgresql" else kept.hex})  # fmt: skip
+        two.email = "p1@example.org"
+        session.commit()
+    with shop.engine.begin() as connection:
+        # The value of before, put back with a token that is not its own.
+        field = shop.lacre.field("pii", table="people", column="email")
+        value = field.encrypt("p1@example.org", row=kept)
+        connection.execute(sa.text("UPDATE people SET email = :v, email_bidx = :b WHERE id = :id"), {"v": bytes(value), "b": bytes(12), "id": kept if shop.engine.dialect.name == "postgresql" else kept.hex})  # fmt: skip
+    sweeper = shop.sweeper(pace=Pace(batch=5, sleep=lambda _: None))
+    done = sweeper.reindex(shop.tables()["people"])
+
+    [failure] = done.failures
+    assert (failure.reason, failure.values, failure.rows) == ("DuplicateValue", 1, (kept.hex,))
+    assert done.stale == 1
+
+
+def test_a_third_root_is_refused(operator: Lacre) -> None:
+    """While two roots live no third is announced, and a root is always of the other parity than the one before."""
+    announced(operator)
+    two = activated(operator)
+    with pytest.raises(MisuseError, match="a third has no place"):
+        announced(operator)
+    destroyed(operator)
+    three = announced(operator)
+
+    assert (two.version, three.version) == (2, 3)
+
+
+# Parallel inserts
+
+
+class Program:
+    """One process of the application: what it knows of index roots is what it read when it began."""
+
+    def __init__(self, home: Path, database: Database, level: str) -> None:
+        self.lacre = Lacre.load(home / "lacre.toml", environ={})
+        self.engine = sa.create_engine(database.url(), poolclass=sa.NullPool, isolation_level=level)
+        self.sessions = self.lacre.sqlalchemy(sessionmaker(self.engine))
+        self.lacre.warm_up(classes=["pii"])
+
+    def insert(self, email: str, barrier: threading.Barrier) -> str:
+        """Insert a person with *email* at the same time as others; say how it ended."""
+        with acting_as("svc:app", roles={"app"}, purpose="sign up"), self.sessions() as session:
+            try:
+                session.execute(
+                    sa.text("SELECT count(*) FROM people")
+                )  # the transaction's snapshot
+                barrier.wait(10)
+                session.add(Person(id=uuid4(), email=email))
+                session.commit()
+            except DuplicateValue:
+                return "duplicate"
+            except sa.exc.OperationalError as error:
+                if getattr(error.orig, "sqlstate", "") not in ("40001", "40P01"):
+                    raise
+                return "serialization"
+            return "won"
+
+
+def raced(programs: list[Program], email: str) -> list[str]:
+    """Have every program insert one person with *email* at once."""
+    barrier, ended = threading.Barrier(len(programs)), []
+
+    def insert(program: Program) -> None:
+        ended.append(program.insert(email, barrier))
+
+    threads = [threading.Thread(target=insert, args=(program,)) for program in programs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return ended
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_one_of_parallel_inserts_wins(
+    operator: Lacre, home: Path, database: Database, level: str
+) -> None:
+    """At every stage, between a process that knows the latest step and one that knows the step before, exactly one insert wins."""
+    Base.metadata.create_all(sa.create_engine(database.url(), poolclass=sa.NullPool))
+    ended = []
+    with ExitStack() as stack:
+        behind = Program(home, database, level)
+        stack.callback(behind.lacre.close)
+        for number, step in enumerate([announced, activated, destroyed]):
+            step(operator)
+            ahead = Program(home, database, level)
+            stack.callback(ahead.lacre.close)
+            for more in range(3):
+                email = f"r{number}.{more}@example.org"
+                ended.append(sorted(raced([behind, ahead, behind, ahead], email)))
+            if step is activated:
+                operator.resolver.forget()
+                shop = Shop(operator, database.url(), database.dsn())
+                shop.sweeper().reindex(shop.tables()["people"])
+            behind = ahead
+        with database.connect() as connection:
+            rows = connection.execute("SELECT count(*) FROM people").fetchone()
+
+    assert [outcome.count("won") for outcome in ended] == [1] * 9
+    assert rows == (9,)
+
+
+def test_without_the_second_column_two_win(operator: Lacre, home: Path, database: Database) -> None:
+    """The race is real: where the second column's constraint is missing, both inserts win."""
+    Base.metadata.create_all(sa.create_engine(database.url(), poolclass=sa.NullPool))
+    with database.connect() as connection:
+        connection.execute("ALTER TABLE people DROP CONSTRAINT people_email_bidx2_key")
+    announced(operator)
+    activated(operator)
+    behind = Program(home, database, "READ COMMITTED")
+    destroyed(operator)
+    ahead = Program(home, database, "READ COMMITTED")
+    ended = raced([behind, ahead], "ana@example.org")
+    behind.lacre.close()
+    ahead.lacre.close()
+
+    assert ended == ["won", "won"]
+
+
+# Killed
+
+
+def survive(shop: Shop, *, kills: int) -> None:
+    rows = 40
+    with shop.sessions() as session:
+        session.add_all(Person(id=UUID(int=n + 1), email=f"p{n}@example.org") for n in range(rows))
+        session.commit()
+    expected: dict[UUID, str | None] = {UUID(int=n + 1): f"p{n}@example.org" for n in range(rows)}
+    lacre, table = shop.lacre, shop.tables()["people"]
+    killed, at, rotations = 0, 3, 0
+    writer = Writer(shop, rows)
+    writer.start()
+    try:
+        while killed < kills:
+            activated(lacre)
+            lacre.resolver.forget()
+            rotations += 1
+            for _ in range(6):
+                sweeper = shop.sweeper(pace=Pace(batch=7), connect=Killing(at))
+                _, status = os.waitpid(in_child(partial(sweeper.reindex, table)), 0)
+                assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+                killed += os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+                at = at + 1 if os.WIFSIGNALED(status) else 3
+            done = shop.sweeper().reindex(table)
+            assert (done.stale, done.failures) == (0, ())
+            destroyed(lacre)
+            lacre.resolver.forget()
+    finally:
+        writer.stop()
+    done = shop.sweeper().reindex(table)
+    expected |= writer.written
+
+    assert (done.stale, done.failures) == (0, ())
+    assert set(slots(shop)) == {(rotations % 2 == 0, rotations % 2 == 1)}
+    for email in expected.values():
+        assert email is not None
+        assert found(shop, email) == 1
+    with shop.sessions() as session:
+        session.add(Person(id=uuid4(), email=expected[UUID(int=1)]))
+        with pytest.raises(DuplicateValue):
+            session.commit()
+
+
+def test_a_killed_index_rotation_goes_on(operator: Lacre, database: Database) -> None:
+    """Killed twenty times between two statements beside a writer: every row is found by its value, and no value comes twice."""
+    survive(Shop(operator, database.url(), database.dsn()), kills=20)
+
+
+@pytest.mark.long
+def test_an_index_rotation_killed_three_hundred_times_loses_nothing(
+    operator: Lacre, database: Database
+) -> None:
+    """The same, three hundred times."""
+    survive(Shop(operator, database.url(), database.dsn()), kills=300)
