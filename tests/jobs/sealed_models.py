@@ -79,3 +79,14 @@ class Reading(Base):
     meter: Mapped[str] = mapped_column(primary_key=True)
     day: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[str] = encrypted("pii")
+
+
+class Patient(Base):
+    """Whose values are under a key of each subject; *note* is somebody else's."""
+
+    __tablename__ = "patients"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    doctor: Mapped[str | None]
+    diagnosis: Mapped[str] = encrypted("pii", index=BlindIndex("exact"), subject="id")
+    note: Mapped[str | None] = encrypted("pii", subject="doctor")

@@ -19,7 +19,7 @@ from lacre.jobs.coverage import Standing
 from lacre.jobs.pace import Pace
 from lacre.keys.hierarchy import KeyState
 from tests.components.postgresql import Database
-from tests.jobs.sealed_models import Person
+from tests.jobs.sealed_models import Patient, Person
 from tests.jobs.sweeping import Shop, key_ids
 
 COLUMNS = [
@@ -65,7 +65,7 @@ def test_every_value_is_moved_and_reads_as_before(shop: Shop) -> None:
     assert not any(outcome.failures for outcome in outcomes)
     assert all(covered.share == 1.0 for outcome in outcomes for covered in outcome.coverage)
     assert {outcome.table: outcome.moved for outcome in outcomes} == {
-        "accounts": 0, "employees": 4, "people": 9 + 12 + 4, "readings": 12, "savings": 6,
+        "accounts": 0, "employees": 4, "patients": 0, "people": 9 + 12 + 4, "readings": 12, "savings": 6,
     }  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def test_a_second_run_writes_nothing(shop: Shop) -> None:
     shop.reencrypt()
     again = shop.reencrypt()
 
-    assert [outcome.rows for outcome in again] == [0] * 5
+    assert [outcome.rows for outcome in again] == [0] * 6
 
 
 def test_one_tenant_is_moved_alone(shop: Shop) -> None:
@@ -121,7 +121,7 @@ def test_values_of_a_compromised_key_are_moved_and_counted(shop: Shop) -> None:
 
     assert shop.clear() == before
     assert {outcome.table: outcome.suspect for outcome in outcomes} == {
-        "accounts": 0, "employees": 4, "people": 25, "readings": 12, "savings": 0,
+        "accounts": 0, "employees": 4, "patients": 0, "people": 25, "readings": 12, "savings": 0,
     }  # fmt: skip
 
 
@@ -265,3 +265,28 @@ def test_sqlite_takes_one_worker(operator: Lacre, tmp_path: Path) -> None:
 
     with pytest.raises(MisuseError):
         shop.reencrypt("people", pace=Pace(workers=2))
+
+
+def test_values_of_subjects_are_moved_to_their_keys(shop: Shop) -> None:
+    """A value of a subject goes to that subject's active key, one from under the class's key too; erased ones are left out."""
+    names = ["ana", "bia", "eva"]
+    with shop.sessions() as session:
+        session.add_all(Patient(id=UUID(int=n + 1), doctor="dr", diagnosis=name, note=name) for n, name in enumerate(names))  # fmt: skip
+        session.commit()
+    before = key_ids(shop, "patients", "diagnosis")
+    box = shop.lacre.field("pii", table="patients", column="diagnosis")
+    plain = bytes(box.encrypt("ana, from before", row=UUID(int=1)))  # type: ignore[arg-type]
+    with shop.engine.begin() as connection:
+        wanted = UUID(int=1) if shop.engine.dialect.name == "postgresql" else UUID(int=1).hex
+        connection.execute(sa.text("UPDATE patients SET diagnosis = :v WHERE id = :id"), {"v": plain, "id": wanted})  # fmt: skip
+    [outcome] = shop.reencrypt("patients")
+    indexed = shop.sweeper().reindex(shop.tables()["patients"])
+
+    assert outcome.failures == ()
+    assert (outcome.moved, outcome.coverage[0].share) == (1, 1.0)
+    assert len(before) == 3
+    assert key_ids(shop, "patients", "diagnosis") == before
+    assert (indexed.rows, indexed.stale, indexed.failures) == (1, 0, ())
+    with shop.sessions() as session:
+        found = session.scalars(sa.select(Patient).order_by(Patient.id)).all()
+        assert [each.diagnosis for each in found] == ["ana, from before", "bia", "eva"]

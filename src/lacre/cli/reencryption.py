@@ -150,6 +150,10 @@ def _reindex(
         raise typer.Exit(_FAILED)
     if any(each.stale for each in found):
         raise typer.Exit(DUE)
+    parts = [f"{column.scheme}" for each in indexed for column in each.columns if any(index.several for index in column.scheme.indexes)]  # fmt: skip
+    if parts:
+        warn(f"tokens of prefix and contains indexes were left as they are: {', '.join(parts)}. Keep the root before until those values are written again")  # fmt: skip
+        return
     for row in _older_roots(operator, indexed):
         say(f"no row needs the {row.scope}, version {row.version}, any more: lacre keys destroy {row.key_id.hex()[:8]}, then this command again clears what it left")  # fmt: skip
 
@@ -342,7 +346,7 @@ def _show_coverage(found: Sequence[Coverage], *, as_json: bool) -> None:
 
 def _line(covered: Coverage, share: Share) -> list[str]:
     row = share.row
-    part = f"{100 * share.values / covered.values:.1f} %" if covered.values and share.standing is not Standing.ELSEWHERE else "-"  # fmt: skip
+    part = f"{100 * share.values / covered.values:.1f} %" if covered.values and share.standing not in (Standing.ELSEWHERE, Standing.ERASED) else "-"  # fmt: skip
     return [
         covered.table,
         covered.column,

@@ -36,12 +36,15 @@ class EncryptedColumn:
     """
     A column of ciphertext: its name in the database, and what was declared about it.
 
-    *tokens* are the columns of its indexes, as `Stored.columns` fills them.
+    *tokens* are the columns of its indexes, as `Stored.columns` fills them; *subject* says whom its
+    values are about, by *subject_text*, where they are about somebody.
     """
 
     name: str
     scheme: Scheme
     tokens: tuple[str, ...] = ()
+    subject: TableColumn | None = None
+    subject_text: Callable[[Any], str | None] = field(default=str, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

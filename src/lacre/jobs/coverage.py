@@ -31,10 +31,12 @@ class Standing(StrEnum):
     UNUSABLE = "unusable"  # disabled, destroyed, or not yet active: nobody reads them now
     UNKNOWN = "unknown"  # no key of this column's class that the key store holds
     PLAINTEXT = "no lacre value"
+    ERASED = "erased"  # of a subject whose key was destroyed: nobody reads them any more
     ELSEWHERE = "another tenant's"  # in a table that does not say whose its rows are
 
 
-_COMPLETE = frozenset({Standing.ACTIVE, Standing.ELSEWHERE})
+_COMPLETE = frozenset({Standing.ACTIVE, Standing.ERASED, Standing.ELSEWHERE})
+_UNCOUNTED = (Standing.ELSEWHERE, Standing.ERASED)
 
 
 class KeyCatalogue(Protocol):
@@ -70,8 +72,8 @@ class Coverage:
 
     @property
     def values(self) -> int:
-        """How many values this is about: those of other tenants are not."""
-        return sum(share.values for share in self.shares if share.standing is not Standing.ELSEWHERE)  # fmt: skip
+        """How many values this is about: those of other tenants and erased ones are not."""
+        return sum(share.values for share in self.shares if share.standing not in _UNCOUNTED)  # fmt: skip
 
     @property
     def active(self) -> int:
@@ -208,7 +210,14 @@ def _share(
     # `created` is authenticated with the key, unlike `changed`.
     since = _moment(min(later, key=lambda held: held.version).created) if later else None
     standing = Standing.UNUSABLE
-    if row.state is KeyState.ACTIVE and not later:
+    if row.scope.kind is KeyKind.SUBJECT and row.state is KeyState.DESTROYED:
+        standing = Standing.ERASED
+    elif column.scheme.subject and row.scope.kind is KeyKind.DATA:
+        # From before its values had subjects.
+        usable = (KeyState.ACTIVE, KeyState.DECRYPT_ONLY)
+        standing = Standing.OLDER if row.state in usable else standing
+        standing = Standing.COMPROMISED if row.state is KeyState.COMPROMISED else standing
+    elif row.state is KeyState.ACTIVE and not later:
         standing = Standing.ACTIVE
     elif row.state is KeyState.COMPROMISED:
         standing = Standing.COMPROMISED
@@ -219,7 +228,8 @@ def _share(
 
 def _is_of(found: Scope, scheme: Scheme, scope: Scope) -> bool:
     same = (found.app, found.env, found.service) == (scope.app, scope.env, scope.service)
-    return same and found.class_ == scheme.class_ and found.kind is KeyKind.DATA
+    kinds = (KeyKind.DATA, KeyKind.SUBJECT) if scheme.subject else (KeyKind.DATA,)
+    return same and found.class_ == scheme.class_ and found.kind in kinds
 
 
 def _moment(text: str) -> dt.datetime | None:

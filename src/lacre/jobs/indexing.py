@@ -17,7 +17,7 @@ from lacre.fields.moving import MovingField
 from lacre.fields.stored import IndexTokens
 from lacre.fields.tables import EncryptedColumn, EncryptedTable
 from lacre.jobs.coverage import Aim
-from lacre.jobs.reencryption import STAYS, Counted, Page, Permissions, Row, placed
+from lacre.jobs.reencryption import STAYS, Counted, Page, Permissions, Row, placed, read_columns
 
 __all__ = ["Reindexing"]
 
@@ -44,7 +44,8 @@ class Reindexing:
             Aim(column=column, keys=None, plaintext=True, values=0) for column in columns
         )
         self.writes = tuple(name for column in columns for name in column.tokens)
-        self.reads = (*(column.name for column in columns), *self.writes)
+        names = (*(column.name for column in columns), *self.writes)
+        self.reads, self._subjects = read_columns(table, names, columns)
         self._record = record
         self._fields = [(column, fields(column)) for column in columns]
 
@@ -72,8 +73,10 @@ class Reindexing:
                     continue
                 key = raw[3:19] if isinstance(raw, bytes) and looks_encrypted(raw) else b""
                 try:
+                    asked = self._subjects[at]
+                    whose = None if asked is None else column.subject_text(raws[asked])
                     under = permissions.under(tenant)
-                    wanted = under.permission.columns(row, raw)
+                    wanted = under.permission.columns(row, raw, whose)
                     # Of several tokens some are random, and databases keep them in forms of their
                     # own: left as they are.
                     wanted = tuple(
@@ -88,7 +91,7 @@ class Reindexing:
                     continue
                 values = made[place]
                 if values is None:
-                    values = made[place] = list(raws[offset:])
+                    values = made[place] = list(raws[offset : offset + len(self.writes)])
                 values[start - offset : end - offset] = map(_stored, wanted)
                 under.rows.append(row)
                 under.keys.add(key)

@@ -22,11 +22,12 @@ from lacre.errors import (
     KeyDisabled,
     KeyNotFound,
     LacreError,
+    MisuseError,
     PlaintextFound,
     Tampered,
 )
 from lacre.fields.moving import MovingField
-from lacre.fields.tables import EncryptedColumn, EncryptedTable
+from lacre.fields.tables import EncryptedColumn, EncryptedTable, TableColumn
 from lacre.jobs.coverage import Aim
 
 __all__ = [
@@ -40,10 +41,12 @@ __all__ = [
     "TableJob",
     "Tally",
     "placed",
+    "read_columns",
 ]
 
 _SHOWN = 20  # rows that are named, of each column and reason
 STAYS = (
+    MisuseError,
     InvalidValue,
     Tampered,
     PlaintextFound,
@@ -134,8 +137,8 @@ class TableJob(Protocol):
     def aims(self) -> Sequence[Aim]: ...
 
     @property
-    def reads(self) -> Sequence[str]:
-        """The columns whose values a page has."""
+    def reads(self) -> Sequence[TableColumn]:
+        """The columns whose values a page has: its own first, then those that say whom values are about."""
         ...
 
     @property
@@ -169,7 +172,8 @@ class Reencrypting:
     ) -> None:
         self.table = table
         self.aims = tuple(aims)
-        self.reads = self.writes = tuple(aim.column.name for aim in aims)
+        self.writes = tuple(aim.column.name for aim in aims)
+        self.reads, self._subjects = read_columns(table, self.writes, [aim.column for aim in aims])
         self._record = record
         self._suspect = suspect
         self._fields = [(aim, fields(aim.column)) for aim in aims]
@@ -201,17 +205,20 @@ class Reencrypting:
                 if not (key in wanted if is_value else aim.plaintext):
                     continue
                 try:
+                    whose = None
+                    if (asked := self._subjects[at]) is not None:
+                        whose = aim.column.subject_text(raws[asked])
                     under = column.under(tenant)
-                    if key == under.permission.key_id:
+                    if key == under.permission.key_of(whose).key_id:
                         continue
-                    moved = under.permission.moved(row, raw)
+                    moved = under.permission.moved(row, raw, whose)
                 except STAYS as error:
                     counted.failed.setdefault((name, type(error).__name__), []).append(row)
                     column.failed(tenant, row, key)
                     continue
                 values = made[place]
                 if values is None:
-                    values = made[place] = list(raws)
+                    values = made[place] = list(raws[: len(self.writes)])
                 values[at] = moved
                 under.rows.append(row)
                 under.keys.add(key)
@@ -219,6 +226,18 @@ class Reencrypting:
                     counted.suspect[name] += 1
             counted.add(name, column)
         return counted.page(made)
+
+
+def read_columns(
+    table: EncryptedTable, names: Sequence[str], columns: Sequence[EncryptedColumn]
+) -> tuple[tuple[TableColumn, ...], list[int | None]]:
+    """Return what a job reads that needs *names* of *table*, and where in it the subject of each of *columns* is."""
+    reads = [TableColumn(table=table.name, name=name) for name in names]
+    places: list[int | None] = []
+    for column in columns:
+        places.append(None if column.subject is None else len(reads))
+        reads += [] if column.subject is None else [column.subject]
+    return tuple(reads), places
 
 
 class Counted:

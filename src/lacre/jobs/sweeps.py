@@ -151,7 +151,7 @@ class Sweeper:
             share.row.parent
             for covered in coverage
             for share in covered.shares
-            if share.row is not None and share.standing is not Standing.ELSEWHERE
+            if share.row is not None and share.standing not in (Standing.ELSEWHERE, Standing.ERASED)
         }
         periods = 1 + math.floor((seconds or 0.0) / cache_age)
         return TableEstimate(

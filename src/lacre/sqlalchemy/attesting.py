@@ -102,9 +102,11 @@ def _counted(
             )
         named = sa.table(table.name, schema=table.schema)
         missing = []
-        for stored in prop.index_columns:
+        for stored in zip(prop.index_columns, prop.second_columns, strict=True):
             value: Any = sa.column(column.name)
-            token: Any = sa.column(stored.name)
+            names = [each.name for each in stored if each is not None]
+            tokens: list[Any] = [sa.column(name) for name in names]
+            token: Any = sa.func.coalesce(*tokens) if len(tokens) > 1 else tokens[0]
             apart = value.is_(None) != token.is_(None)
             statement = sa.select(sa.func.count()).select_from(named).where(apart)
             missing.append(session.connection().execute(statement).scalar_one())

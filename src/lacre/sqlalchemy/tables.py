@@ -7,6 +7,7 @@ lowest, or by a column of it, which is then joined. Does no SQL.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from lacre.errors import ConfigurationError
 from lacre.fields.tables import EncryptedColumn, EncryptedTable, Join, TableColumn
 from lacre.sqlalchemy.declared import row_facts, row_of_values, sealed_properties, tenant_text
 from lacre.sqlalchemy.mapped import mappers_of
+from lacre.sqlalchemy.subjects import subject_key, subject_of_values
 
 __all__ = ["tables_of"]
 
@@ -86,24 +88,39 @@ def _table(
     def text_of_tenant(value: Any) -> str:
         return tenant_text(mapper, value if convert_tenant is None else convert_tenant(value))
 
+    columns = tuple(_column(mapper, prop, reach, dialect) for prop in props)
     return EncryptedTable(
         schema=table.schema,
         name=table.name,
         key=tuple(column.name for column in table.primary_key),
-        columns=tuple(
-            EncryptedColumn(
-                name=prop.columns[0].name,
-                scheme=prop.scheme,
-                tokens=tuple(column.name for column in prop.token_columns),
-            )
-            for prop in props
-        ),
+        columns=columns,
         row=row,
         tenant=of_tenant,
         joins=tuple(reach.joins),
         row_text=row_text,
         tenant_text=text_of_tenant,
     )
+
+
+def _column(mapper: Mapper[Any], prop: Any, reach: "_Reach", dialect: Dialect) -> EncryptedColumn:
+    made = EncryptedColumn(
+        name=prop.columns[0].name,
+        scheme=prop.scheme,
+        tokens=tuple(column.name for column in prop.token_columns),
+    )
+    # Of the mapper that declares it: under single-table inheritance that is a subclass.
+    declaring = prop.parent
+    key = subject_key(declaring, prop)
+    if key is None:
+        return made
+    named = declaring.column_attrs[key].columns[0]
+    convert = _converter(named, dialect)
+
+    def text(value: Any) -> str | None:
+        held = value if convert is None or value is None else convert(value)
+        return subject_of_values(declaring, prop, held)
+
+    return replace(made, subject=reach.column(named), subject_text=text)
 
 
 def _converter(column: Any, dialect: Dialect) -> Callable[[Any], Any] | None:

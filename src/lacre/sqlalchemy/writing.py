@@ -23,7 +23,7 @@ from lacre.errors import AlreadyEncrypted, MisuseError, Tampered
 from lacre.fields.rows import row_text
 from lacre.fields.writing import Writing
 from lacre.sqlalchemy.binding import binding_of
-from lacre.sqlalchemy.combining import combine, locked, of_row, refuse_duplicate, refuse_token
+from lacre.sqlalchemy.combining import combine, locked, of_row, refuse_token
 from lacre.sqlalchemy.compounds import Compound, compound_properties
 from lacre.sqlalchemy.crossing import check_crossing
 from lacre.sqlalchemy.declared import (

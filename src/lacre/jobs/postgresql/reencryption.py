@@ -280,7 +280,7 @@ class _Statements:
         wanted = [_expression(column) for column in table.row]
         if table.tenant is not None:
             wanted.append(_expression(table.tenant))
-        names = [f"{me}.{quoted(name)}" for name in self._job.reads]
+        names = [_expression(column) for column in self._job.reads]
         meant = " OR ".join(
             _meant(f"{me}.{quoted(aim.column.name)}", aim) for aim in self._job.aims
         )

@@ -79,7 +79,7 @@ def _page(
     wanted = [*key, *map(_expression, table.row)]
     if table.tenant is not None:
         wanted.append(_expression(table.tenant))
-    names = [f"{me}.{quoted(name)}" for name in job.reads]
+    names = [_expression(column) for column in job.reads]
     meant = " OR ".join(
         _meant(f"{me}.{quoted(aim.column.name)}", at, aim) for at, aim in enumerate(job.aims)
     )
@@ -151,14 +151,17 @@ class Passes:
         table, job = self._job.table, self._job
         sets = ", ".join(f"{quoted(name)} = ?" for name in job.writes)
         where = [f"{quoted(name)} = ?" for name in table.key]
-        where += [f"{quoted(name)} IS ?" for name in job.reads]  # what was read is replaced
+        own = [column for column in job.reads if column.table == table.name]
+        where += [f"{quoted(column.name)} IS ?" for column in own]  # what was read is replaced
         sql = f"UPDATE {quoted(table.name)} SET {sets} WHERE {' AND '.join(where)}"
         written = 0
         for (key, row, _, before), values in zip(found, made, strict=True):
             if values is None:
                 continue
+            pairs = zip(job.reads, before, strict=True)
+            held = [value for column, value in pairs if column.table == table.name]
             try:
-                written += connection.execute(sql, [*values, *key, *before]).rowcount
+                written += connection.execute(sql, [*values, *key, *held]).rowcount
             except sqlite3.IntegrityError:
                 self._tally.duplicate(job.writes, table.row_text(row))
         return written
