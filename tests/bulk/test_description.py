@@ -117,6 +117,9 @@ REFUSED = {
     "twice": lambda: select(C.id, C.email.label("id")),
     "core": lambda: select(C.__table__.c.id),
     "insert": lambda: sa.insert(C),
+    "schema": lambda: select(C.id).execution_options(schema_translate_map={None: "other"}),
+    "own option": lambda: select(C.id).execution_options(include_deleted=True),
+    "not a number": lambda: select(C.id).where(C.city == float("nan")),
 }
 
 

@@ -29,6 +29,9 @@ from lacre.sqlalchemy.types import IndexType
 
 __all__ = ["Description", "attribute_of", "described", "is_of_index", "mapper_named"]
 
+# Options that say how rows are fetched, and never which.
+_HOW = frozenset({"yield_per", "stream_results", "max_row_buffer", "populate_existing"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
@@ -126,7 +129,13 @@ def described(statement: Any) -> Description:
         limit=_bound(statement._limit_clause),  # noqa: SLF001
         offset=_bound(statement._offset_clause),  # noqa: SLF001
     )
-    json.dumps(found.to_json(), allow_nan=False)
+    if set(statement.get_execution_options()) - _HOW:
+        # A `schema_translate_map` says which rows; what an option of yours says is not known.
+        raise unsupported("this statement's execution options")
+    try:
+        json.dumps(found.to_json(), allow_nan=False)
+    except ValueError:
+        raise unsupported("a comparison with what is no number") from None
     whole: Any = statement.with_only_columns(mapper.class_, maintain_column_froms=False)
     if not any(
         _same(whole, found._narrowed(sa.select(mapper.class_), mapper, spread=spread))  # noqa: SLF001
