@@ -8,7 +8,7 @@ from sqlalchemy import Date, ForeignKey, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from lacre import BlindIndex, ContainsIndex
-from lacre.sqlalchemy import encrypted
+from lacre.sqlalchemy import compound, encrypted
 
 __all__ = ["Base", "Customer", "Order"]
 
@@ -25,6 +25,7 @@ class Customer(Base):
         "pii", index=[BlindIndex("name"), ContainsIndex("name")], subject="id"
     )
     account: Mapped[str | None] = encrypted("banking", subject="id")
+    name_and_cpf = compound("name", "cpf", unique=True)
     closed: Mapped[dt.date | None] = mapped_column(Date)
 
 

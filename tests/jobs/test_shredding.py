@@ -13,6 +13,8 @@ import typer
 from lacre import Lacre
 from lacre.cli import holding
 from lacre.cli.certificates import renew_certificate, verify_certificate
+from lacre.cli.operator import as_operator
+from lacre.cli.shredding import shredder_of
 from lacre.cli.tenants import offboard_tenant
 from lacre.errors import (
     ConfigurationError,
@@ -22,12 +24,13 @@ from lacre.errors import (
     SubjectHeld,
     Tampered,
 )
-from lacre.jobs.shredding import Shredder
+from lacre.jobs.shredding import Attempt, Shredder
 from lacre.testing import FrozenClock
 from tests.components.postgresql import Database
 from tests.jobs.erasing import Shop
 from tests.jobs.erasing_models import Customer
 
+NEVER = Attempt(values=0, refused=0, opened=0, denied=0)
 ANA, BIA = "ana.canary@example.org", "bia@example.org"
 
 
@@ -91,6 +94,38 @@ def test_a_shredded_subject_is_read_by_nobody_and_others_are(shop: Shop) -> None
         assert found == []
 
 
+def test_the_index_of_several_attributes_is_erased_as_well(shop: Shop) -> None:
+    """Its tokens tell who of two values: nobody finds a shredded subject by them, and everybody else is found."""
+    query = "SELECT id, name_and_cpf_bidx FROM customers"
+    before = {str(id_): bytes(token) for id_, token in shop.stored(query)}
+
+    shop.shred(ANA)
+    shop.shred(BIA)
+
+    after = {str(id_): bytes(token) for id_, token in shop.stored(query)}
+    assert not set(before.values()) & set(after.values())
+    with shop.session() as session:
+        both = ("Ana Canary", f"cpf-canary-{ANA}")
+        assert session.scalars(sa.select(Customer.id).where(Customer.name_and_cpf == both)).all() == []  # fmt: skip
+
+
+def test_a_search_passes_over_a_subject_whose_index_values_are_still_there(small: Shop) -> None:
+    """Between the end of its keys and that of its index values a subject is a candidate, and no hit; others are found."""
+
+    def dies() -> int:
+        raise MisuseError("killed")
+
+    with as_operator(small.config, None, purpose="test") as operator:
+        shredder = shredder_of(operator, "default")
+        with pytest.raises(MisuseError, match="killed"):
+            shredder.shred(ANA, reason="r", count=dies, erase=dict, attempt=lambda: NEVER)
+
+    with small.session() as session:
+        for condition in (Customer.name == "Ana Canary", Customer.name.contains("canary")):
+            found = session.scalars(sa.select(Customer).where(condition)).all()
+            assert [each.id for each in found] == [BIA], str(condition)
+
+
 def test_a_certificate_says_what_was_done_and_not_of_whom(shop: Shop) -> None:
     """Keys by id, when it is erased from live, that it waits for the sealing, where index values remain; never the id."""
     shop.shred(ANA)
@@ -103,8 +138,8 @@ def test_a_certificate_says_what_was_done_and_not_of_whom(shop: Shop) -> None:
     live = dt.datetime.fromisoformat(body["erased_from_live_at"])
     assert live - dt.datetime.fromisoformat(body["shredded_at"]) == dt.timedelta(seconds=300)
     assert body["index_values"]["erased"] == {
-        "customers.cpf_bidx": 1, "customers.name_bidx": 1, "customers.name_contains_bidx": 1,
-        "orders.note_bidx": 1,
+        "customers.cpf_bidx": 1, "customers.name_and_cpf_bidx": 1, "customers.name_bidx": 1,
+        "customers.name_contains_bidx": 1, "orders.note_bidx": 1,
     }  # fmt: skip
     assert body["index_values"]["in_backups_until"] is not None
     assert "remain linkable" in body["index_values"]["statement"]

@@ -19,6 +19,7 @@ from lacre._core.textform import to_json, to_text
 from lacre.audit.events import Looked, Outcome, Written
 from lacre.context import current
 from lacre.errors import (
+    KeyDestroyed,
     KeyUnavailable,
     MisuseError,
     PlaintextFound,
@@ -328,7 +329,8 @@ class Field(Sealing, Searchable):
         Tell which (row, sealed) really hold a value of which *question* about *value* is true.
 
         For hits of an index that may find others besides. Needs the right to decrypt; hands no
-        value out, so it is part of the search and not a look.
+        value out, so it is part of the search and not a look. Of a subject that was shredded
+        nothing is true: its index values go a moment after its keys, and stop nobody's search.
         """
         asked = self._question(index, question)
         acting = current()
@@ -346,7 +348,10 @@ class Field(Sealing, Searchable):
                         asked, self._opened(sealed, text, tenant, subject), wanted, self._codec
                     )
                 )
-            except (Tampered, PlaintextFound, KeyUnavailable):
+            except (Tampered, PlaintextFound, KeyUnavailable) as error:
+                if subject is not None and isinstance(error, KeyDestroyed):
+                    held.append(False)
+                    continue
                 failed = Decision(Outcome.FAILED, decision.rule)
                 self._record(Looked, acting, tenant, failed, text, b"")
                 raise

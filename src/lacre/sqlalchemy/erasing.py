@@ -23,6 +23,7 @@ from sqlalchemy.orm import Mapper
 from lacre.errors import ConfigurationError
 from lacre.fields.rows import row_text
 from lacre.fields.scheme import Scheme
+from lacre.sqlalchemy.compounds import compound_properties
 from lacre.sqlalchemy.declared import INDEXES, row_facts, row_of_values, sealed_properties
 from lacre.sqlalchemy.mapped import mappers_of
 from lacre.sqlalchemy.types import TokensType
@@ -212,7 +213,14 @@ def _typed(column: sa.Column[Any], text: str, what: str) -> Any:
 
 def _indexes_of(mapper: Mapper[Any], props: Sequence[Any]) -> list[sa.Column[Any]]:
     names = {(prop.columns[0].table, prop.columns[0].name) for prop in props}
-    return [
+    theirs = {prop.key for prop in props}
+    # Of several attributes the token tells of each: one that is the subject's is enough.
+    compounds = [
+        prop.index_columns[0]
+        for prop in compound_properties(mapper)
+        if theirs.intersection(prop.attributes)
+    ]
+    return compounds + [
         column
         for table in mapper.tables
         if isinstance(table, sa.Table)
