@@ -219,10 +219,14 @@ def _matching(state: ORMExecuteState, binding: Any, statement: Any, terms: list[
             true |= {n for n, holds in zip(kept, held, strict=True) if holds}
         kept = sorted(true)
     ids = [tuple(found[n][: len(keys)]) for n in kept]
+    if state.session.get_bind(**state.bind_arguments).dialect.name != "postgresql":
+        return (
+            keys[0].in_([only for (only,) in ids]) if len(keys) == 1 else sa.tuple_(*keys).in_(ids)
+        )
+    # One parameter for each key, however many rows there are: one statement, which the server
+    # prepares once. And of a list of rows it would nest thousands deeper than it has stack for.
+    held = [sa.literal([row[n] for row in ids], sa.ARRAY(key.type)) for n, key in enumerate(keys)]
     if len(keys) == 1:
-        only = [key for (key,) in ids]
-        if state.session.get_bind(**state.bind_arguments).dialect.name == "postgresql":
-            # One parameter, however many there are: one statement, which the server prepares once.
-            return keys[0] == sa.any_(sa.literal(only, sa.ARRAY(keys[0].type)))
-        return keys[0].in_(only)
-    return sa.tuple_(*keys).in_(ids)
+        return keys[0] == sa.any_(held[0])
+    rows = sa.func.unnest(*held).table_valued(*(f"key{n}" for n in range(len(keys))))
+    return sa.tuple_(*keys).in_(sa.select(rows.render_derived()))
