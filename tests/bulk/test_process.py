@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -90,6 +91,34 @@ def test_a_reading_process_that_is_killed_is_an_error(
         list(batches)
 
     assert first.num_rows == 10
+
+
+@on_sqlite
+@pytest.mark.usefixtures("people", "analyst")
+def test_a_reading_process_that_is_killed_leaves_no_part_of_a_file(
+    home: Path, url: URL, engine: Engine, reader: BulkReader, tmp_path: Path
+) -> None:
+    """Whoever asked removes what the process had written, and could not remove itself."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE customers SET city = :city"), {"city": "x" * 3_000_000})
+    pid, directory = tmp_path / "pid", tmp_path / "files"
+    directory.mkdir()
+    made = BulkReader(config=home / "lacre.toml", database=url, command=_command(pid))
+    seen: list[Path] = []
+
+    def kill() -> None:
+        while not seen:
+            seen.extend(directory.iterdir())
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+
+    killing = threading.Thread(target=kill, daemon=True)
+    killing.start()
+    with pytest.raises(ReadingFailed, match="exit -9"):
+        made.to_parquet(select(Customer.email, Customer.city), directory / "it.parquet", rows=100)
+    killing.join()
+
+    assert [path.suffix for path in seen] == [".part"]
+    assert list(directory.iterdir()) == []
 
 
 @on_sqlite

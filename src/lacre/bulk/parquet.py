@@ -2,8 +2,8 @@
 """
 A Parquet file that is there whole, or not at all: written beside its place, for its owner only.
 
-Killed together with whoever watches it, the process leaves ``.NAME.RANDOM.part`` behind, readable
-by its owner only. Needs pyarrow.
+Killed together with whoever asked, the process leaves ``.NAME.RANDOM.part`` behind, readable by its
+owner only; killed alone, whoever asked removes it. Needs pyarrow.
 """
 
 import os
@@ -11,22 +11,27 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from uuid import uuid4
+from uuid import UUID
 
 import pyarrow.parquet as pq
 
 from lacre.errors import ConfigurationError
 
-__all__ = ["ParquetFile"]
+__all__ = ["ParquetFile", "part_of"]
+
+
+def part_of(path: Path, name: UUID) -> Path:
+    """Return where what is to be *path* stands until it is whole; *name* is its own."""
+    return path.with_name(f".{path.name}.{name.hex}.part")
 
 
 class ParquetFile:
     """Write batches; `finish` puts the file in its place, leaving without it removes what was written."""
 
-    def __init__(self, path: Path, schema: Any) -> None:
+    def __init__(self, path: Path, schema: Any, *, name: UUID) -> None:
         self._path = path
         self._schema = schema
-        self._part = path.with_name(f".{path.name}.{uuid4().hex}.part")
+        self._part = part_of(path, name)
 
     def __enter__(self) -> Self:
         try:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import UUID
 
 from lacre.bulk.frames import Kind, read_frame, write_frame
 from lacre.errors import ConfigurationError, LacreError, MisuseError
@@ -152,7 +153,9 @@ def _read(asked: Any, answers: BinaryIO, endings: list[Callable[[], object]]) ->
         if asked["parquet"] is None:
             write_frame(answers, Kind.SCHEMA, reading.schema.serialize())
         else:
-            file = stack.enter_context(ParquetFile(Path(asked["parquet"]), reading.schema))
+            file = stack.enter_context(
+                ParquetFile(Path(asked["parquet"]), reading.schema, name=UUID(asked["part"]))
+            )
             endings.append(file.remove)
         rows = batches = 0
         for batch in reading.batches():

@@ -18,6 +18,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 from lacre import errors
 from lacre.bulk.frames import Kind, read_frame, write_frame
@@ -124,13 +125,23 @@ class BulkReader:
         `to_arrow` does; then there is no file, or the one that was there before.
         """
         pa = _pyarrow()
-        request = self._request(pa, statement, rows, types, str(Path(path).absolute()))
+        place, part = Path(path).absolute(), uuid4()
+        request = self._request(pa, statement, rows, types, place, part)
         answers = self._answers(pa, request)
-        while True:
-            try:
-                next(answers)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
+        try:
+            while True:
+                try:
+                    next(answers)
+                except StopIteration as end:
+                    return end.value  # type: ignore[no-any-return]
+        finally:
+            # Killed, for want of memory say, the process could not remove what it had written. It
+            # may be another user's: then it stays, its owner's only.
+            from lacre.bulk.parquet import part_of
+
+            answers.close()
+            with suppress(OSError):
+                part_of(place, part).unlink()
 
     def _request(
         self,
@@ -138,7 +149,8 @@ class BulkReader:
         statement: Any,
         rows: int,
         types: Mapping[str, Any] | None,
-        parquet: str | None,
+        parquet: Path | None,
+        part: UUID | None = None,
     ) -> bytes:
         from lacre.bulk.description import described
 
@@ -160,7 +172,8 @@ class BulkReader:
                 "select": described(statement).to_json(),
                 "rows": rows,
                 "types": b64encode(wanted.serialize()).decode(),
-                "parquet": parquet,
+                "parquet": None if parquet is None else str(parquet),
+                "part": None if part is None else part.hex,
             }
         ).encode()
 
