@@ -304,6 +304,27 @@ def test_one_line_names_the_keys_of_every_class() -> None:
 
 
 @pytest.mark.parametrize(
+    ("epochs", "fields"),
+    [
+        ("openbao://transit/epochs", "openbao://transit/epochs"),
+        ("local://seal", "local://seal.epoch-7"),
+        ("aws-kms://eu-central-1/alias/seal", "aws-kms://eu-central-1/alias/seal-7"),
+    ],
+)
+def test_no_class_is_under_a_kms_key_that_ends_with_an_epoch(epochs: str, fields: str) -> None:
+    """Its branch keys would be lost with the epoch; a key whose name only looks alike is taken."""
+    services = '[openbao]\naddress = "https://bao:8200"\nrole_id = "r"\nsecret_id_file = "s"\n[aws]\nregions = ["eu-central-1"]\n'
+    sealing = f'\n[sealing]\nkms_key = "{epochs}"\nclasses = ["pii"]\n'
+
+    def policy(fields: str) -> str:
+        return changed('"local://pii-fields"', f'"{fields}"') + services + sealing
+
+    with pytest.raises(ConfigurationError, match="ends with each epoch"):
+        parse_policy(policy(fields), {})
+    parse_policy(policy("openbao://transit/epochs-7"), {})
+
+
+@pytest.mark.parametrize(
     "address",
     [
         "https://:secret@bao:8200", "https://bao#:8200", "https://bao:8200/#", "https://bao:8200?",

@@ -51,6 +51,12 @@ class SealingSettings(Table):
     waiting: Annotated[Period, AfterValidator(_waiting)] = dt.timedelta(days=7)
     dumps: str = "lacre/dumps"
 
+    def ends(self, uri: str) -> bool:
+        """Whether the KMS key *uri* is, or will be, an epoch's: what is wrapped under it ends with that."""
+        between = {"aws-kms": "-", "local": ".epoch-"}.get(scheme_of(uri))
+        name, _, number = (uri, "", "") if between is None else uri.rpartition(between)
+        return name == self.kms_key and (between is None or number.isdecimal())
+
 
 class ErasureSettings(Table):
     """

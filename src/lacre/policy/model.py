@@ -287,6 +287,10 @@ class PolicyFile(Table):
         unknown = set() if self.sealing is None else self.sealing.classes - self.classes.keys()
         if unknown:
             raise ValueError(f"[sealing] classes names {', '.join(sorted(unknown))}: there is none")
+        if self.sealing is not None and any(map(self.sealing.ends, self.named_keys())):
+            raise ValueError(
+                "[sealing] kms_key ends with each epoch: the keys of a class, which are under it too, would be lost"
+            )
         return self
 
     def seals(self, class_: str) -> bool:
