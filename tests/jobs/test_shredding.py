@@ -4,6 +4,7 @@
 import datetime as dt
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,44 @@ def test_it_is_irrecoverable_once_its_epoch_ended_and_its_backups_are_gone(small
     body = small.certificates()[-1]
     assert (body["irrecoverable_at"], body["verdict"]) == (None, "pending")
     assert "snapshots" in body["waits_for"][0]
+
+
+def test_a_bucket_that_somebody_wrote_into_a_key_makes_nothing_irrecoverable(small: Shop) -> None:
+    """Whoever writes the key store names a bucket key that ended long ago; the certificate waits all the same."""
+    small.shred(BIA)
+    ended = {key["sealed_by"] for key in small.certificates()[-1]["keys"]}
+    small.seal()
+    with as_operator(small.config, None, purpose="test") as operator:
+        for key in operator.store.subject_keys_by_id(after=b"", limit=10):
+            assert key.wrapped is not None
+            named = bytes.fromhex(next(iter(ended)))
+            lies = replace(key, wrapped=key.wrapped[:3] + named + key.wrapped[19:])
+            operator.store.change(replace=[(key, lies)])
+
+    small.shred(ANA)
+
+    body = small.certificates()[-1]
+    assert {key["sealed_by"] for key in body["keys"]} <= ended
+    assert (body["irrecoverable_at"], body["waits_for"]) == (None, ["the next sealing: lacre seal"])
+
+
+def test_a_certificate_is_not_issued_anew_while_one_of_its_keys_lives(small: Shop) -> None:
+    """A key store from before the shredding, put back, has the key again, and a sealing takes it along."""
+    keys = small.home / "lacre" / "keys.db"
+    before = keys.read_bytes()
+    small.shred(ANA)
+    keys.write_bytes(before)
+    small.seal()
+    (file,) = small.files()
+
+    with pytest.raises(MisuseError, match="lives"):
+        renew_certificate(file, config=small.config, passphrase_file=None)
+
+    small.shred(ANA)
+    small.seal()
+    newest = max(small.files(), key=lambda path: path.stat().st_mtime_ns)
+    renew_certificate(newest, config=small.config, passphrase_file=None)
+    assert small.certificates()[-1]["waits_for"] == []
 
 
 def test_without_sealing_only_the_end_of_backups_makes_it_irrecoverable(home: Path) -> None:

@@ -13,6 +13,7 @@ from lacre.cli.terminal import data as machine
 from lacre.cli.terminal import out, say, table
 from lacre.errors import ConfigurationError, MisuseError
 from lacre.jobs.certificates import irrecoverable, read_certificate, write_certificate
+from lacre.keys.hierarchy import KeyState
 from lacre.kms.local import PublicIdentity
 from lacre.recovery.sealing import write_new
 
@@ -60,6 +61,12 @@ def renew_certificate(
             raise MisuseError("only a certificate that names a subject's keys is issued anew")
         if body.get("keystore") != operator.store.keystore_id:
             raise MisuseError("the certificate is of another key store")
+        named = [bytes.fromhex(key["key"]) for key in body["keys"]]
+        if any(row.state is not KeyState.DESTROYED for row in operator.store.rows_of(named)):
+            raise MisuseError(
+                "a key that the certificate says was destroyed lives: an older key store was restored",
+                hint="lacre shred the subject again, which certifies it anew",
+            )
         sealing = lacre.policy.file.sealing
         found = irrecoverable(
             body["keys"],

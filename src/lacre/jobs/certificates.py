@@ -16,6 +16,7 @@ from typing import Any
 from lacre.errors import Tampered
 from lacre.keys.epochs import Epoch, EpochState
 from lacre.keys.hierarchy import KeyRow, KeyState
+from lacre.keys.sealing import bucket_of, bucket_scope
 from lacre.kms.local import Identity, PublicIdentity, text
 
 __all__ = ["Irrecoverable", "irrecoverable", "read_certificate", "write_certificate"]
@@ -69,11 +70,14 @@ def irrecoverable(
     held = {row.key_id.hex(): row for row in buckets}
     for key in keys:
         last = held.get(key.get("sealed_by") or "")
-        # That one, and those of its bucket before it: older dumps have the key under them.
+        # That one, and those of its bucket before it: older dumps have the key under them. Which
+        # one it was nobody authenticated, so all that were there count, of the bucket by its id.
         covers = [
             row
             for row in buckets
-            if last is not None and row.scope == last.scope and row.version <= last.version
+            if last is not None
+            and row.scope == bucket_scope(last.scope, bucket_of(bytes.fromhex(key["key"])))
+            and (row.version <= last.version or row.created < key["destroyed"])
         ]
         if key["class"] not in sealed or not covers:
             # Where the key was never sealed only the end of the backups makes it irrecoverable.
