@@ -87,6 +87,9 @@ class CompoundIndex:
     def tokens(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> IndexToken:
         return IndexToken(token(keys[0], self.normalised(value, codec), self.bits))
 
+    def own(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> frozenset[int]:
+        return frozenset()
+
     def asked(
         self, question: Question, value: object, codec: Codec, keys: Sequence[PreparedKey]
     ) -> IndexToken:

@@ -79,11 +79,9 @@ class ContainsIndex:
             raise ConfigurationError(f"a contains index takes text, the field holds {codec.name}")
 
     def tokens(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> IndexTokens:
-        text = normal_form(self.normaliser, value, codec).decode()
-        trigrams = _trigrams(f" {text} ")
-        if len(trigrams) > _MOST:
-            return IndexTokens.of((_ANY,))
-        found = self._numbers(trigrams, keys)
+        found = set(self.own(value, codec, keys))
+        if found == {_ANY}:
+            return IndexTokens.of(found)
         # Random tokens up to the next multiple: how many there are tells a range of lengths. They
         # are drawn from the same numbers as true ones, and are few in any one value.
         wanted = max(-(-len(found) // _BUCKET) * _BUCKET, _BUCKET)
@@ -91,6 +89,11 @@ class ContainsIndex:
             found.add(number(os.urandom((self.bits + 7) // 8), self.bits))
         # In the order of the tokens: it tells nothing of the order of the trigrams.
         return IndexTokens.of(sorted(found))
+
+    def own(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> frozenset[int]:
+        text = normal_form(self.normaliser, value, codec).decode()
+        trigrams = _trigrams(f" {text} ")
+        return frozenset((_ANY,) if len(trigrams) > _MOST else self._numbers(trigrams, keys))
 
     def asked(
         self, question: Question, value: object, codec: Codec, keys: Sequence[PreparedKey]

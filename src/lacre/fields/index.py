@@ -86,6 +86,10 @@ class Index(Protocol):
         """Return what is stored for *value*, or raise `InvalidValue`."""
         ...
 
+    def own(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> frozenset[int]:
+        """Return what of several tokens is made of *value*: all of them but the random ones."""
+        ...
+
     def asked(
         self, question: Question, value: object, codec: Codec, keys: Sequence[PreparedKey]
     ) -> bytes:
@@ -204,6 +208,9 @@ class BlindIndex:
 
     def tokens(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> IndexToken:
         return IndexToken(token(keys[0], normal_form(self.normaliser, value, codec), self.bits))
+
+    def own(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> frozenset[int]:
+        return frozenset()
 
     def asked(
         self, question: Question, value: object, codec: Codec, keys: Sequence[PreparedKey]

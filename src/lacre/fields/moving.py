@@ -142,15 +142,20 @@ class Indexing:
     def __repr__(self) -> str:
         return f"<Indexing {self._writing}>"
 
-    def columns(self, row: str, raw: Any, subject: RowId | None = None) -> tuple[bytes | None, ...]:
+    def columns(
+        self, row: str, raw: Any, subject: RowId | None, held: Sequence[bytes | None]
+    ) -> tuple[bytes | None, ...]:
         """
         Return what the columns of the indexes should hold of *raw*, the value in the row whose id text is *row*.
+
+        Args:
+            held: what is there now, of each index.
 
         Raises:
             PlaintextFound, Tampered, KeyUnavailable, InvalidValue: it does not open, or its
                 normaliser does not take it.
         """
-        return self._writing.indexed(self._decode(self._moving.opened(row, raw, subject)))
+        return self._writing.indexed(self._decode(self._moving.opened(row, raw, subject)), held)
 
 
 class MovingField(Field):

@@ -90,18 +90,24 @@ class PrefixIndex:
             raise ConfigurationError(f"a prefix index takes text, the field holds {codec.name}")
 
     def tokens(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> IndexTokens:
-        text = normal_form(self.normaliser, value, codec).decode()
-        found = [
-            self._token(key, text[:length])
-            for length, key in zip(self.lengths, keys, strict=True)
-            if length <= len(text)
-        ]
+        found = self._own(value, codec, keys)
         # Of a short value too there are as many tokens as lengths. Random ones mean nothing; that
         # one of them finds the row by chance is what the re-check is there for.
         missing = len(self.lengths) - len(found)
         found += [number(os.urandom((self.bits + 7) // 8), self.bits) for _ in range(missing)]
         # In the order of the tokens: it tells nothing of the order of the lengths.
         return IndexTokens.of(sorted(found))
+
+    def own(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> frozenset[int]:
+        return frozenset(self._own(value, codec, keys))
+
+    def _own(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> list[int]:
+        text = normal_form(self.normaliser, value, codec).decode()
+        return [
+            self._token(key, text[:length])
+            for length, key in zip(self.lengths, keys, strict=True)
+            if length <= len(text)
+        ]
 
     def asked(
         self, question: Question, value: object, codec: Codec, keys: Sequence[PreparedKey]

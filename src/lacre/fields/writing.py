@@ -139,9 +139,21 @@ class Writing:
         # Stored(...) without the detour by way of its keyword arguments.
         return tuple.__new__(Stored, (sealed, tokens, columns))
 
-    def indexed(self, value: Any) -> tuple[bytes | None, ...]:
-        """Return what the columns of the indexes hold for *value*: `Stored.columns` without its ciphertext."""
-        tokens = self._tokens(value, self._indexes)
+    def indexed(self, value: Any, held: Sequence[bytes | None]) -> tuple[bytes | None, ...]:
+        """
+        Return what the columns of the indexes hold for *value*: `Stored.columns` without its ciphertext.
+
+        Args:
+            held: what is there now, of each index: several tokens stay that are those of the
+                value, because random ones among them would be drawn anew each time.
+        """
+        tokens = tuple(
+            now
+            if isinstance(now, IndexTokens)
+            and index.own(value, self._codec, keys) <= {*now.numbers}
+            else index.tokens(value, self._codec, keys)
+            for (index, keys), now in zip(self._indexes, held, strict=True)
+        )
         return self._columns(value, tokens) if self._slotted else tokens
 
     def _columns(self, value: Any, tokens: tuple[bytes, ...]) -> tuple[bytes | None, ...]:

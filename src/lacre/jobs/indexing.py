@@ -8,13 +8,15 @@ no SQL (`lacre.jobs.reencryption` says who does), and destroys nothing: what a r
 destroyed left behind is cleared, because no write of today would put it there.
 """
 
+import json
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from lacre._core.field import looks_encrypted
 from lacre.audit.events import Event
 from lacre.fields.moving import MovingField
-from lacre.fields.stored import IndexTokens
+from lacre.fields.stored import IndexToken, IndexTokens
 from lacre.fields.tables import EncryptedColumn, EncryptedTable
 from lacre.jobs.coverage import Aim
 from lacre.jobs.reencryption import STAYS, Counted, Page, Permissions, Row, placed, read_columns
@@ -44,6 +46,12 @@ class Reindexing:
             Aim(column=column, keys=None, plaintext=True, values=0) for column in columns
         )
         self.writes = tuple(name for column in columns for name in column.tokens)
+        self.several = tuple(
+            index.several
+            for column in columns
+            for index in column.scheme.indexes
+            for _ in range(2 if index.unique else 1)
+        )
         names = (*(column.name for column in columns), *self.writes)
         self.reads, self._subjects = read_columns(table, names, columns)
         self._record = record
@@ -76,22 +84,18 @@ class Reindexing:
                     asked = self._subjects[at]
                     whose = None if asked is None else column.subject_text(raws[asked])
                     under = permissions.under(tenant)
-                    wanted = under.permission.columns(row, raw, whose)
-                    # Of several tokens some are random, and databases keep them in forms of their
-                    # own: left as they are.
-                    wanted = tuple(
-                        raws[start + place] if isinstance(entry, IndexTokens) else entry
-                        for place, entry in enumerate(wanted)
-                    )
+                    now = [_held(entry) for entry in raws[start:end]]
+                    wanted = under.permission.columns(row, raw, whose, _of_each(column, now))
                 except STAYS as error:
                     counted.failed.setdefault((column.name, type(error).__name__), []).append(row)
                     permissions.failed(tenant, row, key)
                     continue
-                if wanted == tuple(raws[start:end]):
+                if wanted == tuple(now):
                     continue
                 values = made[place]
                 if values is None:
-                    values = made[place] = list(raws[offset : offset + len(self.writes)])
+                    written = raws[offset : offset + len(self.writes)]
+                    values = made[place] = [_held(entry) for entry in written]
                 values[start - offset : end - offset] = map(_stored, wanted)
                 under.rows.append(row)
                 under.keys.add(key)
@@ -100,5 +104,24 @@ class Reindexing:
         return counted.page(made)
 
 
+def _held(raw: Any) -> Any:
+    # Several tokens are a list on PostgreSQL and JSON text on SQLite.
+    if not isinstance(raw, list | str):
+        return raw
+    try:
+        return IndexTokens.of(json.loads(raw) if isinstance(raw, str) else raw)
+    except (ValueError, TypeError, struct.error):
+        return None  # no tokens, whatever it is: made anew
+
+
+def _of_each(column: EncryptedColumn, held: Sequence[Any]) -> list[Any]:
+    # Of each index what its column holds; of a unique one, which has two, it does not matter.
+    found, place = [], 0
+    for index in column.scheme.indexes:
+        found.append(held[place])
+        place += 2 if index.unique else 1
+    return found
+
+
 def _stored(token: Any) -> Any:
-    return bytes(token) if isinstance(token, bytes) else token
+    return bytes(token) if type(token) is IndexToken else token

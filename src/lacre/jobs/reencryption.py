@@ -146,6 +146,11 @@ class TableJob(Protocol):
         """The columns that it gives values for, in the order of `Page.made`."""
         ...
 
+    @property
+    def several(self) -> Sequence[bool]:
+        """Whether each of them has several tokens: `IndexTokens`."""
+        ...
+
     def page(self, rows: Sequence[Row]) -> Page: ...
 
     def record(self, page: Page) -> None: ...
@@ -173,6 +178,7 @@ class Reencrypting:
         self.table = table
         self.aims = tuple(aims)
         self.writes = tuple(aim.column.name for aim in aims)
+        self.several = (False,) * len(self.writes)
         self.reads, self._subjects = read_columns(table, self.writes, [aim.column for aim in aims])
         self._record = record
         self._suspect = suspect

@@ -13,13 +13,15 @@ from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 
-from lacre import Lacre
+from lacre import BlindIndex, Lacre
 from lacre.context import acting_as
 from lacre.errors import DuplicateValue, MisuseError
 from lacre.jobs.pace import Pace
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState
+from lacre.sqlalchemy import ContainsIndex, PrefixIndex, encrypted
+from lacre.sqlalchemy.tables import tables_of
 from tests.components.postgresql import Database
 from tests.jobs.postgresql.test_reencryption import Killing, Writer, in_child
 from tests.jobs.sealed_models import Base, Person
@@ -99,6 +101,53 @@ def test_a_rotation_reaches_every_row(shop: Shop) -> None:
     assert counts == [(1, 8)] * 5
     assert stages == [{(True, False)}] * 3 + [{(True, True)}, {(False, True)}]
     assert (again.rows, again.stale, again.failures) == (9, 0, ())
+
+
+class Searched(DeclarativeBase):
+    pass
+
+
+class Caller(Searched):
+    """Found by parts of a name."""
+
+    __tablename__ = "callers"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    name: Mapped[str | None] = encrypted(
+        "pii", index=[ContainsIndex("name"), PrefixIndex("name"), BlindIndex("name", unique=True)]
+    )
+
+
+def test_a_rotation_reaches_indexes_of_parts(shop: Shop) -> None:
+    """What is found by a part is found at every stage and after the old root is gone, however short or long."""
+    Searched.metadata.create_all(shop.engine)
+    table = tables_of([Searched], shop.engine.dialect)[0]
+    names = ["Maria Silva", "Li", " ".join(f"w{n} x{n}" for n in range(60)), ""]
+    with shop.sessions() as session:
+        session.add_all([Caller(name=name) for name in (*names, None)])
+        session.commit()
+
+    def hits() -> list[int]:
+        shop.lacre.resolver.forget()
+        by = Caller.name
+        asked = (by.contains("silv"), by.startswith("mari"), by.startswith("maria s"), by.contains("x59"), by == "li")  # fmt: skip
+        with shop.sessions() as session:
+            return [len(session.scalars(sa.select(Caller).where(one)).all()) for one in asked]
+
+    counts = [hits()]
+    for step in (announced, activated):
+        step(shop.lacre)
+        counts.append(hits())
+    told = shop.sweeper().reindex(table, write=False)
+    done = shop.sweeper().reindex(table)
+    again = shop.sweeper().reindex(table)
+    destroyed(shop.lacre)
+    counts.append(hits())
+    shop.sweeper().reindex(table)
+    counts.append(hits())
+
+    assert counts == [[1] * 5] * 5
+    assert (told.stale, done.rows, done.stale, again.rows) == (4, 4, 0, 0)
 
 
 def test_missing_and_altered_tokens_are_found(shop: Shop) -> None:

@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from lacre.fields.stored import IndexTokens
 from lacre.fields.tables import EncryptedColumn, EncryptedTable, TableColumn
 from lacre.jobs.coverage import Aim
 from lacre.jobs.pace import Pace, Reporter
@@ -259,7 +260,13 @@ class Passes:
 
 
 def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
-    return [[row[at] for row in rows] for at in range(width)]
+    return [[_written(row[at]) for row in rows] for at in range(width)]
+
+
+def _written(value: Any) -> Any:
+    if not isinstance(value, IndexTokens):
+        return value
+    return f"{{{','.join(map(str, value.numbers))}}}"
 
 
 class _Statements:
@@ -304,8 +311,13 @@ class _Statements:
         # By ctid, which is of one version of a row: had anybody written it since it was read and
         # locked, it would not be found. That is the compare-and-swap, and more than one of values.
         names = [quoted(name) for name in self._job.writes]
-        sets = ", ".join(f"{name} = v.c{at}" for at, name in enumerate(names))
-        arrays = ", ".join(["%b::text[]::tid[]", *("%b::bytea[]" for _ in names)])
+        several = self._job.several
+        sets = ", ".join(
+            f"{name} = v.c{at}{'::int4[]' if several[at] else ''}" for at, name in enumerate(names)
+        )
+        # An array of arrays would have them all of one length: several tokens go as text.
+        types = ("text" if each else "bytea" for each in several)
+        arrays = ", ".join(["%b::text[]::tid[]", *(f"%b::{type_}[]" for type_ in types)])
         listed = ", ".join(["at", *(f"c{at}" for at in range(len(names)))])
         return f"UPDATE ONLY {leaf.sql} AS t SET {sets} FROM unnest({arrays}) AS v({listed}) WHERE t.ctid = v.at"
 

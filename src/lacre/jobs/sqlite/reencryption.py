@@ -7,6 +7,7 @@ Implements ``spec/reencryption.md``. A batch is one transaction that holds SQLit
 from before it reads: so what is written is what was read, moved.
 """
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lacre.errors import MisuseError
+from lacre.fields.stored import IndexTokens
 from lacre.fields.tables import EncryptedColumn, EncryptedTable, TableColumn
 from lacre.jobs.coverage import Aim
 from lacre.jobs.pace import Pace, Reporter
@@ -161,7 +163,7 @@ class Passes:
             pairs = zip(job.reads, before, strict=True)
             held = [value for column, value in pairs if column.table == table.name]
             try:
-                written += connection.execute(sql, [*values, *key, *held]).rowcount
+                written += connection.execute(sql, [*map(_written, values), *key, *held]).rowcount
             except sqlite3.IntegrityError:
                 self._tally.duplicate(job.writes, table.row_text(row))
         return written
@@ -189,6 +191,10 @@ def _writing(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def _written(value: Any) -> Any:
+    return json.dumps(value.numbers) if isinstance(value, IndexTokens) else value
 
 
 def _expression(column: TableColumn) -> str:
