@@ -17,7 +17,7 @@ from nexus.schemas import Look
 
 __all__ = ["looks_at"]
 
-_WHAT = {"look": "read", "encrypt": "written"}
+_WHAT = {"look": "read", "legacy-look": "read", "bulk": "read", "encrypt": "written"}
 _MOST = 1_000  # the latest
 
 
@@ -36,16 +36,30 @@ def looks_at(evidence: Path, person: UUID, *, name_staff: bool) -> tuple[list[Lo
     with evidence.open(encoding="utf-8") as lines:
         for line in lines:
             # Cheaper than reading every line as JSON.
-            if row in line and (look := _look(json.loads(line), row, person, name_staff)):
-                found.append(look)
-                count += 1
+            if row in line:
+                looks = _looks(json.loads(line), row, person, name_staff)
+                found.extend(looks)
+                count += len(looks)
     return list(found), count <= _MOST
 
 
-def _look(event: dict[str, Any], row: str, person: UUID, name_staff: bool) -> Look | None:
+def _looks(event: dict[str, Any], row: str, person: UUID, name_staff: bool) -> list[Look]:
     what = _WHAT.get(event["action"])
     if what is None or event["table"] != User.__tablename__ or row not in event["rows"]:
-        return None
+        return []
+    # One event of a bulk reading is of several columns.
+    columns = event["columns"] if event["action"] == "bulk" else [event]
+    return [_look(event, column, what, row, person, name_staff) for column in columns]
+
+
+def _look(
+    event: dict[str, Any],
+    column: dict[str, Any],
+    what: str,
+    row: str,
+    person: UUID,
+    name_staff: bool,
+) -> Look:
     principal = event["principal"]
     if principal == f"user:{person}":
         by = "yourself"
@@ -58,10 +72,10 @@ def _look(event: dict[str, Any], row: str, person: UUID, name_staff: bool) -> Lo
             "when": event["time"],
             "times": event["rows"].count(row),
             "what": what,
-            "field": event["column"],
+            "field": column["column"],
             "by": by,
             "roles": event["roles"],
             "purpose": event["purpose"],
-            "outcome": event["outcome"],
+            "outcome": column["outcome"],
         }
     )

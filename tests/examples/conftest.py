@@ -22,11 +22,12 @@ sys.path.insert(0, str(EXAMPLES))
 
 from nexus.evidence import looks_at  # noqa: E402
 from nexus.main import create_app  # noqa: E402
+from nexus.models import User  # noqa: E402
 from nexus.provisioning import STAFF, add_staff, create_tables, provision  # noqa: E402
 from nexus.service import Service  # noqa: E402
 from nexus.settings import Settings  # noqa: E402
 
-__all__ = ["EXAMPLES", "PASSWORD", "Nexus", "create_app", "looks_at", "make_cpf"]
+__all__ = ["EXAMPLES", "PASSWORD", "Nexus", "User", "create_app", "looks_at", "make_cpf"]
 
 PASSWORD = "correct horse battery staple"
 _NUMBERS = itertools.count(100_000_000)

@@ -21,9 +21,12 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from argon2 import PasswordHasher
+from sqlalchemy import select
 
+from lacre import acting_as
+from lacre.bulk import BulkReader
 from tests.components.processes import environment, free_port
-from tests.examples.conftest import EXAMPLES, PASSWORD, Nexus, looks_at
+from tests.examples.conftest import EXAMPLES, PASSWORD, Nexus, User, looks_at
 
 CPF = Callable[[], str]
 
@@ -180,6 +183,29 @@ def test_the_access_report_says_who_looked_as_what_and_why(nexus: Nexus, cpf: CP
     assert report["account"]["id"] == str(person)
     assert report["data"]["email"] == email
     assert number not in json.dumps(report)
+
+
+def test_the_access_report_tells_of_bulk_readings(nexus: Nexus) -> None:
+    """Data that left in bulk was used as well: each column, by whom and what for."""
+    email, other = address(), address()
+    person = nexus.sign_up(email)
+    nexus.sign_up(other)
+    reader = BulkReader(
+        config=nexus.home / "lacre.toml",
+        database=nexus.database.text_url(),
+        environ=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    with acting_as("svc:churn", roles={"support"}, purpose="fraud"):
+        reader.to_arrow(select(User.name, User.phone, User.role).where(User.id == person), rows=1)
+    reports = [nexus.ask("GET", "/me/report", who).json()["looks"] for who in (email, other)]
+    told, others = (
+        [(look["field"], look["roles"], look["purpose"], look["outcome"], look["times"])
+         for look in looks if look["by"] == "svc:churn"]
+        for looks in reports
+    )  # fmt: skip
+
+    assert told == [(field, ["support"], "fraud", "masked", 1) for field in ("name", "phone")]
+    assert others == []
 
 
 def test_who_asks_to_be_erased_is_told_since_when(nexus: Nexus) -> None:
