@@ -417,3 +417,20 @@ def test_two_sealers_at_once_leave_one_epoch(house: House) -> None:
         states = [row.state for row in operator.lacre.epochs.rows()]
     assert states[0] is EpochState.ACTIVE
     assert set(states[1:]) == {EpochState.DESTROYED}
+
+
+def test_nobody_ends_a_key_that_is_over_those_of_many_people(house: House) -> None:
+    """Seal and bucket keys are ended by sealing alone: `lacre keys` neither destroys nor disables one."""
+    house.seal()
+    sealed = house.write("ana")
+    with house.operator() as operator:
+        over = [
+            row for row in operator.store.rows() if row.scope.kind in (KeyKind.SEAL, KeyKind.BUCKET)
+        ]
+        for row in (over[0], over[-1]):
+            for state in (KeyState.DISABLED, KeyState.COMPROMISED, KeyState.DESTROYED):
+                with pytest.raises(MisuseError, match="ends with its epoch"):
+                    operator.lacre.provisioner.step(row.key_id, state)
+
+    assert {row.scope.kind for row in (over[0], over[-1])} == {KeyKind.SEAL, KeyKind.BUCKET}
+    assert house.read(sealed, "ana") == "canary-ana"

@@ -197,6 +197,11 @@ class Provisioner:
             KeyNotFound, MisuseError: no such key; a step that is not allowed.
         """
         row = self.store.row(key_id)
+        if row.scope.kind in (KeyKind.SEAL, KeyKind.BUCKET) and state not in USABLE:
+            raise MisuseError(
+                f"a {row.scope.kind} key is over keys of many people, and ends with its epoch",
+                hint="lacre seal begins the next epoch; lacre shred ends one subject's keys",
+            )
         material = self._trusted(row) if state in USABLE and row.wrapped is not None else None
         moved = row.stepped(state, changed=self.now(), material=material)
         self._change([moved], replace=[(row, moved)])
