@@ -150,9 +150,9 @@ def _reindex(
         raise typer.Exit(_FAILED)
     if any(each.stale for each in found):
         raise typer.Exit(DUE)
-    parts = [f"{column.scheme}" for each in indexed for column in each.columns if any(index.several for index in column.scheme.indexes)]  # fmt: skip
-    if parts:
-        warn(f"tokens of prefix and contains indexes were left as they are: {', '.join(parts)}. Keep the root before until those values are written again")  # fmt: skip
+    compounds = [f"{each.name}.{name}" for each in tables for name in each.compounds]
+    if compounds:
+        warn(f"tokens of compound indexes were left as they are: {', '.join(compounds)}. Keep the root before: what is not changed since is found under it alone")  # fmt: skip
         return
     for row in _older_roots(operator, indexed):
         say(f"no row needs the {row.scope}, version {row.version}, any more: lacre keys destroy {row.key_id.hex()[:8]}, then this command again clears what it left")  # fmt: skip

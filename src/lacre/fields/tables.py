@@ -53,7 +53,8 @@ class EncryptedTable:
     One table of a database, with what binds its values to their rows.
 
     *key* is its own primary key. *row* and *tenant* are the columns that row id and tenant are made
-    of, by *row_text* and *tenant_text*, which take what the driver returned.
+    of, by *row_text* and *tenant_text*, which take what the driver returned. *compounds* are the
+    columns of its compound indexes.
     """
 
     schema: str | None
@@ -65,6 +66,7 @@ class EncryptedTable:
     joins: tuple[Join, ...]
     row_text: Callable[[Sequence[Any]], str] = field(repr=False)
     tenant_text: Callable[[Any], str] = field(repr=False)
+    compounds: tuple[str, ...] = ()
 
     def of(self, columns: Sequence[EncryptedColumn]) -> "EncryptedTable":
         """Return the table with these of its columns."""

@@ -18,6 +18,7 @@ from sqlalchemy.sql.elements import BinaryExpression
 
 from lacre.errors import ConfigurationError
 from lacre.fields.tables import EncryptedColumn, EncryptedTable, Join, TableColumn
+from lacre.sqlalchemy.compounds import compound_properties
 from lacre.sqlalchemy.declared import row_facts, row_of_values, sealed_properties, tenant_text
 from lacre.sqlalchemy.mapped import mappers_of
 from lacre.sqlalchemy.subjects import subject_key, subject_of_values
@@ -99,6 +100,14 @@ def _table(
         joins=tuple(reach.joins),
         row_text=row_text,
         tenant_text=text_of_tenant,
+        compounds=tuple(
+            dict.fromkeys(
+                prop.columns[0].name
+                for each in mapper.self_and_descendants
+                for prop in compound_properties(each)
+                if prop.columns[0].table is table
+            )
+        ),
     )
 
 
