@@ -18,7 +18,7 @@ from lacre.cli.sealing import sealer_of
 from lacre.cli.shredding import shred
 from tests.jobs.erasing_models import Base, Customer, Order
 
-__all__ = ["SEALING", "Shop"]
+__all__ = ["MODELS", "SEALING", "Shop"]
 
 SEALING = """
 [sealing]

@@ -15,6 +15,7 @@ from typing import Any
 
 from lacre._core.field import looks_encrypted
 from lacre.audit.events import Event
+from lacre.errors import KeyDestroyed
 from lacre.fields.moving import MovingField
 from lacre.fields.stored import IndexToken, IndexTokens
 from lacre.fields.tables import EncryptedColumn, EncryptedTable
@@ -80,13 +81,15 @@ class Reindexing:
                 if raw is None:
                     continue
                 key = raw[3:19] if isinstance(raw, bytes) and looks_encrypted(raw) else b""
+                asked = self._subjects[at]
                 try:
-                    asked = self._subjects[at]
                     whose = None if asked is None else column.subject_text(raws[asked])
                     under = permissions.under(tenant)
                     now = [_held(entry) for entry in raws[start:end]]
                     wanted = under.permission.columns(row, raw, whose, _of_each(column, now))
                 except STAYS as error:
+                    if asked is not None and isinstance(error, KeyDestroyed):
+                        continue  # shredded: its tokens were written over, and stay so
                     counted.failed.setdefault((column.name, type(error).__name__), []).append(row)
                     permissions.failed(tenant, row, key)
                     continue
