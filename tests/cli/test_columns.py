@@ -6,21 +6,24 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from click.testing import Result
+from cryptography.fernet import Fernet
 from typer.testing import CliRunner
 
 from lacre.cli.operator import as_operator
 from lacre.cli.program import app
-from lacre.cli.protection import authority_of, fields_of
+from lacre.cli.protection import authority_of, fields_of, sources_of
 from lacre.errors import MisuseError, Tampered
 from lacre.jobs import databases
 from lacre.jobs.columns import ColumnRequest
 from lacre.jobs.pace import Pace
+from lacre.jobs.sources import NO_SOURCES
 from tests.components.postgresql import Database
 
 Execute = Callable[..., list[Any]]
@@ -39,21 +42,22 @@ class Shop:
     def __init__(self, url: str, execute: Execute, home: Path) -> None:
         self.url, self.execute, self.home = url, execute, home
 
-    def protect(self, stop_in: str = "") -> None:
+    def protect(self, stop_in: str = "", reader: str = "") -> None:
         def progress(position: Any) -> None:
             if position.phase == stop_in:
                 raise Stops
 
         with as_operator(self.home / "lacre.toml", None, purpose="protect") as operator:
             databases.protect(
-                self.url, "customers", ASKED,
+                self.url, "customers", [replace(each, reader=reader) for each in ASKED],
                 fields=fields_of(operator, "main"), authority=authority_of(operator),
                 pace=Pace(batch=2, progress=progress),
+                sources=sources_of(operator, "main", reader) if reader else NO_SOURCES,
             )  # fmt: skip
 
-    def half_done(self, phase: str) -> None:
+    def half_done(self, phase: str, reader: str = "") -> None:
         with pytest.raises(Stops):
-            self.protect(stop_in=phase)
+            self.protect(stop_in=phase, reader=reader)
 
     def deadline(self, days: int) -> None:
         day = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=days)
@@ -202,8 +206,8 @@ def test_a_person_reads_a_table(shop: Shop) -> None:
     assert not any(cpf in shown.stdout + shown.stderr for cpf in CPFS if cpf)
 
 
-def drifted(shop: Shop) -> Result:
-    return run(shop, "drift", "--database", shop.url, "--table", "customers", "--column", "cpf:pii:cpf")  # fmt: skip
+def drifted(shop: Shop, *more: str) -> Result:
+    return run(shop, "drift", "--database", shop.url, "--table", "customers", "--column", "cpf:pii:cpf", *more)  # fmt: skip
 
 
 def around_the_trigger(shop: Shop, statement: str) -> None:
@@ -251,3 +255,22 @@ def test_without_two_forms_there_is_nothing_to_compare(shop: Shop) -> None:
 
     assert isinstance(before.exception, MisuseError)
     assert isinstance(drifted(shop).exception, MisuseError)
+
+
+def test_a_column_that_is_moved_in_is_compared_by_its_reader(shop: Shop) -> None:
+    """With the `--from` that protect was given, what the legacy reader says is compared."""
+    key = Fernet.generate_key()
+    for number, cpf in enumerate(CPFS):
+        token = None if cpf is None else Fernet(key).encrypt(cpf.encode()).decode()
+        shop.execute("UPDATE customers SET cpf = %s WHERE id = %s", token, str(number))
+    file, config = shop.home / "old.key", shop.home / "lacre.toml"
+    file.touch(mode=0o600)
+    file.write_bytes(key)
+    legacy = '\n[legacy.old]\nformat = "fernet"\nkeys = "old.key"\nuntil = 2999-12-31\n'
+    config.write_text(config.read_text() + legacy)
+    shop.half_done("verify", reader="old")
+    without, found = drifted(shop), drifted(shop, "--from", "old")
+
+    assert isinstance(without.exception, MisuseError)
+    assert found.exit_code == 0, found.exception
+    assert "no drift: 4 encrypted rows" in found.stdout

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`lacre columns drift`: compare both forms of a table that is being protected, row by row."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -40,7 +41,7 @@ def drift(
             "a password in an argument is seen by whoever lists the processes",
             hint="give it in PGPASSWORD or PGPASSFILE, and the URL without it",
         )
-    requests = [ColumnRequest.parse(text) for text in column]
+    requests = [replace(ColumnRequest.parse(text), reader=from_) for text in column]
     with as_operator(config, passphrase_file, purpose="protect") as operator:
         rows = 0
         with progress_bar() as advance:
