@@ -257,8 +257,8 @@ def test_without_two_forms_there_is_nothing_to_compare(shop: Shop) -> None:
     assert isinstance(drifted(shop).exception, MisuseError)
 
 
-def test_a_column_that_is_moved_in_is_compared_by_its_reader(shop: Shop) -> None:
-    """With the `--from` that protect was given, what the legacy reader says is compared."""
+def with_tokens(shop: Shop) -> list[Any]:
+    """Have another library's ciphertexts in the place of plaintext; return the rows."""
     key = Fernet.generate_key()
     for number, cpf in enumerate(CPFS):
         token = None if cpf is None else Fernet(key).encrypt(cpf.encode()).decode()
@@ -268,9 +268,36 @@ def test_a_column_that_is_moved_in_is_compared_by_its_reader(shop: Shop) -> None
     file.write_bytes(key)
     legacy = '\n[legacy.old]\nformat = "fernet"\nkeys = "old.key"\nuntil = 2999-12-31\n'
     config.write_text(config.read_text() + legacy)
+    return shop.execute("SELECT * FROM customers ORDER BY id")
+
+
+def test_a_column_that_is_moved_in_is_compared_by_its_reader(shop: Shop) -> None:
+    """With the `--from` that protect was given, what the legacy reader says is compared."""
+    with_tokens(shop)
     shop.half_done("verify", reader="old")
     without, found = drifted(shop), drifted(shop, "--from", "old")
 
     assert isinstance(without.exception, MisuseError)
     assert found.exit_code == 0, found.exception
     assert "no drift: 4 encrypted rows" in found.stdout
+
+
+def test_a_move_in_that_still_fills_is_undone(shop: Shop) -> None:
+    """With the `--from` that protect was given, the table is again what it was, and says so."""
+    before = with_tokens(shop)
+    shop.half_done("fill", reader="old")
+    command = [
+        "unprotect",
+        "--database",
+        shop.url,
+        "--table",
+        "customers",
+        "--column",
+        "cpf:pii:cpf",
+    ]
+    command += ["--from", "old", "--yes", "--config", str(shop.home / "lacre.toml")]
+    done = CliRunner().invoke(app, command)
+
+    assert done.exit_code == 0, done.exception
+    assert shop.execute("SELECT * FROM customers ORDER BY id") == before
+    assert [column["state"] for column in listed(shop)["columns"]] == ["plaintext"]

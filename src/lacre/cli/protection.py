@@ -162,6 +162,9 @@ def unprotect(
     database: str = _Database,
     table_name: str = _Table,
     column: list[str] = _Columns,
+    from_: str = typer.Option(
+        "", "--from", help="as protect was given it: stops a move-in that still fills"
+    ),
     store: str = _Store,
     dry_run: bool = typer.Option(
         False, "--dry-run", help="show what would be undone and change nothing"
@@ -179,7 +182,8 @@ def unprotect(
     passphrase_file: Path | None = PassphraseFile,
 ) -> None:
     """Decrypt columns in place: the way back, with the arguments that protect was given."""
-    shown, requests = named(database), [ColumnRequest.parse(text) for text in column]
+    shown = named(database)
+    requests = [replace(ColumnRequest.parse(text), reader=from_) for text in column]
     with as_operator(config, passphrase_file, purpose="unprotect") as operator:
         authority = authority_of(operator)
         if dry_run:
