@@ -49,11 +49,14 @@ def test_a_finished_migration_is_attested_and_verified_offline(shop: Shop) -> No
     shutil.copy(shop.home / "lacre.toml", bare)
     shutil.copy(shop.home / "attested.txt", bare)
     checked = run(Shop(shop.url, shop.execute, bare), "verify", str(bare / "attested.txt"))
+    other = run(Shop(shop.url, shop.execute, bare), "verify", str(bare / "lacre.toml"))
     record = json.loads((shop.home / "attested.txt").read_bytes().split(b"\n")[0])
     [column], [history] = record["columns"], record["history"]
 
     assert checked.exit_code == 0, checked.output
     assert "signed by operator" in checked.stderr
+    assert other.exit_code == 6
+    assert "lacre.toml is no attestation" in other.stderr
     assert (column["rows"], column["encrypted"], column["nulls"], column["plaintext"]) == (4, 3, 1, 0)  # fmt: skip
     assert column["opened"] == 3
     assert column["indexes"] == [

@@ -395,8 +395,11 @@ def test_the_command_moves_an_sqlite_table_to_its_values_type(cli, home):
     keys = [Fernet.generate_key() for _ in range(2)]
     stored = [Fernet(keys[n % 2]).encrypt(str(n - 3).encode()).decode() for n in range(9)]
     path = clinic(home, [*stored, None], keys="\n".join(key.decode() for key in keys))
+    without = cli("protect", *PATIENTS[2:], "--dry-run")
     run = cli("protect", *PATIENTS, "--yes")
 
+    assert "without --from" in without.stderr
+    assert "without --from" not in run.stderr
     assert run.returncode == 0, run.stderr
     assert 'age: Mapped[int | None] = encrypted("pii")' in run.stderr
     with (

@@ -14,7 +14,7 @@ from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
 from lacre.cli.reading import Database, reading
 from lacre.cli.terminal import out, say, table, warn
 from lacre.context import current
-from lacre.errors import ConfigurationError
+from lacre.errors import ConfigurationError, Tampered
 from lacre.fields.attestation import (
     Attestation,
     AttestedColumn,
@@ -86,7 +86,11 @@ def verify(
         raise ConfigurationError(f"{file} cannot be read ({type(error).__name__})") from None
     policy = load_policy(config, {})
     signers = [PublicIdentity.from_text(line) for line in policy.local.signers]
-    found = read_attestation(data, signers=signers)
+    try:
+        found = read_attestation(data, signers=signers)
+    except Tampered:
+        warn(f"{file} is no attestation that a signer of lacre.toml made, or was changed since")
+        raise typer.Exit(_WRONG) from None
     name = next(each.name for each in signers if each.fingerprint == found.signer)
     say(f"signed by {name} ({found.signer}) at {found.at}, of {found.database} (store {found.store}, {found.app} {found.env} {found.service})")  # fmt: skip
     if (found.app, found.env, found.service) != (policy.app, policy.env, policy.service):

@@ -121,6 +121,8 @@ def protect(
                     database, decided, fields, workers=workers, throttle=throttle, sources=sources
                 )
             _show_plan(decided, figures, as_json=dry_run and as_json)
+            if not from_ and (readers := operator.lacre.policy.file.legacy):
+                say(f"note: without --from what the columns hold is encrypted as it stands, another library's ciphertext too; lacre.toml has {', '.join(readers)}")  # fmt: skip
             found, adds_row_id = decided.columns, decided.adds_row_id
         refused = decided is not None and bool(decided.refusals)
         if dry_run:
