@@ -76,6 +76,18 @@ def test_nothing_prints_a_value(caplog: pytest.LogCaptureFixture) -> None:
     assert "***.***.247-**" in repr(SHOWN)
 
 
+class Renamed(ProtectedModel):
+    name: Protected[str] = Field(validation_alias="fullName")
+    cpf: Protected[str] = Field(alias="taxId")
+
+
+def test_fields_of_other_names_are_made_of_an_object_too() -> None:
+    """Attributes are looked at by the field's own name, whatever it is called in a body."""
+    made = Renamed.model_validate(Kept())
+
+    assert (made.name.reveal(), made.cpf.reveal()) == (NAME, CPF)
+
+
 def test_a_protected_value_does_not_leave_the_process_by_accident() -> None:
     """It does not pickle, has no attributes to list, and a plain JSON encoder refuses it."""
     with pytest.raises(MisuseError):

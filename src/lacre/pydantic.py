@@ -237,7 +237,8 @@ class ProtectedModel(BaseModel):
         found = {}
         for name, field in cls.model_fields.items():
             try:
-                found[field.alias or name] = getattr(value, name)
+                alias = field.validation_alias if isinstance(field.validation_alias, str) else None
+                found[alias or field.alias or name] = getattr(value, name)
             except AttributeError:
                 continue
         return found
