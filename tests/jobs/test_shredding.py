@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from lacre import Lacre
 from lacre.cli import holding
 from lacre.cli.certificates import renew_certificate, verify_certificate
+from lacre.cli.keys.states import destroy
 from lacre.cli.operator import as_operator
 from lacre.cli.program import app
 from lacre.cli.shredding import shredder_of
@@ -302,6 +303,21 @@ def test_a_held_subject_is_not_shredded(shop: Shop) -> None:
     assert steps.count("hold placed") == 2
     assert steps.count("hold lifted") == 1
     assert "refused" in steps
+
+
+def test_a_hold_keeps_the_branch_key_above_it(small: Shop) -> None:
+    """What a held subject's key is under is not destroyed either; once the hold is lifted it may be."""
+    hold(small, ANA)
+    ((key,),) = small.keys("SELECT hex(key_id) FROM lacre_key WHERE kind = 'branch' AND class = 'pii'")  # fmt: skip
+
+    with pytest.raises(SubjectHeld, match="nothing was destroyed"):
+        destroy(key, yes=True, config=small.config, passphrase_file=None)
+    assert small.read(ANA)[1] == "Ana Canary"
+    lift(small, ANA)
+    destroy(key, yes=True, config=small.config, passphrase_file=None)
+
+    with pytest.raises(KeyDestroyed):
+        small.read(BIA)
 
 
 def test_a_hold_that_nobody_signed_holds_all_the_same(

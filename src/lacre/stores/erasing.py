@@ -166,13 +166,14 @@ class Erasing:
         with self._reading() as connection:
             return [key_row(found) for found in connection.execute(query).mappings()]
 
-    def held_in(self, scope: Scope) -> int:
-        """Return how many subjects with keys of *scope*'s tenant are under a hold."""
+    def held_in(self, scope: Scope, *, under: str | None = None) -> int:
+        """Return how many subjects with keys of *scope*'s tenant are under a hold; *under* one branch key only."""
         query = sa.select(sa.func.count(sa.distinct(SUBJECT.c.digest))).where(
             SUBJECT.c.hold.is_not(None),
             KEY.c.digest == SUBJECT.c.digest,
             KEY.c.kind == KeyKind.SUBJECT,
             *_tenant(scope),
+            *(() if under is None else (KEY.c.parent == under,)),
         )
         with self._reading() as connection:
             return int(connection.execute(query).scalar_one())

@@ -8,7 +8,7 @@ import typer
 
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
 from lacre.cli.terminal import say, warn
-from lacre.errors import ConfigurationError, KeyNotFound, MisuseError
+from lacre.errors import ConfigurationError, KeyNotFound, MisuseError, SubjectHeld
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState
 
 __all__ = ["compromised", "destroy", "disable", "enable"]
@@ -62,6 +62,8 @@ def _step(
 ) -> None:
     with as_operator(config, passphrase_file, purpose="key state") as operator:
         row = _found(operator, key)
+        if state is KeyState.DESTROYED:
+            _check_holds(operator, row)
         if row.scope.kind is KeyKind.INDEX and state is KeyState.DESTROYED:
             warn("rows whose index tokens are under this root alone are found no more, and their values may come twice: lacre reencrypt --indexes --check says whether any is left")  # fmt: skip
         if not yes:
@@ -72,6 +74,15 @@ def _step(
     if state is KeyState.DESTROYED:
         warn(
             "backups of the key store made before now still hold the wrapped key, until they expire"
+        )
+
+
+def _check_holds(operator: Operator, row: KeyRow) -> None:
+    held = operator.store.held_in(row.scope, under=row.key_id.hex())
+    if held:
+        raise SubjectHeld(
+            f"{held} subjects whose keys are under this one are under a legal hold; nothing was destroyed",
+            hint="lacre hold list",
         )
 
 
