@@ -22,18 +22,11 @@ from lacre._core.derive import WRAP
 from lacre.audit.events import KeyChanged, who
 from lacre.audit.recorder import Recorder
 from lacre.context import current
-from lacre.errors import (
-    ConfigurationError,
-    KeyDestroyed,
-    KeyDisabled,
-    KeyNotFound,
-    KeyServiceDenied,
-    MisuseError,
-    Tampered,
-)
+from lacre.errors import ConfigurationError, KeyDestroyed, KeyDisabled, KeyNotFound, KeyServiceDenied, MisuseError, Tampered  # fmt: skip
 from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.ports import KeyReader, KeyService, KeyWriter
 from lacre.keys.resolver import service_of, unwrap_row
+from lacre.keys.sealing import check_ended
 from lacre.sensitive import KeyMaterial
 
 __all__ = ["KeyTable", "Provisioner"]
@@ -183,7 +176,9 @@ class Provisioner:
 
     def settles_in(self, row: KeyRow) -> float:
         """Return for how many seconds more an announced index root has to wait."""
-        waited = (_moment(self.now()) - _moment(row.created)).total_seconds()
+        waited = (
+            dt.datetime.fromisoformat(self.now()) - dt.datetime.fromisoformat(row.created)
+        ).total_seconds()
         return max(0.0, self.settle - waited)
 
     def step(self, key_id: bytes, state: KeyState) -> KeyRow:
@@ -197,11 +192,7 @@ class Provisioner:
             KeyNotFound, MisuseError: no such key; a step that is not allowed.
         """
         row = self.store.row(key_id)
-        if row.scope.kind in (KeyKind.SEAL, KeyKind.BUCKET) and state not in USABLE:
-            raise MisuseError(
-                f"a {row.scope.kind} key is over keys of many people, and ends with its epoch",
-                hint="lacre seal begins the next epoch; lacre shred ends one subject's keys",
-            )
+        check_ended(row, state)
         material = self._trusted(row) if state in USABLE and row.wrapped is not None else None
         moved = row.stepped(state, changed=self.now(), material=material)
         self._change([moved], replace=[(row, moved)])
@@ -495,10 +486,6 @@ def _refuse_third(scope: Scope, versions: Sequence[KeyRow]) -> None:
             f"two versions of the {scope} are in use, and a third has no place in unique indexes",
             hint=f"lacre reencrypt --indexes, then lacre keys destroy {live[-1].key_id.hex()[:8]}",
         )
-
-
-def _moment(text: str) -> dt.datetime:
-    return dt.datetime.fromisoformat(text)
 
 
 def _nothing(scope: Scope) -> KeyNotFound:

@@ -11,11 +11,20 @@ from dataclasses import replace
 
 from lacre._core import field
 from lacre._core.derive import WRAP
-from lacre.errors import Tampered
-from lacre.keys.hierarchy import KeyKind, KeyRow, Scope
+from lacre.errors import MisuseError, Tampered
+from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
 from lacre.sensitive import KeyMaterial
 
-__all__ = ["BUCKETS", "bucket_of", "bucket_scope", "cover", "covered", "seal_scope", "uncovered"]
+__all__ = [
+    "BUCKETS",
+    "bucket_of",
+    "bucket_scope",
+    "check_ended",
+    "cover",
+    "covered",
+    "seal_scope",
+    "uncovered",
+]
 
 BUCKETS = 256
 
@@ -80,3 +89,12 @@ def uncovered(row: KeyRow, key: KeyMaterial) -> KeyRow:
     if cover(found) is not None:
         raise Tampered
     return found
+
+
+def check_ended(row: KeyRow, state: KeyState) -> None:
+    """Raise `MisuseError` where *state* would end a seal or bucket key, which only sealing does."""
+    if row.scope.kind in (KeyKind.SEAL, KeyKind.BUCKET) and state not in USABLE:
+        raise MisuseError(
+            f"a {row.scope.kind} key is over keys of many people, and ends with its epoch",
+            hint="lacre seal begins the next epoch; lacre shred ends one subject's keys",
+        )
