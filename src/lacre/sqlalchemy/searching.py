@@ -317,6 +317,15 @@ class InEither(BooleanClauseList):
             if asked.values:  # NULL is not in an empty list, and in no other
                 parts.insert(0, value.is_not(None))
             op = operators.and_
+        else:
+            # False, and not NULL, where there is another value: somebody may say NOT around it. And
+            # NULL where there is none, which costs PostgreSQL nothing where nobody does.
+            pairs = zip(columns, parts, strict=True)
+            parts = [sa.and_(column.is_not(None), part).self_group(op) for column, part in pairs]
+            # SQLite looks the NULLs up: in the first column, where mostly few are.
+            first, second = columns
+            none = first.is_(None), sa.func.coalesce(second, first).is_(None)
+            parts.append(sa.and_(*none, sa.null()).self_group(op))
         made: Any = cls._construct_raw(op, parts)
         made.value, made.columns, made.negated = value, columns, negated
         return made  # type: ignore[no-any-return]

@@ -103,6 +103,24 @@ def test_a_rotation_reaches_every_row(shop: Shop) -> None:
     assert (again.rows, again.stale, again.failures) == (9, 0, ())
 
 
+def test_not_of_several_conditions(shop: Shop) -> None:
+    """NOT around conditions on unique indexes is the opposite for every value, and nothing for NULL."""
+    shop.fill()
+    one, two = Person.email == "p1@example.org", Person.email.in_(["p2@example.org"])
+    for rotate in (lambda _: None, announced, activated):
+        rotate(shop.lacre)
+        shop.lacre.resolver.forget()
+        with shop.sessions() as session:
+            for condition, count in (
+                (sa.not_(sa.or_(one, two)), 7),
+                (sa.not_(sa.and_(one, Person.id.is_not(None))), 8),
+                (sa.and_(one, Person.id.is_not(None)), 1),
+            ):
+                found = sa.select(sa.func.count()).select_from(Person).where(condition)
+
+                assert session.scalar(found) == count
+
+
 class Searched(DeclarativeBase):
     pass
 
