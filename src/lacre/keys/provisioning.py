@@ -22,7 +22,15 @@ from lacre._core.derive import WRAP
 from lacre.audit.events import KeyChanged, who
 from lacre.audit.recorder import Recorder
 from lacre.context import current
-from lacre.errors import ConfigurationError, KeyDestroyed, KeyDisabled, KeyNotFound, KeyServiceDenied, MisuseError, Tampered  # fmt: skip
+from lacre.errors import (  # fmt: skip
+    ConfigurationError,
+    KeyDestroyed,
+    KeyDisabled,
+    KeyNotFound,
+    KeyServiceDenied,
+    MisuseError,
+    Tampered,
+)
 from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.ports import KeyReader, KeyService, KeyWriter
 from lacre.keys.resolver import service_of, unwrap_row
@@ -489,7 +497,4 @@ def _refuse_third(scope: Scope, versions: Sequence[KeyRow]) -> None:
 
 
 def _nothing(scope: Scope) -> KeyNotFound:
-    return KeyNotFound(
-        f"there is no {scope}",
-        hint=f"lacre keys create --tenant {scope.tenant} --class {scope.class_}",
-    )
+    return KeyNotFound(f"there is no {scope}", hint=f"lacre keys create --tenant {scope.tenant} --class {scope.class_}")  # fmt: skip
