@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from operator import attrgetter
+from typing import Any
 
 import pytest
 
@@ -217,6 +219,44 @@ def test_a_replacement_compares_first(store: SQLKeyStore, stale: dict[str, objec
     store.change(add=[added], replace=[(ROW, new)])
 
     assert store.rows() == [new, added]
+
+
+STRANGE = ("NULL", "", 'quote" and back\\slash', "{brace}, comma", "line\nbreak", "çã🦊")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"parent": "cd" * 16, "wrapped": b"\x00\xff" * 60},
+        {"wrapped": b"anew", "mac": None, "revision": 2, "changed": "later"},
+        {"state": KeyState.DECRYPT_ONLY, "revision": 2},
+    ],
+)
+def test_many_are_replaced_or_none(store: SQLKeyStore, changed: dict[str, Any]) -> None:
+    """Forty at once, whatever is in them, each with its own values; where one is stale, none."""
+    before = [
+        replace(
+            ROW,
+            key_id=bytes([number]) * 16,
+            scope=scope(tenant=f"t{number}"),
+            parent=STRANGE[number % len(STRANGE)],
+            wrapped=None if number % 5 == 0 else bytes([number]) * 99,
+        )
+        for number in range(40)
+    ]
+    after = [replace(row, **changed) for row in before]
+    for number, row in enumerate(after):
+        after[number] = replace(row, changed=f"{number} {STRANGE[number % len(STRANGE)]}")
+    store.change(add=before)
+    for stale in ({"revision": 7}, {"wrapped": b"other"}, {"state": KeyState.DISABLED}):
+        pairs = list(zip(before, after, strict=True))
+        pairs[17] = (replace(before[17], **stale), replace(after[17], **stale))  # type: ignore[arg-type]
+        with pytest.raises(MisuseError):
+            store.change(replace=pairs)
+        assert sorted(store.rows(), key=attrgetter("key_id")) == before
+    store.change(replace=list(zip(before, after, strict=True)))
+
+    assert sorted(store.rows(), key=attrgetter("key_id")) == after
 
 
 def test_of_many_writers_one_wins(store: SQLKeyStore) -> None:

@@ -28,7 +28,7 @@ from lacre.keys.sealing import bucket_of, bucket_scope, cover, covered, uncovere
 
 __all__ = ["Below", "Subjects", "TakenOver"]
 
-_PAGE = 500  # rows read, and stored in one transaction
+_PAGE = 1000  # rows read, and stored in one transaction
 
 
 class Subjects(KeyWriter, Protocol):
