@@ -14,6 +14,7 @@ layer is made anew, and the outer one around it.
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -78,14 +79,23 @@ class Below:
         branch, place = self.resolver.to_encrypt(above), ("", 0)
         parent = branch.key_id.hex()
         moved = current = left = 0
-        while page := self.store.subject_page(scope, after=place, limit=_PAGE):
-            place = (page[-1].scope.subject or "", page[-1].version)
-            todo = [row for row in page if row.wrapped is not None and row.parent != parent]
-            current += len(page) - len(todo)
-            stored = self._stored([(row, self._under(above, branch, row)) for row in todo])
-            moved += stored
-            left += len(todo) - stored
-            progress(moved)
+        storing: Future[int] | None = None
+        given = 0
+        # One page is stored while the next is wrapped: one waits for the database, one computes.
+        with ThreadPoolExecutor(max_workers=1) as behind:
+            while True:
+                page = self.store.subject_page(scope, after=place, limit=_PAGE)
+                todo = [row for row in page if row.wrapped is not None and row.parent != parent]
+                current += len(page) - len(todo)
+                pairs = [(row, self._under(above, branch, row)) for row in todo]
+                if storing is not None:
+                    stored = storing.result()
+                    moved, left = moved + stored, left + given - stored
+                    progress(moved)
+                if not page:
+                    break
+                place = (page[-1].scope.subject or "", page[-1].version)
+                storing, given = behind.submit(self._stored, pairs), len(pairs)
         return TakenOver(moved=moved, current=current, left=left)
 
     def _under(self, above: ScopeHandle, branch: UsableKey, row: KeyRow) -> KeyRow:
