@@ -172,21 +172,3 @@ def test_an_index_rotation_step_by_step(cli: Run, shop: Path, home: Path) -> Non
     assert "3 rows written, 0 rows lack" in cleared.stdout
     assert stored(shop, "email_bidx") == [None] * 3
     assert None not in stored(shop, "email_bidx2")
-
-
-def test_compound_indexes_are_named(cli: Run, home: Path) -> None:
-    """They are not made anew, so no root is said to be needed no more."""
-    models = MODELS.replace("import encrypted", "import compound, encrypted")
-    models = models.replace(
-        'encrypted("banking")', 'encrypted("pii")\n    both = compound("email", "account")'
-    )
-    (home / "shop.py").write_text(models, encoding="utf-8")
-    space: dict[str, object] = {"__name__": "shop"}
-    exec(models, space)
-    engine = create_engine(f"sqlite:///{home / 'shop.db'}")
-    space["Base"].metadata.create_all(engine)  # type: ignore[attr-defined]
-    engine.dispose()
-    done = cli("reencrypt", *ARGUMENTS, "--indexes", "--yes")
-
-    assert done.returncode == 0, done.stderr
-    assert "customers.both_bidx" in " ".join(done.stderr.split())

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from lacre import BlindIndex
-from lacre.sqlalchemy import encrypted, row_id
+from lacre import BlindIndex, ContainsIndex, PrefixIndex
+from lacre.sqlalchemy import compound, encrypted, row_id
 
 
 class Base(DeclarativeBase):
@@ -90,3 +90,18 @@ class Patient(Base):
     doctor: Mapped[str | None]
     diagnosis: Mapped[str] = encrypted("pii", index=BlindIndex("exact"), subject="id")
     note: Mapped[str | None] = encrypted("pii", subject="doctor")
+
+
+class Member(Base):
+    """With an index of every kind."""
+
+    __tablename__ = "members"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    name: Mapped[str] = encrypted(
+        "pii",
+        index=[BlindIndex("name"), PrefixIndex("name", lengths=(3, 4)), ContainsIndex("name")],
+    )
+    born: Mapped[date | None] = encrypted("pii")
+    name_and_birth = compound("name", "born", normalisers={"name": "name"}, unique=True)
+    birth_and_name = compound("born", "name")

@@ -55,7 +55,8 @@ def test_no_trace_of_values_written_looked_at_and_searched(
         by_email, by_name = Customer.email == CANARY, Customer.name == CANARY
         found = session.scalars(select(Customer).where(by_email, by_name)).one()
         printed += [repr(found.__dict__), str(select(Customer).where(by_email)), repr(by_email)]
-        printed += [repr(by_email.right), repr(by_email.right.__class__)]
+        printed += [repr(part.right) for part in by_email.clauses]
+        printed += [repr(by_name.right), repr(by_name.right.__class__)]
         session.execute(update(Customer).where(by_email).values(city="x"))
         session.commit()
         session.refresh(found)

@@ -73,7 +73,7 @@ def test_a_listener_that_moves_a_new_row_is_refused(
     listening("before_insert", key, value)
     with acting("app"), sessions() as session:
         session.add(Guest(id=IDS["first"], email="CANARY"))
-        with pytest.raises(MisuseError, match="row id or tenant of a Guest") as caught:
+        with pytest.raises(MisuseError, match="row id, tenant or subject of a Guest") as caught:
             session.flush()
         session.rollback()
 
@@ -102,7 +102,7 @@ def test_a_listener_that_moves_a_row_is_refused(
     with acting("app"), sessions() as session:
         guest = session.get_one(Guest, IDS["first"])
         setattr(guest, changed, "y")
-        with pytest.raises(MisuseError, match="row id or tenant of a Guest"):
+        with pytest.raises(MisuseError, match="row id, tenant or subject of a Guest"):
             session.commit()
         session.rollback()
 

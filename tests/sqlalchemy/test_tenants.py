@@ -256,6 +256,7 @@ def test_a_table_and_a_column_are_renamed(opened: Session, acting: Acting, engin
             "ALTER TABLE people_old RENAME TO people_new",
             "ALTER TABLE people_new RENAME email TO e_mail",
             "ALTER TABLE people_new RENAME email_bidx TO e_mail_bidx",
+            "ALTER TABLE people_new RENAME email_bidx2 TO e_mail_bidx2",
         ):
             with engine.begin() as connection:
                 connection.exec_driver_sql(statement)

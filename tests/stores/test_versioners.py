@@ -230,7 +230,15 @@ def test_a_rotation_whose_connection_drops_is_made_or_not(database: Database, ki
     parts = Parts.at(KeptInPostgreSQL(database=database))
     parts.create()
     at = 0
+
+    def make_room() -> None:
+        # A third index root is refused while two live.
+        for row in parts.store.versions(scope("index")):
+            if row.state is KeyState.DECRYPT_ONLY:
+                parts.step(row, KeyState.DESTROYED)
+
     while True:
+        make_room()
         try:
             if _dropped_at(parts.store, database, at, lambda: parts.rotate(kind)) <= at:
                 break
@@ -239,6 +247,7 @@ def test_a_rotation_whose_connection_drops_is_made_or_not(database: Database, ki
         versions = parts.store.versions(scope(kind))
         assert [row.state for row in versions if row.state is KeyState.ACTIVE] == [KeyState.ACTIVE]
         parts.resolver().to_encrypt(handle(kind))
+        make_room()
         parts.rotate(kind)
         at += 1
 

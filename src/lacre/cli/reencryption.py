@@ -87,7 +87,16 @@ def reencrypt(
                 ),
             )
             if indexes:
+                for name, state in waiting:
+                    warn(f"left alone: {name} is in state {state}; lacre protect finishes it")
                 _reindex(operator, sweeper, tables, shown, write=not (check or dry_run), yes=yes)
+                young = _young_roots(operator, tables)
+                if young is not None:
+                    say(f"running processes may make tokens under the root before until {young:%Y-%m-%d %H:%M:%S} UTC: run the same command again after that, before anything is destroyed")  # fmt: skip
+                if waiting or young is not None:
+                    raise typer.Exit(DUE)
+                for row in _older_roots(operator, tables):
+                    say(f"no row of these tables needs the {row.scope}, version {row.version}, any more: lacre keys destroy {row.key_id.hex()[:8]}, then this command again clears what it left")  # fmt: skip
                 return
             surveys: _Surveys = [(each, sweeper.survey(each)) for each in tables]
             for name, state in waiting:
@@ -133,7 +142,7 @@ def _reindex(
     write: bool,
     yes: bool,
 ) -> None:
-    indexed = [each for each in tables if any(column.tokens for column in each.columns)]
+    indexed = [each for each in tables if each.indexed]
     names = [each.name for each in indexed]
     for row in _announced(operator, indexed):
         left = operator.lacre.provisioner.settles_in(row)
@@ -150,16 +159,10 @@ def _reindex(
         raise typer.Exit(_FAILED)
     if any(each.stale for each in found):
         raise typer.Exit(DUE)
-    compounds = [f"{each.name}.{name}" for each in tables for name in each.compounds]
-    if compounds:
-        warn(f"tokens of compound indexes were left as they are: {', '.join(compounds)}. Keep the root before: what is not changed since is found under it alone")  # fmt: skip
-        return
-    for row in _older_roots(operator, indexed):
-        say(f"no row needs the {row.scope}, version {row.version}, any more: lacre keys destroy {row.key_id.hex()[:8]}, then this command again clears what it left")  # fmt: skip
 
 
 def _roots(operator: Operator, tables: Sequence[EncryptedTable]) -> dict[Scope, list[KeyRow]]:
-    classes = {column.scheme.class_ for each in tables for column in each.columns if column.tokens}
+    classes = {column.scheme.class_ for each in tables for column in each.indexed}
     scopes: dict[Scope, list[KeyRow]] = {}
     for row in operator.store.rows():
         if row.scope.kind is KeyKind.INDEX and row.scope.class_ in classes:
@@ -175,6 +178,24 @@ def _announced(operator: Operator, tables: Sequence[EncryptedTable]) -> list[Key
 def _older_roots(operator: Operator, tables: Sequence[EncryptedTable]) -> list[KeyRow]:
     roots = _roots(operator, tables).values()
     return [row for rows in roots for row in rows if row.state is KeyState.DECRYPT_ONLY]
+
+
+def _young_roots(operator: Operator, tables: Sequence[EncryptedTable]) -> dt.datetime | None:
+    """Return until when processes may hold roots of before for the active ones, where that is not over."""
+    # What is not unique is written under the active root alone: what a process takes for that.
+    age = dt.timedelta(seconds=operator.lacre.policy.file.cache.age)
+    roots = _roots(operator, tables).values()
+    latest = max(
+        (
+            dt.datetime.fromisoformat(row.changed) + age
+            for rows in roots
+            if any(row.state is KeyState.DECRYPT_ONLY for row in rows)
+            for row in rows
+            if row.state is KeyState.ACTIVE
+        ),
+        default=None,
+    )
+    return latest if latest is not None and latest > dt.datetime.now(dt.UTC) else None
 
 
 def _show_failures(failures: Sequence[Failure]) -> None:

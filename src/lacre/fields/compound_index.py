@@ -87,8 +87,8 @@ class CompoundIndex:
     def tokens(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> IndexToken:
         return IndexToken(token(keys[0], self.normalised(value, codec), self.bits))
 
-    def own(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> frozenset[int]:
-        return frozenset()
+    def known(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> IndexToken:
+        return self.tokens(value, codec, keys)
 
     def asked(
         self, question: Question, value: object, codec: Codec, keys: Sequence[PreparedKey]

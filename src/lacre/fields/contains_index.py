@@ -79,9 +79,11 @@ class ContainsIndex:
             raise ConfigurationError(f"a contains index takes text, the field holds {codec.name}")
 
     def tokens(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> IndexTokens:
-        found = set(self.own(value, codec, keys))
-        if found == {_ANY}:
-            return IndexTokens.of(found)
+        text = normal_form(self.normaliser, value, codec).decode()
+        trigrams = _trigrams(f" {text} ")
+        if len(trigrams) > _MOST:
+            return IndexTokens.of((_ANY,))
+        found = self._numbers(trigrams, keys)
         # Random tokens up to the next multiple: how many there are tells a range of lengths. They
         # are drawn from the same numbers as true ones, and are few in any one value.
         wanted = max(-(-len(found) // _BUCKET) * _BUCKET, _BUCKET)
@@ -90,10 +92,10 @@ class ContainsIndex:
         # In the order of the tokens: it tells nothing of the order of the trigrams.
         return IndexTokens.of(sorted(found))
 
-    def own(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> frozenset[int]:
+    def known(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> IndexTokens:
         text = normal_form(self.normaliser, value, codec).decode()
         trigrams = _trigrams(f" {text} ")
-        return frozenset((_ANY,) if len(trigrams) > _MOST else self._numbers(trigrams, keys))
+        return IndexTokens.of((_ANY,) if len(trigrams) > _MOST else self._numbers(trigrams, keys))
 
     def asked(
         self, question: Question, value: object, codec: Codec, keys: Sequence[PreparedKey]

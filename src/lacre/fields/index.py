@@ -86,8 +86,8 @@ class Index(Protocol):
         """Return what is stored for *value*, or raise `InvalidValue`."""
         ...
 
-    def own(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> frozenset[int]:
-        """Return what of several tokens is made of *value*: all of them but the random ones."""
+    def known(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> bytes:
+        """Return what of `tokens` is the same each time: those that are not random."""
         ...
 
     def asked(
@@ -209,8 +209,8 @@ class BlindIndex:
     def tokens(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> IndexToken:
         return IndexToken(token(keys[0], normal_form(self.normaliser, value, codec), self.bits))
 
-    def own(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> frozenset[int]:
-        return frozenset()
+    def known(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> IndexToken:
+        return self.tokens(value, codec, keys)
 
     def asked(
         self, question: Question, value: object, codec: Codec, keys: Sequence[PreparedKey]

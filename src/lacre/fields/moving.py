@@ -142,20 +142,23 @@ class Indexing:
     def __repr__(self) -> str:
         return f"<Indexing {self._writing}>"
 
-    def columns(
-        self, row: str, raw: Any, subject: RowId | None, held: Sequence[bytes | None]
-    ) -> tuple[bytes | None, ...]:
+    def value(self, row: str, raw: Any, subject: RowId | None = None) -> Any:
         """
-        Return what the columns of the indexes should hold of *raw*, the value in the row whose id text is *row*.
-
-        Args:
-            held: what is there now, of each index.
+        Return the value of *raw*, in the row whose id text is *row*: for its tokens, and for nobody.
 
         Raises:
-            PlaintextFound, Tampered, KeyUnavailable, InvalidValue: it does not open, or its
-                normaliser does not take it.
+            PlaintextFound, Tampered, KeyUnavailable: it does not open.
         """
-        return self._writing.indexed(self._decode(self._moving.opened(row, raw, subject)), held)
+        return self._decode(self._moving.opened(row, raw, subject))
+
+    def columns(self, value: Any, held: Sequence[bytes | None]) -> tuple[bytes | None, ...]:
+        """
+        Return what the columns of the indexes should hold for *value*, where they hold *held* now.
+
+        Raises:
+            InvalidValue: its normaliser does not take it.
+        """
+        return self._writing.indexed(value, held)
 
 
 class MovingField(Field):

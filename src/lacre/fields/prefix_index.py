@@ -90,7 +90,7 @@ class PrefixIndex:
             raise ConfigurationError(f"a prefix index takes text, the field holds {codec.name}")
 
     def tokens(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> IndexTokens:
-        found = self._own(value, codec, keys)
+        found = self._found(value, codec, keys)
         # Of a short value too there are as many tokens as lengths. Random ones mean nothing; that
         # one of them finds the row by chance is what the re-check is there for.
         missing = len(self.lengths) - len(found)
@@ -98,16 +98,8 @@ class PrefixIndex:
         # In the order of the tokens: it tells nothing of the order of the lengths.
         return IndexTokens.of(sorted(found))
 
-    def own(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> frozenset[int]:
-        return frozenset(self._own(value, codec, keys))
-
-    def _own(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> list[int]:
-        text = normal_form(self.normaliser, value, codec).decode()
-        return [
-            self._token(key, text[:length])
-            for length, key in zip(self.lengths, keys, strict=True)
-            if length <= len(text)
-        ]
+    def known(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> IndexTokens:
+        return IndexTokens.of(self._found(value, codec, keys))
 
     def asked(
         self, question: Question, value: object, codec: Codec, keys: Sequence[PreparedKey]
@@ -126,6 +118,14 @@ class PrefixIndex:
 
     def answers(self, question: Question, held: object, wanted: bytes, codec: Codec) -> bool:
         return normal_form(self.normaliser, held, codec).startswith(wanted)
+
+    def _found(self, value: object, codec: Codec, keys: Sequence[PreparedKey]) -> list[int]:
+        text = normal_form(self.normaliser, value, codec).decode()
+        return [
+            self._token(key, text[:length])
+            for length, key in zip(self.lengths, keys, strict=True)
+            if length <= len(text)
+        ]
 
     def _token(self, key: PreparedKey, text: str) -> int:
         return number(token(key, text.encode(), self.bits), self.bits)

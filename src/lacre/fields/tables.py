@@ -11,7 +11,7 @@ from typing import Any
 
 from lacre.fields.scheme import Scheme
 
-__all__ = ["EncryptedColumn", "EncryptedTable", "Join", "TableColumn"]
+__all__ = ["CompoundTokens", "EncryptedColumn", "EncryptedTable", "Join", "TableColumn"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +48,20 @@ class EncryptedColumn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompoundTokens:
+    """A compound index: *parts* are the names of the encrypted columns that it is of; *column* has its scheme and tokens, and no values."""
+
+    parts: tuple[str, ...]
+    column: EncryptedColumn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EncryptedTable:
     """
     One table of a database, with what binds its values to their rows.
 
-    *key* is its own primary key. *row* and *tenant* are the columns that row id and tenant are made
-    of, by *row_text* and *tenant_text*, which take what the driver returned. *compounds* are the
-    columns of its compound indexes.
+    *compounds* are the compound indexes of its columns; *key* is its own primary key. *row* and *tenant* are the columns that row id and tenant are made
+    of, by *row_text* and *tenant_text*, which take what the driver returned.
     """
 
     schema: str | None
@@ -66,11 +73,19 @@ class EncryptedTable:
     joins: tuple[Join, ...]
     row_text: Callable[[Sequence[Any]], str] = field(repr=False)
     tenant_text: Callable[[Any], str] = field(repr=False)
-    compounds: tuple[str, ...] = ()
+    compounds: tuple[CompoundTokens, ...] = ()
 
     def of(self, columns: Sequence[EncryptedColumn]) -> "EncryptedTable":
-        """Return the table with these of its columns."""
-        return replace(self, columns=tuple(columns))
+        """Return the table with these of its columns, and the compound indexes of no others."""
+        names = {column.name for column in columns}
+        compounds = tuple(each for each in self.compounds if names.issuperset(each.parts))
+        return replace(self, columns=tuple(columns), compounds=compounds)
+
+    @property
+    def indexed(self) -> tuple[EncryptedColumn, ...]:
+        """What has tokens: columns, and compound indexes as `CompoundTokens.column`."""
+        own = tuple(column for column in self.columns if column.tokens)
+        return own + tuple(each.column for each in self.compounds)
 
     def __str__(self) -> str:
         return self.name if self.schema is None else f"{self.schema}.{self.name}"

@@ -139,22 +139,25 @@ class Writing:
         # Stored(...) without the detour by way of its keyword arguments.
         return tuple.__new__(Stored, (sealed, tokens, columns))
 
-    def indexed(self, value: Any, held: Sequence[bytes | None]) -> tuple[bytes | None, ...]:
+    def indexed(self, value: Any, held: Sequence[bytes | None] = ()) -> tuple[bytes | None, ...]:
         """
         Return what the columns of the indexes hold for *value*: `Stored.columns` without its ciphertext.
 
         Args:
-            held: what is there now, of each index: several tokens stay that are those of the
-                value, because random ones among them would be drawn anew each time.
+            held: what they hold now. Of several tokens some are random: where those of the value
+                are among as many as there should be, they stay.
         """
-        tokens = tuple(
-            now
-            if isinstance(now, IndexTokens)
-            and index.own(value, self._codec, keys) <= {*now.numbers}
-            else index.tokens(value, self._codec, keys)
-            for (index, keys), now in zip(self._indexes, held, strict=True)
-        )
-        return self._columns(value, tokens) if self._slotted else tokens
+        tokens = self._tokens(value, self._indexes)
+        made: list[bytes | None] = [*(self._columns(value, tokens) if self._slotted else tokens)]
+        at = 0
+        for index, keys in self._indexes:
+            fresh, found = made[at], held[at] if held else None
+            if index.several and isinstance(fresh, IndexTokens) and isinstance(found, IndexTokens):
+                known = IndexTokens(index.known(value, self._codec, keys))
+                if len(found) == len(fresh) and {*known.numbers} <= {*found.numbers}:
+                    made[at] = found
+            at += 2 if index.unique else 1
+        return tuple(made)
 
     def _columns(self, value: Any, tokens: tuple[bytes, ...]) -> tuple[bytes | None, ...]:
         # A unique index has a slot for the roots of odd versions and one for those of even ones,

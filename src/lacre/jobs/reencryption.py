@@ -147,8 +147,8 @@ class TableJob(Protocol):
         ...
 
     @property
-    def several(self) -> Sequence[bool]:
-        """Whether each of them has several tokens: `IndexTokens`."""
+    def several(self) -> frozenset[str]:
+        """Those of `writes` that hold several tokens each, given as `IndexTokens`."""
         ...
 
     def page(self, rows: Sequence[Row]) -> Page: ...
@@ -178,7 +178,7 @@ class Reencrypting:
         self.table = table
         self.aims = tuple(aims)
         self.writes = tuple(aim.column.name for aim in aims)
-        self.several = (False,) * len(self.writes)
+        self.several: frozenset[str] = frozenset()
         self.reads, self._subjects = read_columns(table, self.writes, [aim.column for aim in aims])
         self._record = record
         self._suspect = suspect

@@ -234,11 +234,10 @@ class Sweeper:
         Args:
             write: False only counts what is missing, stale or wrong.
         """
-        columns = [column for column in table.columns if column.tokens]
-        job = Reindexing(table, columns, fields=self.fields, record=self.record)
+        job = Reindexing(table, fields=self.fields, record=self.record)
         tally, stale, waited = Tally(), 0, 0.0
         with refusing(str(table)) if is_postgresql(self.database) else nullcontext():
-            while columns:
+            while job.writes:
                 self.forget()
                 before = tally.rows
                 tally.forget_failures()

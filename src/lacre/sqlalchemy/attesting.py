@@ -104,19 +104,23 @@ def _counted(
         missing = []
         for stored in zip(prop.index_columns, prop.second_columns, strict=True):
             value: Any = sa.column(column.name)
-            names = [each.name for each in stored if each is not None]
-            tokens: list[Any] = [sa.column(name) for name in names]
-            token: Any = sa.func.coalesce(*tokens) if len(tokens) > 1 else tokens[0]
+            token = _token(stored)
             apart = value.is_(None) != token.is_(None)
             statement = sa.select(sa.func.count()).select_from(named).where(apart)
             missing.append(session.connection().execute(statement).scalar_one())
     return counts, missing
 
 
+def _token(columns: Sequence[Any]) -> Any:
+    # Of a unique index one of two columns has the token, or both.
+    tokens: list[Any] = [sa.column(each.name) for each in columns if each is not None]
+    return sa.func.coalesce(*tokens) if len(tokens) > 1 else tokens[0]
+
+
 def _compound(
     sessions: "sessionmaker[Session]", table: sa.Table, prop: Any, opened: "_Sampled"
 ) -> AttestedIndex:
-    token: Any = sa.column(prop.index_columns[0].name)
+    token = _token(prop.token_columns)
     values: list[Any] = [sa.column(part.columns[0].name) for part in prop.parts]
     whole = sa.and_(*(value.is_not(None) for value in values))
     apart = sa.or_(sa.and_(whole, token.is_(None)), sa.and_(sa.not_(whole), token.is_not(None)))
@@ -177,9 +181,11 @@ class _Sampled:
         for position, stored in enumerate(columns):
             keys = [mapper.get_property_by_column(each).key for each in stored if each is not None]
             entries = [getattr(instance, key) for key in keys]
-            held = next((entry for entry in entries if entry is not None), None)
+            held = [entry for entry in entries if entry is not None] or [None]
             self.compared[prop][position] += 1
-            self.different[prop][position] += not writing.fits(value, position, held)
+            self.different[prop][position] += not all(
+                writing.fits(value, position, entry) for entry in held
+            )
 
 
 def _column(

@@ -19,7 +19,7 @@ from lacre.audit.events import Event
 from lacre.errors import AlreadyEncrypted, MisuseError, UnsupportedQuery
 from lacre.fields.rows import row_text
 from lacre.fields.writing import Writing
-from lacre.sqlalchemy.combining import Combined, Duplicates, chunks, refuse_duplicates
+from lacre.sqlalchemy.combining import Combined, chunks
 from lacre.sqlalchemy.compounds import Compound, compound_properties
 from lacre.sqlalchemy.declared import (
     NOTHING,
@@ -127,7 +127,8 @@ class Bulk:
                     hint=f"give the value to {key!r}: its ciphertext and token are made of it",
                 )
         for compound in self._compounds:
-            for name in {compound.key, compound.prop.columns[0].name} & given:
+            names = {column.name for column in compound.prop.token_columns}
+            for name in (names | {*compound.token_keys}) & given:
                 raise UnsupportedQuery(
                     f"{self._mapper.class_.__name__} takes no value for {name!r}",
                     hint=f"give values to {', '.join(compound.keys)}: the token is made of them",
@@ -226,12 +227,10 @@ class Bulk:
                 self._seal(named, value, place, more)
                 parts[key] = value
         for compound in self._compounds:
-            others: list[tuple[Any, Any, Any]] = []
             for more, tenant, parts in zip(made, tenants, plain, strict=True):
                 self._combined.row(
-                    compound, [parts.get(key) for key in compound.keys], tenant, more, others
+                    compound, [parts.get(key) for key in compound.keys], tenant, more
                 )
-            self._refuse(connection, compound.prop, others)
         return made
 
     def _known(self, connection: sa.Connection, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -282,7 +281,6 @@ class Bulk:
                 if (held := stored.get(self._key_text(row))) is not None
             ]
             self._get_ready(prop, about)
-        others: dict[Any, list[tuple[Any, Any, Any]]] = {prop: [] for prop, _, _ in properties}
         for row, more in zip(rows, made, strict=True):
             key = self._key_text(row)
             held = stored.get(key)
@@ -321,10 +319,7 @@ class Bulk:
                         else self._opened(part, values, text, tenant)
                         for part in compound.parts
                     ]
-                    asked = others.setdefault(compound.prop, [])
-                    self._combined.row(compound, parts, tenant, more, asked, self._key_text(row))
-        for prop, asked in others.items():
-            self._refuse(connection, prop, asked)
+                    self._combined.row(compound, parts, tenant, more)
         return made
 
     def _opened(self, prop: Any, values: dict[Any, Any], row: str, tenant: str | None) -> Any:
@@ -481,11 +476,6 @@ class Bulk:
         more[key] = (SealedForRow if self._inserting else SealedValue)(sealed)
         rows.append(row)
         more.update(zip(token_keys, tokens, strict=True))
-
-    def _refuse(self, connection: sa.Connection, prop: Any, tokens: Duplicates) -> None:
-        if tokens:
-            name = self._binding.field(prop).scheme
-            refuse_duplicates(connection, self._mapper, prop, tokens, name)
 
     def _writing(self, prop: Any, tenant: str | None) -> tuple[Writing, list[str]]:
         writing = self._binding.field(prop).writing(tenant=tenant)

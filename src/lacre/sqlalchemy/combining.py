@@ -1,69 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What a flush or a statement does for indexes besides: tokens of compound indexes, and duplicates that the database's
-own constraint cannot see while an index root is rotated. Encrypts nothing.
+What a flush or a statement does for compound indexes: their tokens, made of values that were
+written and of those that were not. Encrypts nothing.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.attributes import set_attribute
 from sqlalchemy.orm.state import InstanceState
 
-from lacre.errors import DuplicateValue, UnsupportedQuery
+from lacre.errors import UnsupportedQuery
 from lacre.fields.stored import IndexToken
 from lacre.fields.writing import Writing
 from lacre.sqlalchemy.compounds import Compound
-from lacre.sqlalchemy.declared import row_of_values
 
 __all__ = [
     "Combined",
-    "Duplicates",
     "chunks",
     "combine",
     "locked",
     "of_row",
-    "refuse_duplicate",
-    "refuse_duplicates",
     "refuse_token",
 ]
 
 _AT_ONCE = 500  # rows asked for in one query
 
-Duplicates = Sequence[tuple[Any, Any, Any]]  # a column, a token of it, and the row that has it
-
 
 def combine(
     flush: Any,
-    connection: sa.Connection,
     state: InstanceState[Any],
     compound: Compound,
     parts: list[Any],
     tenant: str | None,
 ) -> None:
     """
-    Set the token of a compound index from the values of its *parts*.
+    Set the tokens of a compound index from the values of its *parts*.
 
     Raises:
-        AccessDenied, DuplicateValue, InvalidValue
+        AccessDenied, InvalidValue
         UnsupportedQuery: the token was assigned.
     """
-    held = state.dict.get(compound.key)
-    # One that came along with an object's copied values is replaced, whatever it is.
-    if held is not None and type(held) is not IndexToken:
-        refuse_token(state, compound.prop, compound.key, sealed=False)
+    for key in compound.token_keys:
+        held = state.dict.get(key)
+        # One that came along with an object's copied values is replaced, whatever it is.
+        if held is not None and type(held) is not IndexToken:
+            refuse_token(state, compound.prop, key, sealed=False)
     if any(part is None for part in parts):
-        if compound.key in state.dict or state.key is not None:
-            set_attribute(state.obj(), compound.key, None)
+        for key in compound.token_keys:
+            if key in state.dict or state.key is not None:
+                set_attribute(state.obj(), key, None)
         return
     writing = flush.binding.field(compound.prop).writing(tenant=tenant)
-    value = tuple(parts)
-    [token] = writing.tokens(value)
-    set_attribute(state.obj(), compound.key, token)
-    if writing.has_other_roots:
-        refuse_duplicate(connection, writing, compound.prop, value, state)
+    for key, token in zip(compound.token_keys, writing.indexed(tuple(parts)), strict=True):
+        set_attribute(state.obj(), key, token)
 
 
 def of_row(column: Any, state: Any) -> sa.Select[Any]:
@@ -86,47 +77,6 @@ def locked(connection: sa.Connection, state: InstanceState[Any], prop: Any) -> A
     return connection.execute(query).scalar()
 
 
-def refuse_duplicate(
-    connection: sa.Connection, writing: Writing, prop: Any, value: Any, state: Any
-) -> None:
-    """
-    Raise if another row than the object's holds *value* in a unique index of *prop*, under another root.
-
-    Raises:
-        DuplicateValue
-    """
-    # While an index root is being rotated, other rows carry tokens of another version, which the
-    # database's constraint cannot compare: they are looked up instead.
-    for position, column in prop.unique_columns:
-        tokens = writing.tokens_of_other_roots(value, position)
-        query = sa.select(column).where(column.in_(tokens))
-        found = set(connection.execute(query).scalars())
-        if found and state.key:
-            found.discard(connection.execute(of_row(column, state)).scalar())
-        if found:
-            raise DuplicateValue(f"{writing} already holds this value")
-
-
-def refuse_duplicates(
-    connection: sa.Connection, mapper: Mapper[Any], prop: Any, tokens: Duplicates, name: Any
-) -> None:
-    """
-    `refuse_duplicate`, of the *tokens* of many rows. A row may hold its own value.
-
-    Raises:
-        DuplicateValue
-    """
-    keys: list[Any] = list(mapper.primary_key)
-    for _, column in prop.unique_columns:
-        query = sa.select(column, *keys).select_from(mapper.persist_selectable)
-        asked = [(token, identity) for of, token, identity in tokens if of is column]
-        for chunk in chunks(asked):
-            of_rows = dict(chunk)
-            for token, *identity in connection.execute(query.where(column.in_(list(of_rows)))):
-                if of_rows[token] != row_of_values(mapper, identity, columns=keys):
-                    raise DuplicateValue(f"{name} already holds this value")
-
-
 def chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """Return *items*, so many at a time as are asked for in one query."""
     for start in range(0, len(items), _AT_ONCE):
@@ -146,23 +96,16 @@ class Combined:
         parts: list[Any],
         tenant: str | None,
         more: dict[str, Any],
-        others: list[tuple[Any, Any, Any]],
-        identity: Any = None,
     ) -> None:
-        """Add to *more* the token of a row, of the values of its *parts*, and to *others* those of other roots."""
-        more[compound.key] = None
+        """Add to *more* the tokens of a row, of the values of its *parts*."""
+        more.update(dict.fromkeys(compound.token_keys))
         if any(part is None for part in parts):
             return
         made = self._writings.get((compound.prop, tenant))
         if made is None:
             made = self._binding.field(compound.prop).writing(tenant=tenant)
             self._writings[compound.prop, tenant] = made
-        [more[compound.key]] = made.tokens(tuple(parts))
-        for position, column in compound.prop.unique_columns:
-            others += [
-                (column, token, identity)
-                for token in made.tokens_of_other_roots(tuple(parts), position)
-            ]
+        more.update(zip(compound.token_keys, made.indexed(tuple(parts)), strict=True))
 
 
 def refuse_token(state: InstanceState[Any], prop: Any, key: str, *, sealed: bool) -> None:

@@ -19,7 +19,7 @@ from lacre.errors import ConfigurationError
 from lacre.fields.compound_index import CompoundIndex
 from lacre.fields.scheme import Scheme
 from lacre.sqlalchemy.declared import Declared, logical_table
-from lacre.sqlalchemy.searching import Comparing
+from lacre.sqlalchemy.searching import Asked, Comparing, InEither
 from lacre.sqlalchemy.types import IndexType
 
 __all__ = ["Compound", "CompoundProperty", "compound", "compound_properties"]
@@ -76,21 +76,35 @@ class CompoundColumn(MappedColumn[Any]):
             return
         attributes, normalisers, unique, bits, name = self.asked_for
         attribute = self.column.name
+        type_ = IndexType((bits + 7) // 8)
         self.column = sa.Column(
             f"{attribute}_bidx",
-            IndexType((bits + 7) // 8),
+            type_,
             unique=unique or None,
             index=not unique or None,
             nullable=True,
         )
+        second: sa.Column[Any] | None = None
+        if unique:
+            second = sa.Column(f"{attribute}_bidx2", type_, unique=True, nullable=True)
         self._property = CompoundProperty(
             self.column,
+            second,
             attributes=attributes,
             normalisers=normalisers,
             unique=unique,
             bits=bits,
             name=name or attribute,
         )
+
+    @property
+    def columns_to_assign(self) -> list[tuple[sa.Column[Any], int]]:
+        columns = list(super().columns_to_assign)
+        return columns + [
+            (column, columns[0][1])
+            for column in self._property.second_columns
+            if column is not None
+        ]
 
     @property
     def mapper_property_to_assign(self) -> Any:
@@ -105,6 +119,7 @@ class CompoundProperty(ColumnProperty[Any]):
     def __init__(
         self,
         column: sa.Column[Any],
+        second: sa.Column[Any] | None,
         *,
         attributes: tuple[str, ...],
         normalisers: dict[str, str],
@@ -114,8 +129,10 @@ class CompoundProperty(ColumnProperty[Any]):
     ) -> None:
         super().__init__(column, comparator_factory=CompoundComparator)
         self.attributes = attributes
-        self.index_columns = self.token_columns = (column,)
-        self.second_columns = (None,)
+        self.index_columns = (column,)
+        # Of a unique one, as of every unique index: for tokens under roots of even versions.
+        self.second_columns = (second,)
+        self.token_columns = (column,) if second is None else (column, second)
         self._normalisers = normalisers
         self._unique = unique
         self._bits = bits
@@ -156,11 +173,6 @@ class CompoundProperty(ColumnProperty[Any]):
         )
 
     @property
-    def unique_columns(self) -> list[tuple[int, Any]]:
-        """The columns of unique indexes, each with its place among the indexes."""
-        return [(0, self.index_columns[0])] if self._unique else []
-
-    @property
     def scheme(self) -> Scheme:
         """Where it is, and under whose keys: the column is a JSON array of the logical columns."""
         parts = self.parts
@@ -180,10 +192,15 @@ class CompoundComparator(Comparing):
     """What ``Model.both`` can do in a query."""
 
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
+        columns = [
+            self.mapped(column, self._parentmapper.get_property_by_column(column).key)
+            for column in self.prop.token_columns
+        ]
+        held = columns[0] if len(columns) == 1 else sa.func.coalesce(*columns)
         if op in (operators.is_, operators.is_not) and (
             other[0] is None or isinstance(other[0], sa.sql.elements.Null)
         ):
-            return op(self.mapped(self.prop.columns[0], self.prop.key), None)
+            return op(held, None)
         if op in (operators.eq, operators.ne) and other[0] is not None:
             values: tuple[Any, ...] = (other[0],)
         elif op in (operators.in_op, operators.not_in_op) and isinstance(
@@ -198,9 +215,10 @@ class CompoundComparator(Comparing):
             for value in values
         ):
             raise self._unsupported(f"compared to anything but {wanted} values", hint=_HINT)
-        index = self.prop.index
-        column = self.mapped(self.prop.columns[0], self.prop.key)
-        return self._in(index, column, values, negated=op in (operators.ne, operators.not_in_op))
+        index, negated = self.prop.index, op in (operators.ne, operators.not_in_op)
+        if len(columns) == 1:
+            return self._in(index, columns[0], values, negated=negated)
+        return InEither.of(held, columns, Asked(self, index, values), negated=negated)
 
     def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> Any:
         raise self._unsupported(f"used with {getattr(op, '__name__', op)}", hint=_HINT)
@@ -224,10 +242,14 @@ def compound_properties(mapper: Mapper[Any]) -> list[CompoundProperty]:
 class Compound:
     """A compound index, as a flush or a statement writes it."""
 
-    __slots__ = ("key", "keys", "parts", "prop")
+    __slots__ = ("key", "keys", "parts", "prop", "token_keys")
 
     def __init__(self, prop: CompoundProperty) -> None:
         self.prop = prop
         self.key: str = prop.key
         self.keys = prop.attributes
         self.parts = prop.parts
+        # The attributes of its columns: the first is its own.
+        self.token_keys = tuple(
+            str(prop.parent.get_property_by_column(column).key) for column in prop.token_columns
+        )

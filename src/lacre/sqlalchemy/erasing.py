@@ -216,9 +216,10 @@ def _indexes_of(mapper: Mapper[Any], props: Sequence[Any]) -> list[sa.Column[Any
     theirs = {prop.key for prop in props}
     # Of several attributes the token tells of each: one that is the subject's is enough.
     compounds = [
-        prop.index_columns[0]
+        column
         for prop in compound_properties(mapper)
         if theirs.intersection(prop.attributes)
+        for column in prop.token_columns
     ]
     return compounds + [
         column

@@ -181,6 +181,15 @@ def _named(table: sa.Table, *columns: str) -> Any:
     return sa.table(table.name, *(sa.column(name) for name in columns), schema=table.schema)
 
 
+def _names(prop: Any, present: set[str]) -> list[list[str]]:
+    """Return, of each index, the columns that this database has for it: two of a unique one."""
+    columns = zip(prop.index_columns, prop.second_columns, strict=True)
+    return [
+        [each.name for each in found if each is not None and each.name in present]
+        for found in columns
+    ]
+
+
 class _Read:
     """The counts of one table, index by index."""
 
@@ -205,8 +214,8 @@ class _Read:
         filled, encrypted = self._holds(name)
         values: Iterable[tuple[Any, int]] | None = None
         read_from = "values"
-        stored = [column.name for column in prop.index_columns]
-        told = all(each in present for each in stored)
+        stored = _names(prop, present)
+        told = all(stored)
         if not encrypted:
             values = self._plaintext(name)
         elif self._opened is not None and (not told or any(each.several for each in indexes)):
@@ -222,19 +231,19 @@ class _Read:
             if refused := max(counting.refused for counting in countings):
                 self.refused.append((name, refused))
             return
-        for index, column in zip(indexes, stored, strict=True):
-            if column not in present:
+        for index, columns in zip(indexes, stored, strict=True):
+            if not columns:
                 why = "the column is encrypted and has no tokens of this index yet; --decrypt opens a sample of it"
                 self.unread.append(Unread(column=name, index=index.name, why=why))
                 continue
-            counts = self._parts(column) if index.several else self._tokens(column)
+            counts = self._parts(columns[0]) if index.several else self._tokens(columns)
             read = filled if index.several else None
             entries = Distribution.of(counts, rows=filled, bits=index.bits, read=read)
             self._declare(prop, index, entries, _assumed(filled) if index.several else entries, "tokens")  # fmt: skip
 
     def compound(self, prop: Any, present: set[str]) -> None:
         """Count the combinations of several columns, or their tokens."""
-        index, stored = prop.index, prop.index_columns[0].name
+        index, [stored] = prop.index, _names(prop, present)
         names = [part.columns[0].name for part in prop.parts]
         if not any(self._holds(name)[1] for name in names):
             found = self._picked(_named(self._table, *names))
@@ -246,7 +255,7 @@ class _Read:
             for *values, count in self._connection.execute(statement):
                 counting.add(values, count)
             entries, read_from = Distribution.of(counting.counts()), "values"
-        elif stored in present:
+        elif stored:
             entries, read_from = Distribution.of(self._tokens(stored), bits=index.bits), "tokens"
         else:
             why = "its columns are encrypted and have no tokens of this index yet"
@@ -314,9 +323,11 @@ class _Read:
             )
         return statement
 
-    def _tokens(self, name: str) -> Iterator[int]:
-        found = self._picked(_named(self._table, name))
-        column = found.c[name]
+    def _tokens(self, names: Sequence[str]) -> Iterator[int]:
+        found = self._picked(_named(self._table, *names))
+        # Of a unique index one of two columns has the token, or both.
+        held = [found.c[name] for name in names]
+        column = held[0] if len(held) == 1 else sa.func.coalesce(*held)
         times = sa.func.count().label("times")
         each = self._where(sa.select(times).where(column.is_not(None))).group_by(column).subquery()
         return self._summary(each)

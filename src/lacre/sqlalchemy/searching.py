@@ -43,6 +43,7 @@ from lacre.sqlalchemy.token_columns import TOKEN, token_table
 from lacre.sqlalchemy.types import TokensType, unwrapped
 
 __all__ = [
+    "Asked",
     "Asking",
     "Comparing",
     "HeavyTerm",

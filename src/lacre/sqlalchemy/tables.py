@@ -17,7 +17,13 @@ from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression
 
 from lacre.errors import ConfigurationError
-from lacre.fields.tables import EncryptedColumn, EncryptedTable, Join, TableColumn
+from lacre.fields.tables import (
+    CompoundTokens,
+    EncryptedColumn,
+    EncryptedTable,
+    Join,
+    TableColumn,
+)
 from lacre.sqlalchemy.compounds import compound_properties
 from lacre.sqlalchemy.declared import row_facts, row_of_values, sealed_properties, tenant_text
 from lacre.sqlalchemy.mapped import mappers_of
@@ -38,6 +44,7 @@ def tables_of(models: Any, dialect: Dialect) -> list[EncryptedTable]:
         ConfigurationError: no models, or rows that cannot be told apart in one statement.
     """
     found: dict[tuple[Any, ...], tuple[Mapper[Any], dict[Any, Any]]] = {}
+    compounds: dict[Any, Any] = {}
     for mapper in mappers_of(models):
         facts = row_facts(mapper)
         tenant = None if facts.tenant is None else mapper.column_attrs[facts.tenant].columns[0]
@@ -49,8 +56,10 @@ def tables_of(models: Any, dialect: Dialect) -> list[EncryptedTable]:
             place = (column.table, facts.columns, tenant)
             _, props = found.setdefault(place, (_owner(mapper, column.table), {}))
             props[column] = prop
+        for each in compound_properties(mapper):
+            compounds.setdefault(each.columns[0], each)
     made = [
-        _table(mapper, table, list(props.values()), dialect)
+        _table(mapper, table, list(props.values()), list(compounds.values()), dialect)
         for (table, *_), (mapper, props) in found.items()
     ]
     return sorted(made, key=str)
@@ -64,7 +73,11 @@ def _owner(mapper: Mapper[Any], table: Any) -> Mapper[Any]:
 
 
 def _table(
-    mapper: Mapper[Any], table: Any, props: Sequence[Any], dialect: Dialect
+    mapper: Mapper[Any],
+    table: Any,
+    props: Sequence[Any],
+    compounds: Sequence[Any],
+    dialect: Dialect,
 ) -> EncryptedTable:
     if not isinstance(table, sa.Table):
         raise ConfigurationError(
@@ -101,13 +114,18 @@ def _table(
         row_text=row_text,
         tenant_text=text_of_tenant,
         compounds=tuple(
-            dict.fromkeys(
-                prop.columns[0].name
-                for each in mapper.self_and_descendants
-                for prop in compound_properties(each)
-                if prop.columns[0].table is table
-            )
+            _compound(each)
+            for each in compounds
+            if {part.columns[0] for part in each.parts} <= {prop.columns[0] for prop in props}
         ),
+    )
+
+
+def _compound(prop: Any) -> CompoundTokens:
+    tokens = tuple(column.name for column in prop.token_columns)
+    return CompoundTokens(
+        parts=tuple(part.columns[0].name for part in prop.parts),
+        column=EncryptedColumn(name=tokens[0], scheme=prop.scheme, tokens=tokens),
     )
 
 

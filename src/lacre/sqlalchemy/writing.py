@@ -247,7 +247,7 @@ def before_insert(
                     set_attribute(state.obj(), token_key, None)
     for compound in mapped.compounds:
         parts = [plain.get(key) for key in compound.keys]
-        combine(flush, connection, state, compound, parts, tenant)
+        combine(flush, state, compound, parts, tenant)
     if acting is not None:
         if len(mapped.bound) == 1:
             flush.places[state] = held[mapped.bound[0]]
@@ -298,9 +298,10 @@ def before_update(
                 else _unwritten(flush, connection, state, prop, (row, tenant))
                 for key, prop in zip(compound.keys, compound.parts, strict=True)
             ]
-            combine(flush, connection, state, compound, parts, tenant)
+            combine(flush, state, compound, parts, tenant)
         else:
-            refuse_token(state, compound.prop, compound.key, sealed=False)
+            for key in compound.token_keys:
+                refuse_token(state, compound.prop, key, sealed=False)
     # Whether or not anything was sealed: what the row holds already is bound as well.
     flush.places[state] = _Place(row, tenant, [state.dict.get(key) for key in mapped.bound])
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Index roots that are rotated while programs write: one value is in one row, whoever knows which root."""
 
+import datetime as dt
 import os
 import signal
 import threading
@@ -24,7 +25,7 @@ from lacre.sqlalchemy import ContainsIndex, PrefixIndex, encrypted
 from lacre.sqlalchemy.tables import tables_of
 from tests.components.postgresql import Database
 from tests.jobs.postgresql.test_reencryption import Killing, Writer, in_child
-from tests.jobs.sealed_models import Base, Person
+from tests.jobs.sealed_models import Base, Member, Person
 from tests.jobs.sweeping import Shop
 
 LEVELS = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
@@ -182,6 +183,75 @@ def test_missing_and_altered_tokens_are_found(shop: Shop) -> None:
     assert (mended.rows, mended.stale) == (1, 0)
 
 
+BORN = dt.date(1990, 1, 1)
+
+
+def members(shop: Shop) -> list[int]:
+    """How many members each kind of index finds."""
+    asked = [
+        Member.name == "Ana Souza",
+        Member.name.startswith("Ana S"),
+        Member.name.contains("souza"),
+        Member.name_and_birth == ("ana souza", BORN),
+        Member.name_and_birth != ("ana souza", BORN),
+        Member.birth_and_name == (BORN, "Ana Souza"),
+        Member.birth_and_name.is_(None),
+        Member.name_and_birth.is_(None),
+    ]
+    with shop.sessions() as session:
+        return [len(session.scalars(sa.select(Member).where(each)).all()) for each in asked]
+
+
+def test_every_kind_of_index_is_made_anew(shop: Shop) -> None:
+    """Of equality, prefix, contains and compound indexes each token is counted as stale until it is of the active root; then the old one is needed by none."""
+    with shop.sessions() as session:
+        session.add_all([Member(name="Ana Souza", born=BORN), Member(name="Bo", born=BORN), Member(name="Li")])  # fmt: skip
+        session.commit()
+    lacre, table = shop.lacre, shop.tables()["members"]
+    sweeper = shop.sweeper()
+    fresh = sweeper.reindex(table, write=False)
+    announced(lacre)
+    activated(lacre)
+    lacre.resolver.forget()
+    counts = [members(shop)]
+    told = sweeper.reindex(table, write=False)
+    done = sweeper.reindex(table)
+    again = sweeper.reindex(table)
+    counts.append(members(shop))
+    destroyed(lacre)
+    lacre.resolver.forget()
+    counts.append(members(shop))
+    cleared = sweeper.reindex(table)
+    counts.append(members(shop))
+
+    assert (fresh.stale, told.stale, told.rows) == (0, 3, 0)
+    assert (done.rows, done.stale, done.failures) == (3, 0, ())
+    assert (again.rows, again.stale) == (0, 0)
+    assert (cleared.rows, cleared.stale) == (2, 0)  # the first columns of the unique one
+    assert counts == [[1, 1, 1, 1, 1, 1, 1, 1]] * 4
+
+
+@pytest.mark.parametrize(
+    "column", ["name_bidx", "name_prefix_bidx", "name_contains_bidx", "name_and_birth_bidx", "birth_and_name_bidx"]
+)  # fmt: skip
+def test_tokens_of_every_kind_are_put_right(shop: Shop, column: str) -> None:
+    """A token of any kind that somebody altered is counted, and made anew."""
+    with shop.sessions() as session:
+        session.add_all([Member(name="Ana Souza", born=BORN), Member(name="Bo", born=BORN)])
+        session.commit()
+    several = "'{1,2}'" if shop.engine.dialect.name == "postgresql" else "'[1,2]'"
+    with shop.engine.begin() as connection:
+        to = several if column in ("name_prefix_bidx", "name_contains_bidx") else ":zeros"
+        members_of = "(SELECT id FROM members WHERE birth_and_name_bidx IS NOT NULL LIMIT 1)"
+        connection.execute(sa.text(f"UPDATE members SET {column} = {to} WHERE id = {members_of}"), {"zeros": bytes(12)})  # fmt: skip
+    sweeper, table = shop.sweeper(), shop.tables()["members"]
+    told = sweeper.reindex(table, write=False)
+    mended = sweeper.reindex(table)
+
+    assert (told.stale, mended.rows, mended.stale) == (1, 1, 0)
+    assert members(shop) == [1, 1, 1, 1, 1, 1, 0, 0]
+
+
 def test_two_rows_of_one_value_are_named(shop: Shop) -> None:
     """Where two rows hold one value, one of them keeps its tokens, the other is counted and named, and all else is done."""
     shop.fill()
@@ -228,15 +298,15 @@ class Program:
         self.sessions = self.lacre.sqlalchemy(sessionmaker(self.engine))
         self.lacre.warm_up(classes=["pii"])
 
-    def insert(self, email: str, barrier: threading.Barrier) -> str:
-        """Insert a person with *email* at the same time as others; say how it ended."""
+    def insert(self, made: object, barrier: threading.Barrier) -> str:
+        """Insert *made* at the same time as others; say how it ended."""
         with acting_as("svc:app", roles={"app"}, purpose="sign up"), self.sessions() as session:
             try:
                 session.execute(
                     sa.text("SELECT count(*) FROM people")
                 )  # the transaction's snapshot
                 barrier.wait(10)
-                session.add(Person(id=uuid4(), email=email))
+                session.add(made)
                 session.commit()
             except DuplicateValue:
                 return "duplicate"
@@ -247,12 +317,23 @@ class Program:
             return "won"
 
 
-def raced(programs: list[Program], email: str) -> list[str]:
-    """Have every program insert one person with *email* at once."""
+def person(value: str) -> Person:
+    return Person(id=uuid4(), email=value)
+
+
+def member(value: str) -> Member:
+    """A member, who is known by name and birth together."""
+    return Member(name=value, born=BORN)
+
+
+def raced(
+    programs: list[Program], value: str, make: Callable[[str], Person | Member] = person
+) -> list[str]:
+    """Have every program insert one row with *value* at once."""
     barrier, ended = threading.Barrier(len(programs)), []
 
     def insert(program: Program) -> None:
-        ended.append(program.insert(email, barrier))
+        ended.append(program.insert(make(value), barrier))
 
     threads = [threading.Thread(target=insert, args=(program,)) for program in programs]
     for thread in threads:
@@ -262,13 +343,21 @@ def raced(programs: list[Program], email: str) -> list[str]:
     return ended
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(
+    ("make", "level"),
+    [*((person, level) for level in LEVELS), (member, "READ COMMITTED"), (member, "SERIALIZABLE")],
+)
 def test_one_of_parallel_inserts_wins(
-    operator: Lacre, home: Path, database: Database, level: str
+    operator: Lacre,
+    home: Path,
+    database: Database,
+    level: str,
+    make: Callable[[str], Person | Member],
 ) -> None:
-    """At every stage, between a process that knows the latest step and one that knows the step before, exactly one insert wins."""
+    """Of a value, or of values together: at every stage, between a process that knows the latest step and one that knows the step before, exactly one insert wins."""
     Base.metadata.create_all(sa.create_engine(database.url(), poolclass=sa.NullPool))
     ended = []
+    table = make("").__tablename__
     with ExitStack() as stack:
         behind = Program(home, database, level)
         stack.callback(behind.lacre.close)
@@ -278,14 +367,14 @@ def test_one_of_parallel_inserts_wins(
             stack.callback(ahead.lacre.close)
             for more in range(3):
                 email = f"r{number}.{more}@example.org"
-                ended.append(sorted(raced([behind, ahead, behind, ahead], email)))
+                ended.append(sorted(raced([behind, ahead, behind, ahead], email, make)))
             if step is activated:
                 operator.resolver.forget()
                 shop = Shop(operator, database.url(), database.dsn())
-                shop.sweeper().reindex(shop.tables()["people"])
+                shop.sweeper().reindex(shop.tables()[table])
             behind = ahead
         with database.connect() as connection:
-            rows = connection.execute("SELECT count(*) FROM people").fetchone()
+            rows = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
 
     assert [outcome.count("won") for outcome in ended] == [1] * 9
     assert rows == (9,)

@@ -260,13 +260,15 @@ class Passes:
 
 
 def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
-    return [[_written(row[at]) for row in rows] for at in range(width)]
+    return [[_bound(row[at]) for row in rows] for at in range(width)]
 
 
-def _written(value: Any) -> Any:
-    if not isinstance(value, IndexTokens):
+def _bound(value: Any) -> Any:
+    # Arrays as text, since unnest of an array of arrays would give their numbers one by one.
+    if not isinstance(value, IndexTokens | list):
         return value
-    return f"{{{','.join(map(str, value.numbers))}}}"
+    numbers = value.numbers if isinstance(value, IndexTokens) else value
+    return "{" + ",".join("NULL" if each is None else str(each) for each in numbers) + "}"
 
 
 class _Statements:
@@ -310,14 +312,14 @@ class _Statements:
     def writing(self, leaf: Leaf) -> str:
         # By ctid, which is of one version of a row: had anybody written it since it was read and
         # locked, it would not be found. That is the compare-and-swap, and more than one of values.
+        several = [name in self._job.several for name in self._job.writes]
         names = [quoted(name) for name in self._job.writes]
-        several = self._job.several
         sets = ", ".join(
-            f"{name} = v.c{at}{'::int4[]' if several[at] else ''}" for at, name in enumerate(names)
+            f"{name} = v.c{at}{'::integer[]' if several[at] else ''}"
+            for at, name in enumerate(names)
         )
-        # An array of arrays would have them all of one length: several tokens go as text.
-        types = ("text" if each else "bytea" for each in several)
-        arrays = ", ".join(["%b::text[]::tid[]", *(f"%b::{type_}[]" for type_ in types)])
+        kinds = ("text" if many else "bytea" for many in several)
+        arrays = ", ".join(["%b::text[]::tid[]", *(f"%b::{kind}[]" for kind in kinds)])
         listed = ", ".join(["at", *(f"c{at}" for at in range(len(names)))])
         return f"UPDATE ONLY {leaf.sql} AS t SET {sets} FROM unnest({arrays}) AS v({listed}) WHERE t.ctid = v.at"
 

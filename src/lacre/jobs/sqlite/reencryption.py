@@ -163,7 +163,7 @@ class Passes:
             pairs = zip(job.reads, before, strict=True)
             held = [value for column, value in pairs if column.table == table.name]
             try:
-                written += connection.execute(sql, [*map(_written, values), *key, *held]).rowcount
+                written += connection.execute(sql, [*map(_bound, values), *key, *held]).rowcount
             except sqlite3.IntegrityError:
                 self._tally.duplicate(job.writes, table.row_text(row))
         return written
@@ -182,6 +182,15 @@ class Passes:
         return found
 
 
+def _bound(value: Any) -> Any:
+    # Of several tokens: as `lacre.sqlalchemy.types.TokensType` writes them.
+    return (
+        json.dumps(value.numbers, separators=(",", ":"))
+        if isinstance(value, IndexTokens)
+        else value
+    )
+
+
 @contextmanager
 def _writing(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
@@ -191,10 +200,6 @@ def _writing(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
-
-
-def _written(value: Any) -> Any:
-    return json.dumps(value.numbers) if isinstance(value, IndexTokens) else value
 
 
 def _expression(column: TableColumn) -> str:
