@@ -12,13 +12,14 @@ from uuid import UUID
 from sqlalchemy import Enum, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DontWrapMixin
-from sqlalchemy.orm import MappedColumn, Session, SessionTransaction, mapped_column
+from sqlalchemy.orm import MappedColumn, Session, SessionTransaction, lazyload, mapped_column
 from sqlalchemy.orm.attributes import InstrumentedAttribute, instance_state, manager_of_class
 from sqlalchemy.orm.base import NO_VALUE
 from sqlalchemy.orm.properties import ColumnProperty
 from sqlalchemy.sql import operators, visitors
-from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
+from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, ColumnElement
 
+from lacre.sqlalchemy.rechecking import _SHAPING
 from lacre.sqlalchemy.searching import Term
 from lacre.sqlalchemy.selecting import NotInSQL
 from tests.sqlalchemy.conftest import one_each
@@ -158,6 +159,43 @@ def test_private_parts_of_a_select() -> None:
 
     assert "DISTINCT ON" in str(first.compile(dialect=postgresql.dialect()))
     assert "DISTINCT ON" not in str(whole.compile(dialect=postgresql.dialect()))
+
+
+def test_private_parts_of_a_query_for_whole_objects() -> None:
+    """What shapes the rows of a SELECT is in these attributes, all of them empty in a plain one."""
+    plain: Any = select(Customer)
+    rest = ("_limit_clause", "_offset_clause", "_fetch_clause", "_for_update_arg")
+    found = {
+        "_correlate": plain.correlate(Order),
+        "_correlate_except": plain.correlate_except(Order),
+        "_distinct": plain.distinct(),
+        "_fetch_clause": plain.fetch(1),
+        "_for_update_arg": plain.with_for_update(),
+        "_group_by_clauses": plain.group_by(Customer.city),
+        "_having_criteria": plain.having(func.count() > 1),
+        "_hints": plain.with_hint(Customer, "x"),
+        "_independent_ctes": plain.add_cte(select(Order.id).cte()),
+        "_limit_clause": plain.limit(1),
+        "_memoized_select_entities": plain.join(Customer.orders).with_only_columns(Customer.id),
+        "_offset_clause": plain.offset(1),
+        "_prefixes": plain.prefix_with("x"),
+        "_statement_hints": plain.with_statement_hint("x"),
+        "_suffixes": plain.suffix_with("x"),
+        "_with_options": plain.options(lazyload(Customer.orders)),
+    }
+
+    empty: Any = (None, (), {}, False)
+
+    assert all(
+        any(getattr(plain, name, None) is e or getattr(plain, name, None) == e for e in empty)
+        for name in (*_SHAPING, *rest)
+    )
+    for name, shaped in found.items():
+        value = getattr(shaped, name)
+        assert isinstance(value, ColumnElement) or value not in empty
+    assert set(found) <= {*_SHAPING, *rest}
+    [raw] = plain._raw_columns
+    assert raw._annotations["parententity"] is Customer.__mapper__
 
 
 def test_private_parts_of_insert_and_update() -> None:

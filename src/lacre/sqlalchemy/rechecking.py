@@ -6,10 +6,16 @@ A first query reads the candidates' ids and ciphertexts under the very condition
 whose plaintext really matches become a condition of the statement. So counts, limits and
 joins are right, and no false hit ever leaves. It needs the right to decrypt.
 
+A query for whole objects of one table, and for nothing else, needs no second query: it brings the
+ciphertexts along, and false hits are taken out of its result before anybody has it.
+
 Works for conditions joined by AND. Under OR or NOT a false hit cannot be taken out, so that is
 refused.
 """
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,16 +26,45 @@ from sqlalchemy.sql.selectable import CompoundSelect
 
 from lacre.errors import UnsupportedQuery
 from lacre.sqlalchemy.declared import row_facts, row_id_column, tenant_text
+from lacre.sqlalchemy.loading import note_tenant
 from lacre.sqlalchemy.searching import Asking, Term, in_parts, short_refused
 from lacre.sqlalchemy.selecting import check_selected
 from lacre.sqlalchemy.statements import refuse_written
 from lacre.sqlalchemy.subjects import subject_key, subject_of_values
 from lacre.sqlalchemy.types import raw_of
 
-__all__ = ["is_candidates", "is_query", "rechecked"]
+__all__ = ["Whole", "is_candidates", "is_query", "rechecked"]
 
 _CANDIDATES = "lacre_candidates"  # the execution option of a query for candidates
 _QUERIES = (sa.Select, CompoundSelect)
+# What a query for whole objects may have: options of its execution, and lazy relationships.
+_HARMLESS = {
+    "_result_disable_adapt_to_context",  # what every session gives
+    "autoflush",
+    "compiled_cache",
+    "prebuffer_rows",
+    "schema_translate_map",
+}
+_LAZY = (True, None, "select", "raise", "raise_on_sql", "noload", "dynamic", "write_only")
+# And what it may not have, each of them empty in a plain SELECT. Private names, pinned by a test.
+_SHAPING = (
+    "_compile_state_funcs",
+    "_correlate",
+    "_correlate_except",
+    "_distinct",
+    "_distinct_on",
+    "_group_by_clauses",
+    "_having_criteria",
+    "_hints",
+    "_independent_ctes",
+    "_memoized_select_entities",
+    "_pre_columns_clause",
+    "_prefixes",
+    "_statement_hints",
+    "_suffixes",
+    "_with_context_options",
+    "_with_options",
+)
 
 
 def is_candidates(state: ORMExecuteState) -> bool:
@@ -45,6 +80,8 @@ def is_query(statement: Any) -> bool:
 def rechecked(state: ORMExecuteState, asking: Asking) -> Any | None:
     """
     Return the statement with its short-index conditions re-checked; None where it has none.
+
+    Or a `Whole`, whose result is to be re-checked.
 
     Raises:
         UnsupportedQuery: a condition stands where its hits cannot be re-checked, or has too many;
@@ -80,6 +117,10 @@ def rechecked(state: ORMExecuteState, asking: Asking) -> Any | None:
     by_entity: dict[Any, list[Term]] = {}
     for term in short:
         by_entity.setdefault(term.asked.comparator._parententity, []).append(term)  # noqa: SLF001
+    if len(by_entity) == 1:
+        ((entity, terms),) = by_entity.items()
+        if _is_whole(state, statement, entity):
+            return Whole(statement, _Candidates.of(state, asking.binding, terms))
     # What is asked of one entity is asked together: its candidates are read once.
     for terms in by_entity.values():
         statement = statement.where(_matching(state, asking.binding, statement, terms))
@@ -126,42 +167,177 @@ def _joined_by_and(clause: Any) -> list[Any]:
     return [clause]
 
 
-def _matching(state: ORMExecuteState, binding: Any, statement: Any, terms: list[Term]) -> Any:
-    comparator: Any = terms[0].asked.comparator
-    mapper = comparator._parentmapper  # noqa: SLF001 - pinned by a test
-    props = list(dict.fromkeys(term.asked.comparator.prop for term in terms))
-    for prop in props:
-        binding.field(prop).may_recheck()
-    named = row_id_column(mapper)
-    keys = [
-        comparator.mapped(column, mapper.get_property_by_column(column).key)
-        for column in mapper.primary_key
-    ]
-    row = [
-        comparator.mapped(column, mapper.get_property_by_column(column).key)
-        for column in ([named] if named is not None else mapper.primary_key)
-    ]
-    ciphertexts = [comparator.mapped(prop.columns[0], prop.key) for prop in props]
-    most = binding.application.guard.policy.file.search.candidates
-    # Of rows that name their tenant: another tenant's are hits by chance alone, under other keys.
-    facts = row_facts(mapper)
-    whose = (
-        []
-        if facts.tenant is None
-        else [comparator.mapped(mapper.column_attrs[facts.tenant].columns[0], facts.tenant)]
-    )
-    # Whom values are about, where that says which key they are under.
-    subjects = list(dict.fromkeys(filter(None, (subject_key(mapper, prop) for prop in props))))
-    about = [comparator.mapped(mapper.column_attrs[key].columns[0], key) for key in subjects]
-    query = (
-        statement.with_only_columns(
-            *keys, *row, *ciphertexts, *about, *whose, maintain_column_froms=True
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidates:
+    """What is asked of one entity, and what its candidates are judged by."""
+
+    state: ORMExecuteState
+    binding: Any
+    mapper: Any
+    terms: list[Term]
+    props: list[Any]
+    subjects: list[str]  # the attributes that say whom values are about
+    keys: list[Any]
+    row: list[Any]
+    columns: list[Any]  # after the keys: the row's id, ciphertexts, subjects, tenant
+    has_tenant: bool
+    most: int
+
+    @classmethod
+    def of(cls, state: ORMExecuteState, binding: Any, terms: list[Term]) -> "_Candidates":
+        comparator: Any = terms[0].asked.comparator
+        mapper = comparator._parentmapper  # noqa: SLF001 - pinned by a test
+        props = list(dict.fromkeys(term.asked.comparator.prop for term in terms))
+        for prop in props:
+            binding.field(prop).may_recheck()
+
+        def mapped(column: Any) -> Any:
+            return comparator.mapped(column, mapper.get_property_by_column(column).key)
+
+        named = row_id_column(mapper)
+        keys = [mapped(column) for column in mapper.primary_key]
+        row = keys if named is None else [mapped(named)]
+        # Of rows that name their tenant: another tenant's are hits by chance alone, under other keys.
+        tenant = row_facts(mapper).tenant
+        # Whom values are about, where that says which key they are under.
+        subjects = list(dict.fromkeys(filter(None, (subject_key(mapper, prop) for prop in props))))
+        known = [*subjects, *(() if tenant is None else (tenant,))]
+        columns = [
+            *row,
+            *(comparator.mapped(prop.columns[0], prop.key) for prop in props),
+            *(comparator.mapped(mapper.column_attrs[key].columns[0], key) for key in known),
+        ]
+        return cls(
+            state=state,
+            binding=binding,
+            mapper=mapper,
+            terms=terms,
+            props=props,
+            subjects=subjects,
+            keys=keys,
+            row=row,
+            columns=columns,
+            has_tenant=tenant is not None,
+            most=binding.application.guard.policy.file.search.candidates,
         )
+
+    def true_of(self, found: Sequence[Any]) -> list[int]:
+        """
+        Return which of the candidates, each the values of `columns`, are hits in truth.
+
+        Raises:
+            UnsupportedQuery: there are too many.
+        """
+        if len(found) > self.most:
+            several = any(term.asked.index.several for term in self.terms)
+            way = "ask for more of the text" if several else "declare the index with bits=96"
+            raise UnsupportedQuery(
+                f"more than {self.most} rows are candidates for {', '.join(map(str, self.props))}",
+                hint=f"narrow the query, or {way}; [search] candidates in lacre.toml bounds them",
+            )
+        mapper, props, first = self.mapper, self.props, len(self.row)
+        tenant = self.binding.field(props[0]).searched_tenant()
+        kept = [
+            n
+            for n, hit in enumerate(found)
+            if not self.has_tenant or tenant_text(mapper, hit[-1]) == tenant
+        ]
+        for term in self.terms:
+            asked = term.asked
+            prop = asked.comparator.prop
+            cell = first + props.index(prop)
+            # What one condition ruled out is not opened for the next.
+            items = [
+                (
+                    tuple(found[n][:first]) if first > 1 else found[n][0],
+                    raw_of(found[n][cell]) if found[n][cell] is not None else None,
+                )
+                for n in kept
+            ]
+            key, of_items = subject_key(mapper, prop), None
+            if key is not None:
+                place = first + len(props) + self.subjects.index(key)
+                of_items = [
+                    None
+                    if found[n][cell] is None
+                    else subject_of_values(mapper, prop, found[n][place])
+                    for n in kept
+                ]
+            field, true = self.binding.field(prop), set()
+            for value in asked.values:
+                held = field.recheck(
+                    items, asked.index, value, question=asked.question, subjects=of_items
+                )
+                true |= {n for n, holds in zip(kept, held, strict=True) if holds}
+            kept = sorted(true)
+        return kept
+
+
+class Whole:
+    """A query for whole objects, which brings along what its candidates are judged by."""
+
+    def __init__(self, statement: Any, candidates: _Candidates) -> None:
+        # One more than there may be, so that too many are noticed.
+        self.statement = statement.add_columns(*candidates.columns).limit(candidates.most + 1)
+        self._candidates = candidates
+
+    def only_true(self, result: Any) -> Any:
+        """Return *result*, of `statement`, with nothing in it but the objects that are hits."""
+        found = [each for chunk in result.chunks(None) for each in chunk]
+        true = self._candidates.true_of([each[1:] for each in found])
+        rest = iter([found[n] for n in true])
+
+        def chunks(size: int | None) -> Iterator[Any]:
+            while chunk := list(islice(rest, size)):
+                yield chunk
+
+        result.chunks = chunks
+        result.iterator = chain.from_iterable(chunks(None))
+        return result.columns(0)
+
+
+def _is_whole(state: ORMExecuteState, statement: Any, entity: Any) -> bool:
+    """
+    Whether *statement* is for objects of *entity* alone, so that its rows are its candidates.
+
+    And nothing happens when one is loaded that would tell a false hit from none: no further
+    load, no listener, no change of an object that is there.
+    """
+    raw = statement._raw_columns  # noqa: SLF001
+    mapper = entity.mapper
+    return (
+        len(raw) == 1
+        and isinstance(raw[0], sa.FromClause)
+        and raw[0]._annotations.get("parententity") is entity  # noqa: SLF001
+        and state.execution_options.keys() <= _HARMLESS
+        and not any(getattr(statement, name, None) for name in _SHAPING)
+        and statement._for_update_arg is None  # noqa: SLF001
+        and statement._limit_clause is None  # noqa: SLF001
+        and statement._offset_clause is None  # noqa: SLF001
+        and statement._fetch_clause is None  # noqa: SLF001
+        and _is_of_one_table(statement)
+        and mapper.inherits is None
+        and mapper.polymorphic_on is None
+        and all(found.lazy in _LAZY for found in mapper.relationships)
+        and not state.session.dispatch.loaded_as_persistent
+        and all(
+            listener is note_tenant
+            for event in (mapper.class_manager.dispatch.load, mapper.class_manager.dispatch.refresh)
+            for listener in event
+        )
+    )
+
+
+def _matching(state: ORMExecuteState, binding: Any, statement: Any, terms: list[Term]) -> Any:
+    candidates = _Candidates.of(state, binding, terms)
+    keys = candidates.keys
+    query = (
+        statement.with_only_columns(*keys, *candidates.columns, maintain_column_froms=True)
         .order_by(None)
         .group_by(None)
         .limit(None)
         .offset(None)
-        .limit(most + 1)
+        .limit(candidates.most + 1)
     )
     if not _is_of_one_table(statement):
         query = query.distinct()
@@ -182,43 +358,8 @@ def _matching(state: ORMExecuteState, binding: Any, statement: Any, terms: list[
         },
         bind_arguments=state.bind_arguments,
     ).all()
-    if len(found) > most:
-        several = any(term.asked.index.several for term in terms)
-        way = "ask for more of the text" if several else "declare the index with bits=96"
-        raise UnsupportedQuery(
-            f"more than {most} rows are candidates for {', '.join(map(str, props))}",
-            hint=f"narrow the query, or {way}; [search] candidates in lacre.toml bounds them",
-        )
-    tenant = binding.field(props[0]).searched_tenant()
-    kept = [n for n, hit in enumerate(found) if not whose or tenant_text(mapper, hit[-1]) == tenant]
-    first = len(keys) + len(row)
-    for term in terms:
-        asked = term.asked
-        cell = first + props.index(asked.comparator.prop)
-        # What one condition ruled out is not opened for the next.
-        items = [
-            (
-                tuple(found[n][len(keys) : first]) if len(row) > 1 else found[n][len(keys)],
-                raw_of(found[n][cell]) if found[n][cell] is not None else None,
-            )
-            for n in kept
-        ]
-        prop = asked.comparator.prop
-        key, of_items = subject_key(mapper, prop), None
-        if key is not None:
-            place = first + len(props) + subjects.index(key)
-            of_items = [
-                None if found[n][cell] is None else subject_of_values(mapper, prop, found[n][place])
-                for n in kept
-            ]
-        field, true = binding.field(prop), set()
-        for value in asked.values:
-            held = field.recheck(
-                items, asked.index, value, question=asked.question, subjects=of_items
-            )
-            true |= {n for n, holds in zip(kept, held, strict=True) if holds}
-        kept = sorted(true)
-    ids = [tuple(found[n][: len(keys)]) for n in kept]
+    true = candidates.true_of([hit[len(keys) :] for hit in found])
+    ids = [tuple(found[n][: len(keys)]) for n in true]
     if state.session.get_bind(**state.bind_arguments).dialect.name != "postgresql":
         return (
             keys[0].in_([only for (only,) in ids]) if len(keys) == 1 else sa.tuple_(*keys).in_(ids)

@@ -19,7 +19,7 @@ from lacre.sqlalchemy.awaiting import AwaitingApplication
 from lacre.sqlalchemy.binding import Application, Binding, leave
 from lacre.sqlalchemy.lightening import lightened
 from lacre.sqlalchemy.loading import invoked
-from lacre.sqlalchemy.rechecking import is_candidates, is_query, rechecked
+from lacre.sqlalchemy.rechecking import Whole, is_candidates, is_query, rechecked
 from lacre.sqlalchemy.searching import Asking, HeavyTerm, asking
 from lacre.sqlalchemy.statements import refuse_values
 from lacre.sqlalchemy.translating import TranslatingSession, prepare_writing
@@ -132,6 +132,8 @@ def _on_execute(state: ORMExecuteState) -> Any:
         if own:
             _refuse_written(state)
         narrowed = None if own else rechecked(state, statement)
+        if isinstance(narrowed, Whole):
+            return narrowed.only_true(_without_values(state, narrowed.statement))
         return _without_values(state, narrowed)
     finally:
         asking.reset(token)

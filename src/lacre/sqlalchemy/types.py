@@ -274,6 +274,10 @@ class TokensType(TypeDecorator[bytes]):
             return None
         return IndexTokens.of(json.loads(value) if isinstance(value, str) else value)
 
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        # As above, and without the array's own: drivers return lists of numbers.
+        return lambda value: self.process_result_value(value, dialect)
+
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
         return self
 
