@@ -31,6 +31,7 @@ from lacre.sqlalchemy.searching import Asking, Term, in_parts, short_refused
 from lacre.sqlalchemy.selecting import check_selected
 from lacre.sqlalchemy.statements import refuse_written
 from lacre.sqlalchemy.subjects import subject_key, subject_of_values
+from lacre.sqlalchemy.token_columns import check_triggers
 from lacre.sqlalchemy.types import raw_of
 
 __all__ = ["Whole", "is_candidates", "is_query", "rechecked"]
@@ -133,6 +134,12 @@ def _with_tokens(state: ORMExecuteState, statement: Any, short: list[Term]) -> A
     if not several:
         return statement
     dialect = state.session.get_bind(**state.bind_arguments).dialect.name
+    if dialect == "sqlite":
+        connection = state.session.connection(bind_arguments={**state.bind_arguments})
+        for asked in several.values():
+            prop = asked.comparator.prop
+            column = prop.index_columns[prop.declared.indexes.index(asked.index)]
+            check_triggers(connection, column.table, column.name)
 
     def replaced(clause: Any) -> list[Any]:
         if isinstance(clause, BooleanClauseList) and clause.operator is operators.and_:

@@ -20,12 +20,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from lacre.errors import ConfigurationError
 from lacre.fields.index import Index
 from lacre.sqlalchemy.declared import INDEXES
 from lacre.sqlalchemy.types import IndexType, TokensType
 
 __all__ = [
     "TOKEN",
+    "check_triggers",
     "create_statements",
     "drop_statements",
     "index_columns",
@@ -34,6 +36,7 @@ __all__ = [
     "triggers",
 ]
 
+_CHECKED = "lacre_triggers"  # in what SQLAlchemy keeps with a connection of the driver
 TOKEN = "lacre_token"  # noqa: S105 - the column of the token, in the table of tokens
 
 
@@ -121,6 +124,43 @@ def token_table(table: Any, column: str) -> Any:
 def triggers(table: str, column: str) -> tuple[str, str, str]:
     """Return the names of the triggers that keep the table of tokens."""
     return (f"{table}_{column}_insert", f"{table}_{column}_update", f"{table}_{column}_delete")
+
+
+def check_triggers(connection: sa.Connection, table: Any, column: str) -> None:
+    """
+    Raise unless SQLite has the triggers that keep the tokens of *column*, as they were made.
+
+    Whoever copies a table by hand loses them, and searches would miss what is written from then
+    on. Asked once for a connection and a version of the database's structure.
+
+    Raises:
+        ConfigurationError
+    """
+    quote = connection.dialect.identifier_preparer.quote
+    schema = "" if table.schema is None else f"{quote(table.schema)}."
+    version = connection.exec_driver_sql(f"PRAGMA {schema}schema_version").scalar()
+    checked = connection.info.setdefault(_CHECKED, {})
+    key = (table.schema, table.name, column)
+    if checked.get(key) == version:
+        return
+    statements = create_statements(table, column, connection.dialect)
+    made = {_words(sql) for sql in statements if sql.startswith("CREATE TRIGGER")}
+    held = connection.exec_driver_sql(
+        f"SELECT sql FROM {schema}sqlite_master WHERE type = 'trigger' AND tbl_name = ?",  # noqa: S608
+        (table.name,),
+    ).scalars()
+    if not made <= {_words(sql) for sql in held}:
+        again = "; ".join([*drop_statements(table, column, connection.dialect), *statements])
+        raise ConfigurationError(
+            f"{table.name} has lost the triggers that keep the tokens of {column}: searches would miss rows",
+            hint=f"the table was copied or altered by hand; make them, and the tokens, anew: {again};",
+        )
+    checked[key] = version
+
+
+def _words(sql: str) -> str:
+    # SQLite keeps a trigger without IF NOT EXISTS, and quotes a name that was changed.
+    return sql.replace("IF NOT EXISTS ", "", 1).replace('"', "").casefold()
 
 
 def create_statements(table: Any, column: str, dialect: Any) -> list[str]:
