@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What SQLAlchemy keeps of a statement holds none of the values it asked for."""
 
+import datetime as dt
 import gc
 import types
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session, aliased, selectinload, subqueryload
 
 from lacre import UnsupportedQuery
 from lacre.sqlalchemy.searching import Term
-from tests.sqlalchemy.models import CPF, EMAIL, Customer, Order
+from tests.sqlalchemy.models import CPF, EMAIL, Citizen, Customer, Order
 
 
 def reachable(root: object) -> list[Any]:
@@ -41,10 +42,15 @@ def kept(session: Session, fingerprint: int) -> list[Any]:
     return [found for found in held if isinstance(found, str) and hash(found) == fingerprint]
 
 
+DAY = dt.date(1990, 1, 1)
 SHAPES: dict[str, Callable[[str], Any]] = {
     "where": lambda v: select(Customer).where(Customer.email == v),
     "in": lambda v: select(Customer).where(Customer.email.in_([v, EMAIL])),
     "short": lambda v: select(Customer).where(Customer.name == v),
+    "prefix": lambda v: select(Citizen).where(Citizen.name.startswith(v)),
+    "contains": lambda v: select(Citizen).where(Citizen.name.contains(v)),
+    "counted": lambda v: select(func.count()).where(Citizen.name.contains(v)),
+    "compound": lambda v: select(Citizen).where(Citizen.name_and_birth == (v, DAY)),
     "and": lambda v: select(Customer).where(and_(Customer.email == v, Customer.city == "x")),
     "or": lambda v: select(Customer).where(or_(Customer.email == v, Customer.city == "x")),
     "not": lambda v: select(Customer).where(not_(Customer.email == v)),
