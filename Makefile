@@ -62,6 +62,7 @@ bench: .venv-demo/.stamp .venv-test/.stamp .venv-peers/.stamp  ## figures, besid
 	PYTHONPATH=. $(TEST) benchmarks/key_service.py
 	PYTHONPATH=. $(TEST) benchmarks/search.py
 	PYTHONPATH=. $(TEST) benchmarks/reencrypt_postgresql.py
+	PYTHONPATH=. $(TEST) benchmarks/rewrap_branch.py
 	PYTHONPATH=. $(TEST) benchmarks/bulk.py
 
 load: .venv-test/.stamp  ## the example under sustained load, beside a twin that encrypts nothing
