@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, event, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.sql import visitors
 
 from lacre import Lacre, LacreError
 from tests.sqlalchemy.models import Base, Customer, Versioned
@@ -55,7 +56,7 @@ def test_no_trace_of_values_written_looked_at_and_searched(
         by_email, by_name = Customer.email == CANARY, Customer.name == CANARY
         found = session.scalars(select(Customer).where(by_email, by_name)).one()
         printed += [repr(found.__dict__), str(select(Customer).where(by_email)), repr(by_email)]
-        printed += [repr(part.right) for part in by_email.clauses]
+        printed += [repr(part) for part in visitors.iterate(by_email)]
         printed += [repr(by_name.right), repr(by_name.right.__class__)]
         session.execute(update(Customer).where(by_email).values(city="x"))
         session.commit()

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -352,17 +354,16 @@ def test_a_deadlock_is_a_race_lost(store: SQLKeyStore, database: Database) -> No
         other.execute("SET deadlock_timeout = '60s'")  # so that ours is the one that is ended
         other.execute("UPDATE lacre.lacre_key SET changed = 'x' WHERE version = 2")
 
-        @sa.event.listens_for(store._database.engine, "before_cursor_execute")
-        def _(*args: object) -> None:
-            if "UPDATE" in str(args[2]) and not blocked:
-                blocked.append(True)
-            elif "UPDATE" in str(args[2]):
-                # Ours holds version 1 and is about to wait for version 2.
-                other.pgconn.send_query(
-                    b"UPDATE lacre.lacre_key SET changed = 'y' WHERE version = 1"
-                )
+        def wait_for_ours() -> None:
+            # Ours holds version 1 once it waits for version 2.
+            with database.connect(autocommit=True) as watching:
+                waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                while watching.execute(waits).fetchone() == (0,):
+                    time.sleep(0.01)
+            other.pgconn.send_query(b"UPDATE lacre.lacre_key SET changed = 'y' WHERE version = 1")
 
-        blocked: list[bool] = []
+        waiting = threading.Thread(target=wait_for_ours, daemon=True)
+        waiting.start()
         with pytest.raises(MisuseError, match="nothing was done"):
             store.change(
                 replace=[
@@ -370,6 +371,7 @@ def test_a_deadlock_is_a_race_lost(store: SQLKeyStore, database: Database) -> No
                     (second, replace(second, state=KeyState.DESTROYED, revision=2)),
                 ]
             )
+        waiting.join(timeout=10)
         other.close()
 
     assert {row.revision for row in store.rows()} == {1}
