@@ -15,7 +15,7 @@ from lacre.errors import ConfigurationError, MisuseError
 from lacre.jobs.certificates import irrecoverable, read_certificate, write_certificate
 from lacre.keys.hierarchy import KeyState
 from lacre.kms.local import PublicIdentity
-from lacre.recovery.sealing import write_new
+from lacre.recovery.files import write_new
 
 __all__ = ["app", "keep"]
 

@@ -33,6 +33,7 @@ from lacre.policy.loading import load_pins
 from lacre.policy.model import PolicyFile
 from lacre.recovery.drill import DrillReport, SampledColumn, drill, types_by_name
 from lacre.recovery.dump import Dump, read_dump, write_dump
+from lacre.recovery.files import write_new
 from lacre.recovery.restore import restore
 from lacre.sinks.jsonl import JsonLinesSink
 from lacre.stores.database import SCRATCH
@@ -67,7 +68,7 @@ def backup_keys(
             signers=lacre.signers,
         )
         lacre.recorder.write([_event("backup", dumped, contents.keystore, len(contents.keys))])
-        _write(file, dumped)
+        write_new(file, dumped)
         operator.store.close()
     say(f"dumped: {len(contents.keys)} keys, {len(contents.columns)} column states, to {file}")
     say(
@@ -208,21 +209,6 @@ def _with_epochs(directory: Path, live: Path) -> None:
 
 def _signers(policy: PolicyFile) -> Sequence[PublicIdentity]:
     return [PublicIdentity.from_text(line) for line in policy.local.signers]
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
-        raise ConfigurationError(
-            f"{path} is there already; nothing was written", hint="name a new file"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _read(path: Path, policy: PolicyFile) -> tuple[bytes, Dump]:

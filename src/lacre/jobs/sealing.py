@@ -18,8 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from lacre._core import field
-from lacre._core.derive import WRAP
 from lacre.audit.events import Sealed, who
 from lacre.audit.recorder import Recorder
 from lacre.context import current
@@ -27,6 +25,7 @@ from lacre.errors import ConfigurationError, KeyDisabled, MisuseError, Tampered
 from lacre.fields.column_state import Signer
 from lacre.keys.epochs import Epoch, EpochKeys, EpochLedger, Epochs, EpochState
 from lacre.keys.hierarchy import USABLE, KeyRow, KeyState, Scope
+from lacre.keys.minting import pending_row, wrapped_under
 from lacre.keys.ports import KeyReader, KeyService, KeyWriter
 from lacre.keys.resolver import service_of, unwrap_row
 from lacre.keys.sealing import (
@@ -42,7 +41,6 @@ from lacre.sensitive import KeyMaterial
 
 __all__ = ["SealStore", "Sealer", "SealingStatus"]
 
-_SUITE = 1
 _PAGE = 500
 
 
@@ -435,29 +433,19 @@ class Sealer:
         return fresh
 
     def _row(self, scope: Scope, versions: Sequence[KeyRow], parent: str) -> KeyRow:
-        now = self.now()
-        return KeyRow(
-            key_id=self.entropy(16),
-            scope=scope,
+        return pending_row(
+            scope,
             version=max((row.version for row in versions), default=0) + 1,
             parent=parent,
-            suite=_SUITE,
-            created=now,
             keystore=self.ledger.keystore,
-            wrapped=None,
-            state=KeyState.PENDING,
-            revision=1,
-            changed=now,
-            mac=None,
+            now=self.now(),
+            entropy=self.entropy,
         )
 
     def _wrapped(
         self, row: KeyRow, seal: KeyRow, key: KeyMaterial, material: KeyMaterial
     ) -> KeyRow:
-        wrapped = field.encrypt(
-            key.reveal(), seal.key_id, row.immutable(), material.reveal(), salt=self.entropy(24), padded=False, label=WRAP
-        )  # fmt: skip
-        return replace(row, wrapped=bytes(wrapped))
+        return wrapped_under(row, seal.key_id, key, material, entropy=self.entropy)
 
     def _unwrapped(self, row: KeyRow) -> KeyMaterial:
         if row.keystore != self.ledger.keystore:

@@ -17,8 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from lacre._core import field
-from lacre._core.derive import WRAP
 from lacre.audit.events import KeyChanged, who
 from lacre.audit.recorder import Recorder
 from lacre.context import current
@@ -32,14 +30,13 @@ from lacre.errors import (  # fmt: skip
     Tampered,
 )
 from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
+from lacre.keys.minting import SUITE, pending_row, wrapped_under
 from lacre.keys.ports import KeyReader, KeyService, KeyWriter
 from lacre.keys.resolver import service_of, unwrap_row
 from lacre.keys.sealing import check_ended
 from lacre.sensitive import KeyMaterial
 
 __all__ = ["KeyTable", "Provisioner"]
-
-_SUITE = 1
 
 
 class KeyTable(KeyReader, KeyWriter, Protocol):
@@ -309,7 +306,7 @@ class Provisioner:
             for row in waiting
             if row.wrapped is not None
             and row.parent == self.kms_keys(row.scope)[0]
-            and (row.keystore, row.suite, row.revision) == (self.store.keystore_id, _SUITE, 1)
+            and (row.keystore, row.suite, row.revision) == (self.store.keystore_id, SUITE, 1)
         ]
 
     def _promoted(
@@ -351,20 +348,13 @@ class Provisioner:
         return moved
 
     def _row(self, scope: Scope, version: int, parent: str) -> KeyRow:
-        now = self.now()
-        return KeyRow(
-            key_id=self.entropy(16),
-            scope=scope,
+        return pending_row(
+            scope,
             version=version,
             parent=parent,
-            suite=_SUITE,
-            created=now,
             keystore=self.store.keystore_id,
-            wrapped=None,
-            state=KeyState.PENDING,
-            revision=1,
-            changed=now,
-            mac=None,
+            now=self.now(),
+            entropy=self.entropy,
         )
 
     def _mint(self, scope: Scope, versions: Sequence[KeyRow]) -> KeyRow:
@@ -404,10 +394,7 @@ class Provisioner:
     def _wrapped(
         self, row: KeyRow, parent: KeyRow, parent_material: KeyMaterial, material: KeyMaterial
     ) -> KeyRow:
-        wrapped = field.encrypt(
-            parent_material.reveal(), parent.key_id, row.immutable(), material.reveal(), salt=self.entropy(24), padded=False, label=WRAP
-        )  # fmt: skip
-        return replace(row, wrapped=bytes(wrapped))
+        return wrapped_under(row, parent.key_id, parent_material, material, entropy=self.entropy)
 
     def _trusted(self, row: KeyRow) -> KeyMaterial:
         # Before a state is built upon: otherwise a state somebody wrote into the key store would

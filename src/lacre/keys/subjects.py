@@ -14,20 +14,18 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from lacre._core import field
-from lacre._core.derive import WRAP
 from lacre.audit.events import KeyChanged, who
 from lacre.audit.recorder import Recorder
 from lacre.context import current
 from lacre.errors import MisuseError
 from lacre.keys.cache import UsableKey
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow
+from lacre.keys.minting import pending_row, wrapped_under
 from lacre.keys.ports import SubjectWriter
 from lacre.sensitive import KeyMaterial
 
 __all__ = ["SubjectMaker"]
 
-_SUITE = 1
 _ATTEMPTS = 3  # where a subject of the batch is shredded at the same moment
 
 
@@ -106,27 +104,17 @@ class SubjectMaker:
     def _row(self, scope: Scope, branch: UsableKey, subject: SubjectRow) -> KeyRow:
         # Random, like every stored key: a key that could be derived again could not be shredded.
         material, now = KeyMaterial(self.entropy(32)), self.now()
-        row = KeyRow(
-            key_id=self.entropy(16),
-            scope=replace(scope.of_kind(KeyKind.SUBJECT), subject=subject.pseudonym),
+        row = pending_row(
+            replace(scope.of_kind(KeyKind.SUBJECT), subject=subject.pseudonym),
             version=1,
             parent=branch.key_id.hex(),
-            suite=_SUITE,
-            created=now,
             keystore=self.store.keystore_id,
-            wrapped=None,
-            state=KeyState.PENDING,
-            revision=1,
-            changed=now,
-            mac=None,
+            now=now,
+            entropy=self.entropy,
             digest=subject.digest,
         )
-        wrapped = field.encrypt(
-            branch.material.reveal(), branch.key_id, row.immutable(), material.reveal(), salt=self.entropy(24), padded=False, label=WRAP
-        )  # fmt: skip
-        return replace(row, wrapped=bytes(wrapped)).stepped(
-            KeyState.ACTIVE, changed=now, material=material
-        )
+        row = wrapped_under(row, branch.key_id, branch.material, material, entropy=self.entropy)
+        return row.stepped(KeyState.ACTIVE, changed=now, material=material)
 
     def _record(self, rows: Sequence[KeyRow]) -> None:
         # Before they are made, as every key; a key that somebody else made first is never there.

@@ -9,13 +9,12 @@ epoch KMS keys themselves are in no dump. Opens no subject key and no value: `la
 
 import datetime as dt
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lacre.application import Lacre
-from lacre.errors import ConfigurationError, MisuseError, Tampered
+from lacre.errors import MisuseError, Tampered
 from lacre.keys.epochs import EpochLedger
 from lacre.keys.hierarchy import KeyState
 from lacre.keys.ports import KeyService
@@ -23,12 +22,13 @@ from lacre.keys.resolver import unwrap_row
 from lacre.keys.sealing import bucket_of, bucket_scope, cover, seal_scope, uncovered
 from lacre.kms.local import Identity
 from lacre.recovery.dump import read_dump, write_dump
+from lacre.recovery.files import write_new
 from lacre.recovery.restore import restore
 from lacre.stores.database import SCRATCH
 from lacre.stores.opening import open_key_store
 from lacre.stores.sql import SQLKeyStore
 
-__all__ = ["proved_dump", "write_new"]
+__all__ = ["proved_dump"]
 
 _PAGE = 500
 
@@ -110,19 +110,3 @@ def _open(
                 uncovered(row, key)
             except (KeyError, Tampered):
                 raise failed from None
-
-
-def write_new(path: Path, data: bytes) -> None:
-    """Write a file that is not there yet, mode 0600, and sync it."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
-        raise ConfigurationError(
-            f"{path} is there already; nothing was written", hint="name a new file"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
