@@ -211,7 +211,7 @@ def run_page(page: Path, directory: Path) -> int:
     source = page.read_text("utf-8")
     module = ModuleType("documented_page")
     module.__file__ = str(page)
-    before = Path.cwd()
+    before, path, loaded = Path.cwd(), list(sys.path), set(sys.modules)
     context = contextvars.copy_context()
     ran = 0
     os.chdir(directory)
@@ -224,6 +224,12 @@ def run_page(page: Path, directory: Path) -> int:
                 ran += 1
     finally:
         del sys.modules[module.__name__]
+        # Every page may write a shop.py of its own: the next one imports its own.
+        for name in set(sys.modules) - loaded:
+            written = getattr(sys.modules[name], "__file__", None)
+            if written and Path(written).resolve().is_relative_to(directory.resolve()):
+                del sys.modules[name]
+        sys.path[:] = path
         os.chdir(before)
     return ran
 
