@@ -8,7 +8,8 @@ SHELL := /bin/sh
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Nothing is read from a user's own site-packages or start-up files.
 export PYTHONNOUSERSITE := 1
-unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# The tests start hundreds of interpreters: none should compile the library anew.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
 DEMO := .venv-demo/bin/python
 TEST := .venv-test/bin/python

@@ -212,6 +212,7 @@ def run_page(page: Path, directory: Path) -> int:
     module = ModuleType("documented_page")
     module.__file__ = str(page)
     before, path, loaded = Path.cwd(), list(sys.path), set(sys.modules)
+    finders = set(sys.path_importer_cache)
     context = contextvars.copy_context()
     ran = 0
     os.chdir(directory)
@@ -229,6 +230,9 @@ def run_page(page: Path, directory: Path) -> int:
             written = getattr(sys.modules[name], "__file__", None)
             if written and Path(written).resolve().is_relative_to(directory.resolve()):
                 del sys.modules[name]
+        # The finder of "." is that of the directory in which it was made.
+        for place in set(sys.path_importer_cache) - finders:
+            del sys.path_importer_cache[place]
         sys.path[:] = path
         os.chdir(before)
     return ran

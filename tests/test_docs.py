@@ -4,16 +4,16 @@
 import ast
 import inspect
 import re
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
+from typer.testing import CliRunner
 
 from lacre import errors
+from lacre.cli.program import app
 from lacre.errors import LacreError
 from lacre.policy.loading import OVERLAY, parse_policy
 from lacre.policy.model import PolicyFile
@@ -207,13 +207,7 @@ def test_every_command_named_exists(page: Path) -> None:
     missing = [
         "lacre " + " ".join(words)
         for words in sorted(named)
-        if subprocess.run(
-            [sys.executable, "-c", "from lacre.cli import main; main()", *words, "--help"],
-            capture_output=True,
-            timeout=60,
-            check=False,
-            cwd=ROOT / "src",
-        ).returncode
+        if CliRunner().invoke(app, [*words, "--help"]).exit_code
     ]
 
     assert missing == []

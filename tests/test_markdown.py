@@ -34,6 +34,14 @@ def test_pages_do_not_share_a_namespace(tmp_path: Path) -> None:
     assert "documented_page" not in sys.modules
 
 
+def test_pages_do_not_share_a_module_that_they_write(tmp_path: Path) -> None:
+    """Two pages that each write and import a module of one name import their own."""
+    text = "```python\nimport pathlib, sys\npathlib.Path('shop_of_a_page.py').write_text('here = {}')\nsys.path.insert(0, '.')\nimport shop_of_a_page\nassert shop_of_a_page.here == {}\n```\n"
+    for number in range(2):
+        page = _page(tmp_path / str(number), text.replace("{}", str(number)))
+        run_page(page, page.parent)
+
+
 def test_a_failing_block_fails_with_the_line_of_the_page(tmp_path: Path) -> None:
     """The traceback of a block that fails names the page and the line in it."""
     page = _page(tmp_path, "# Title\n\ntext\n\n```python\nassert True\nassert 1 == 2\n```\n")
