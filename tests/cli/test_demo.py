@@ -16,7 +16,7 @@ def test_the_demonstration_runs_twice(cli: Run, tmp_path: Path) -> None:
 
     assert first.returncode == 0, first.stderr
     assert second.returncode == 0, second.stderr
-    assert [f"{number}. " in second.stdout for number in range(1, 9)] == [True] * 8
+    assert [f"{number}. " in second.stdout for number in range(1, 10)] == [True] * 9
     assert "no plaintext of any protected value is left" in second.stdout
     with closing(sqlite3.connect(tmp_path / "demo" / "shop.db")) as connection:
         assert connection.execute(

@@ -5,13 +5,25 @@ import json
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from typer.testing import CliRunner
 
 from lacre import Lacre
 from lacre.cli.program import app
 from lacre.keys import below
+from lacre.sqlalchemy import encrypted
 
 runner = CliRunner()
+
+
+class Base(DeclarativeBase): ...
+
+
+class Note(Base):
+    __tablename__ = "notes"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    text: Mapped[str] = encrypted("pii", subject="id")
 
 
 def run(home: Path, *arguments: str) -> tuple[int, str, str]:
@@ -53,3 +65,27 @@ def test_a_crowd_is_one_line_and_follows_its_branch_key(
         with lacre.acting_as("svc", roles={"app"}, purpose="test"):
             back = box.decrypt_many([("1", value) for value in sealed], subjects=list(range(40)))
     assert back == ["x"] * 40
+
+
+def test_the_coverage_of_a_crowd_is_one_line(home: Path) -> None:
+    """Values under keys of subjects are told together, with the number of keys; for a program too."""
+    database = f"sqlite:///{home / 'notes.db'}"
+    engine = sa.create_engine(database)
+    Base.metadata.create_all(engine)
+    with (
+        Lacre.load(home / "lacre.toml", environ={}) as lacre,
+        lacre.acting_as("svc", roles={"app"}, purpose="test"),
+        lacre.sqlalchemy(sessionmaker(engine)).begin() as session,
+    ):
+        session.add_all(Note(id=str(number), text="x") for number in range(1, 31))
+    engine.dispose()
+    asked = ["reencrypt", "--coverage", "--models", f"{__name__}:Base", "--database", database]
+    asked += ["--config", str(home / "lacre.toml")]
+
+    listed = runner.invoke(app, asked).stdout
+    [described] = json.loads(runner.invoke(app, [*asked, "--json"]).stdout)
+    assert listed.count("notes  ") == 1
+    assert "30 of subjects" in listed
+    assert "notes.text: 100 % of 30 values" in listed
+    [line] = described["keys"]
+    assert (line["key"], line["subjects"], line["values"]) == (None, 30, 30)

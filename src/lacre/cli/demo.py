@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from lacre.application import Lacre
 from lacre.cli import demo_application, demo_data
 from lacre.cli.demo_application import Customer
+from lacre.cli.demo_life import find_move_and_erase
 from lacre.cli.demo_stage import bytes_around, expect, line, refused, shown, timed
 from lacre.cli.initialise import initialise
 from lacre.cli.operator import as_operator
@@ -60,6 +61,7 @@ _MARKER = ".made-by-lacre-demo"
 
 
 def demo(
+    context: typer.Context,
     directory: Path = typer.Option(Path("demo"), "--directory", help="where; remade on every run"),
     people: int = typer.Option(
         5000, min=100, max=1_000_000, help="customers in the legacy database"
@@ -67,14 +69,22 @@ def demo(
     pause: bool = typer.Option(False, "--pause", help="wait for Enter between the acts"),
 ) -> None:
     """Show the main job: a legacy database is encrypted in place, used, attacked and searched for plaintext."""
-    Demonstration(directory, people=people, pause=pause).run()
+    program = context.find_root().command
+
+    def lacre(words: list[str]) -> None:
+        program.main(words, standalone_mode=False)
+
+    Demonstration(directory, people=people, pause=pause, lacre=lacre).run()
 
 
 class Demonstration:
     """One run. Acts share the directory, the database and what was plaintext in it."""
 
-    def __init__(self, directory: Path, *, people: int, pause: bool) -> None:
+    def __init__(
+        self, directory: Path, *, people: int, pause: bool, lacre: Callable[[list[str]], None]
+    ) -> None:
         self._directory = directory
+        self._lacre = lacre
         self._people = people
         self._pause = pause
         self._path = directory / "shop.db"
@@ -102,6 +112,10 @@ class Demonstration:
             self._act("An attacker with the database", lambda: self._attack(lacre, sessions))
             self._act("Keys rotate, data stays", lambda: self._rotate(lacre, sessions))
             engine.dispose()
+        self._act(
+            "Found by a part, moved to the new key, erased: the life of a value",
+            lambda: find_move_and_erase(self._directory, self._lacre),
+        )
         self._act("Is any plaintext left? Every byte of the file", self._search)
         out.print()
         line("all of it in", f"{time.perf_counter() - started:.1f} s")

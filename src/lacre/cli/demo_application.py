@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The application of the demonstration: one mapped class over the table that `protect` encrypted.
+The application of the demonstration: one mapped class over the table that `protect` encrypted, and a new one.
 
 This is all an application has to declare. It knows nothing of keys.
 """
 
 import datetime as dt
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from lacre.sqlalchemy import BlindIndex, encrypted, row_id
+from lacre.sqlalchemy import BlindIndex, ContainsIndex, encrypted, row_id
 
-__all__ = ["Customer"]
+__all__ = ["Customer", "Message"]
 
 
 class Base(DeclarativeBase):
@@ -36,3 +36,14 @@ class Customer(Base):
     notes: Mapped[str | None] = encrypted("pii")
     city: Mapped[str | None]
     created_at: Mapped[str]
+
+
+class Message(Base):
+    """What a customer wrote, under a key of the customer's own: it can be searched, and erased, by person."""
+
+    __tablename__ = "messages"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    customer_id: Mapped[int]
+    author: Mapped[str] = encrypted("pii", index=ContainsIndex("name"), subject="customer_id")
+    text: Mapped[str] = encrypted("pii", subject="customer_id")

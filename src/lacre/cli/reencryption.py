@@ -13,15 +13,16 @@ from typing import Any
 import typer
 from rich.filesize import decimal
 
+from lacre.cli.coverage import coverage_records, show_coverage
 from lacre.cli.models import Models, load_models
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
 from lacre.cli.protection import ask, named, progress_bar
-from lacre.cli.terminal import DUE, data, out, say, table, warn
+from lacre.cli.terminal import DUE, data, out, say, warn
 from lacre.errors import ConfigurationError, MisuseError
 from lacre.fields.column_state import ColumnState
 from lacre.fields.moving import MovingField
 from lacre.fields.tables import EncryptedColumn, EncryptedTable
-from lacre.jobs.coverage import Coverage, Share, Standing
+from lacre.jobs.coverage import Coverage, Standing
 from lacre.jobs.pace import Pace
 from lacre.jobs.postgresql.connection import is_postgresql
 from lacre.jobs.reencryption import Failure
@@ -102,7 +103,7 @@ def reencrypt(
             for name, state in waiting:
                 say(f"left alone: {name} is in state {state}; lacre protect finishes it")
             if coverage:
-                _show_coverage(
+                show_coverage(
                     [covered for _, found in surveys for covered in found], as_json=as_json
                 )
                 overdue = _overdue(operator, surveys)
@@ -113,17 +114,15 @@ def reencrypt(
                 if sweeper.aims(each, found)
             ]
             if not as_json:
-                _show_coverage(
-                    [covered for _, found in surveys for covered in found], as_json=False
-                )
+                show_coverage([covered for _, found in surveys for covered in found], as_json=False)
             _show_estimates(estimates, sweeper)
             if dry_run:
                 if as_json:
-                    data(_records(covered for _, found in surveys for covered in found))
+                    data(coverage_records(covered for _, found in surveys for covered in found))
                 raise typer.Exit
             if not estimates:
                 if as_json:
-                    data(_records(covered for _, found in surveys for covered in found))
+                    data(coverage_records(covered for _, found in surveys for covered in found))
                 say("every value is under the key that encrypts now")
                 return
             if not yes:
@@ -207,7 +206,7 @@ def _show_failures(failures: Sequence[Failure]) -> None:
 
 
 def _tell(operator: Operator, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
-    _show_coverage(
+    show_coverage(
         [covered for outcome in outcomes for covered in outcome.coverage], as_json=as_json
     )
     for outcome in outcomes:
@@ -352,59 +351,3 @@ def _show_estimates(estimates: Sequence[TableEstimate], sweeper: Sweeper) -> Non
         lag = sweeper.lag()
         if lag is not None:
             say(f"the slowest replica is {lag:.1f} s behind")
-
-
-def _show_coverage(found: Sequence[Coverage], *, as_json: bool) -> None:
-    if as_json:
-        data(_records(found))
-        return
-    rows = [_line(covered, share) for covered in found for share in covered.shares]
-    columns = ("table", "column", "tenant", "key", "#version", "standing", "#values", "#share")
-    out.print(table(columns, rows))
-    for covered in found:
-        out.print(f"{covered.table}.{covered.column}: {_percent(covered)} of {covered.values:,} values under the active key")  # fmt: skip
-
-
-def _line(covered: Coverage, share: Share) -> list[str]:
-    row = share.row
-    part = f"{100 * share.values / covered.values:.1f} %" if covered.values and share.standing not in (Standing.ELSEWHERE, Standing.ERASED) else "-"  # fmt: skip
-    return [
-        covered.table,
-        covered.column,
-        row.scope.tenant if row is not None else "-",
-        share.key.hex()[:8] if share.key is not None else "-",
-        str(row.version) if row is not None else "-",
-        str(share.standing),
-        f"{share.values:,}",
-        part,
-    ]
-
-
-def _percent(covered: Coverage) -> str:
-    # Rounded down: 100 % is said of all of them only.
-    return f"{int(covered.share * 1000) / 10:g} %"
-
-
-def _records(found: Any) -> list[dict[str, object]]:
-    return [
-        {
-            "table": covered.table,
-            "column": covered.column,
-            "class": covered.scheme.class_,
-            "values": covered.values,
-            "active": covered.active,
-            "share": covered.share,
-            "keys": [
-                {
-                    "key": None if share.key is None else share.key.hex(),
-                    "tenant": None if share.row is None else share.row.scope.tenant,
-                    "version": None if share.row is None else share.row.version,
-                    "standing": str(share.standing),
-                    "values": share.values,
-                    "since": None if share.since is None else share.since.isoformat(),
-                }
-                for share in covered.shares
-            ],
-        }
-        for covered in found
-    ]
