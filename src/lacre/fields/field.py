@@ -305,6 +305,9 @@ class Field(Sealing, Searchable):
             return  # no key is unwrapped for a reader who gets nothing; the look says so
         key_ids = set()
         for value in sealed:
+            if isinstance(value, _BINARY) and core.looks_encrypted(value):
+                key_ids.add(bytes(value[3:19]))
+                continue
             try:
                 key_ids.add(core.key_id_of(self._binary(value)))
             except (Tampered, PlaintextFound):

@@ -248,17 +248,22 @@ def _exact() -> Callable[[str], str]:
 
 def _name() -> Callable[[str], str]:
     def fold(text: str) -> str:
-        letters = "".join(
-            char for char in unicodedata.normalize("NFKD", text) if not _droppable(char)
-        )
+        # Letter by letter only outside ASCII, where alone something is dropped: for every hit of a
+        # search this runs on what the row holds.
+        letters = _OUTSIDE_ASCII.sub(_kept, unicodedata.normalize("NFKD", text))
         return " ".join(letters.casefold().split())
 
     return _settled(fold)
 
 
+_OUTSIDE_ASCII = re.compile(r"[^\x00-\x7f]")
+
+
+def _kept(found: re.Match[str]) -> str:
+    return "" if _droppable(found[0]) else found[0]
+
+
 def _droppable(char: str) -> bool:
-    if char.isascii():
-        return False
     # Accents, and the points of Hebrew and Arabic. Not every mark: vowel signs of Indic scripts
     # (class 0), their virama and nukta (9, 7), the voicing of kana (8) and the vowels of Thai,
     # Lao and Tibetan (84 to 132) make another name, not another spelling of it.
