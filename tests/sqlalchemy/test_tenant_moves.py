@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Moving rows between tenants: whole, with what refers to them, and known beforehand."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -11,12 +12,13 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Engine, ForeignKeyConstraint, event, select, update
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from lacre import AccessDenied, ConfigurationError, DuplicateValue, Lacre
-from lacre.errors import KeyDestroyed, KeyNotFound, MisuseError
+from lacre.errors import KeyDestroyed, KeyNotFound, MisuseError, SubjectHeld
 from lacre.keys.hierarchy import KeyState, subject_digest
-from lacre.sqlalchemy import encrypted
+from lacre.sqlalchemy import encrypted, moving_tenants
 from lacre.sqlalchemy.tenants import Conflict, TenantMove
 from tests.sqlalchemy.conftest import Acting, Sessions, on_sqlite
 from tests.sqlalchemy.models import Base as Untenanted
@@ -223,6 +225,82 @@ def test_a_shredded_subject_does_not_move(
         ).run()
 
     assert _tenants(engine)["clients"] == [("north", 1), ("south", 7)]
+
+
+def _hold(lacre: Lacre, tenant: str, client: int, hold: str | None) -> None:
+    store: Any = lacre.store
+    digest = subject_digest(lacre.scope(tenant, "pii"), UUID(int=client).hex)
+    assert store.hold_subject(digest, hold=hold, over=None if hold else "case 7")
+
+
+def test_a_held_subject_does_not_move(
+    engine: Engine, sessions: Sessions, acting: Acting, lacre: Lacre
+) -> None:
+    """Nobody would hold them there: the plan says so, others move, and a hold placed since the plan stops the batch."""
+    _hold(lacre, NORTH, 3, "case 7")
+    with acting("app"):
+        for models in (Base, Client):
+            with pytest.raises(SubjectHeld, match=r"1 subjects .* in tenant 'north'") as caught:
+                TenantMove(sessions, models, source=NORTH, target=SOUTH, batch=4).run()
+        TenantMove(sessions, Client, source=NORTH, target=SOUTH, where=Client.id == UUID(int=1)).run()  # fmt: skip
+        _hold(lacre, NORTH, 3, None)
+        others = TenantMove(sessions, Client, source=NORTH, target=SOUTH, batch=1)
+        plan = others.plan()
+        _hold(lacre, NORTH, 3, "case 7")
+        with pytest.raises(SubjectHeld):
+            others.run(plan=plan)
+
+    assert _tenants(engine)["clients"] == [("north", 4), ("south", 4)]
+    assert UUID(int=3).hex not in str(caught.value)
+
+
+@on_sqlite
+@pytest.mark.parametrize("expired", [False, True])
+def test_a_program_of_ones_own_moves_no_held_subject_either(
+    engine: Engine, sessions: Sessions, acting: Acting, lacre: Lacre, expired: bool
+) -> None:
+    """Within moving_tenants(): NULL in place of the value, or a value that is not loaded, is no way round; another's row moves."""
+    _hold(lacre, NORTH, 3, "case 7")
+    with acting("app"), moving_tenants(), sessions() as session:
+        client = session.get_one(Client, UUID(int=3))
+        if expired:
+            session.expire(client, ["email"])
+        else:
+            client.email = None
+        client.tenant = SOUTH
+        with pytest.raises(SubjectHeld):
+            session.flush()
+        session.rollback()
+        client.name = "as before"
+        session.get_one(Client, UUID(int=2)).tenant = SOUTH
+        session.commit()
+
+    assert _tenants(engine)["clients"] == [("north", 5), ("south", 3)]
+
+
+@on_sqlite
+def test_an_awaited_flush_moves_no_held_subject(
+    engine: Engine, acting: Acting, lacre: Lacre
+) -> None:
+    """The key store is asked on a thread, and the loop goes on meanwhile."""
+    _hold(lacre, NORTH, 3, "case 7")
+
+    async def move(client: int) -> None:
+        aside = create_async_engine(engine.url.set(drivername="sqlite+aiosqlite"))
+        try:
+            async with lacre.sqlalchemy(async_sessionmaker(aside))() as session:
+                (await session.get_one(Client, UUID(int=client))).tenant = SOUTH
+                with moving_tenants():
+                    await session.commit()
+        finally:
+            await aside.dispose()
+
+    with acting("app"):
+        asyncio.run(move(2))
+        with pytest.raises(SubjectHeld):
+            asyncio.run(move(3))
+
+    assert _tenants(engine)["clients"] == [("north", 5), ("south", 3)]
 
 
 def test_progress_is_told_and_held_back(sessions: Sessions, acting: Acting) -> None:

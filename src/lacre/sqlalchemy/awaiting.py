@@ -18,7 +18,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
@@ -35,6 +35,7 @@ from lacre.fields.column_state import ColumnState
 from lacre.fields.deadlines import Deadlines
 from lacre.fields.guard import Guard
 from lacre.fields.scheme import Scheme
+from lacre.keys.hierarchy import Scope, SubjectRows
 from lacre.keys.ports import KeyReader
 from lacre.keys.resolver import Resolver, ScopeHandle, UsableKey
 from lacre.sqlalchemy.binding import Application
@@ -260,7 +261,7 @@ class _AwaitingResolver:
 
 
 class _AwaitingStore:
-    """The one question that a field asks the key store itself."""
+    """What a field and a session ask the key store itself."""
 
     def __init__(self, store: KeyReader, threads: _Threads) -> None:
         self._store = store
@@ -268,6 +269,10 @@ class _AwaitingStore:
 
     def holds(self, key_id: bytes) -> bool:
         work = partial(self._store.holds, key_id)
+        return self._threads.awaited(work) if _on_loop() and in_greenlet() else work()
+
+    def subjects(self, scope: Scope, digests: Collection[bytes]) -> Mapping[bytes, SubjectRows]:
+        work = partial(self._store.subjects, scope, digests)
         return self._threads.awaited(work) if _on_loop() and in_greenlet() else work()
 
 

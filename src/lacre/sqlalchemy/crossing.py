@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapper
 
 from lacre.errors import MisuseError
 
-__all__ = ["check_crossing", "moving_tenants"]
+__all__ = ["check_crossing", "is_moving", "moving_tenants"]
 
 _allowed: ContextVar[bool] = ContextVar("lacre_moving_tenants", default=False)
 
@@ -29,6 +29,11 @@ def moving_tenants() -> Iterator[None]:
         yield
     finally:
         _allowed.reset(token)
+
+
+def is_moving() -> bool:
+    """Whether the running code is in such a block."""
+    return _allowed.get()
 
 
 def check_crossing(mapper: Mapper[Any]) -> None:

@@ -3,7 +3,8 @@
 Moving rows from one tenant to another, with what refers to them: each value encrypted anew.
 
 Rule 1: before anything is changed it is known what moves, that whoever acts may do it in both
-        tenants, that the target has keys, and that no unique value is there twice.
+        tenants, that the target has keys, that no unique value is there twice, and that nobody
+        whose rows move is under a legal hold.
 Rule 2: a row moves as a whole, and what refers to it moves in the same transaction. So nothing has
         to be remembered: what is left in the source is what is left to do, after a kill as well.
 Rule 3: rows are locked before they are read, so no write in between is lost.
@@ -27,6 +28,7 @@ from lacre.context import acting_as, current
 from lacre.errors import AccessDenied, ConfigurationError, MisuseError
 from lacre.sqlalchemy.crossing import moving_tenants
 from lacre.sqlalchemy.declared import check_row_id, sealed_properties, tenant_text
+from lacre.sqlalchemy.held_subjects import check_unheld
 from lacre.sqlalchemy.tenant_conflicts import conflicts, is_one_of, parts, raw_held
 from lacre.sqlalchemy.tenant_tables import TenantTable, TenantTables
 
@@ -123,6 +125,7 @@ class TenantMove:
         Raises:
             AccessDenied: whoever acts may not read in the source, or not write in the target.
             KeyNotFound: the target has no keys of a class.
+            SubjectHeld: a row is of somebody who is under a legal hold in the source.
         """
         self._check_rights()
         rows: dict[str, int] = defaultdict(int)
@@ -130,6 +133,7 @@ class TenantMove:
         twice: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
         for table, instances in self._walked():
             rows[table.name] += len(instances)
+            check_unheld(self._binding, instances)
             values += sum(
                 raw_held(each, prop) is not None
                 for each in instances
@@ -180,6 +184,7 @@ class TenantMove:
 
         Raises:
             DuplicateValue: the target has a unique value already; what moved before stays moved.
+            SubjectHeld: somebody was put under a legal hold meanwhile, and stays.
             AccessDenied, KeyUnavailable, EvidenceUnavailable, Tampered
         """
         found = plan or self.plan()

@@ -20,6 +20,7 @@ from lacre.fields.stored import IndexToken, IndexTokens, Sealed
 from lacre.sqlalchemy.bulk import Bulk, written_in_bulk
 from lacre.sqlalchemy.declared import sealed_properties
 from lacre.sqlalchemy.evidence import keep_evidence
+from lacre.sqlalchemy.held_subjects import unheld_or_stay
 from lacre.sqlalchemy.row_ids import keys_of_flush
 from lacre.sqlalchemy.statements import refuse_values
 from lacre.sqlalchemy.subjects import READY, subjects_of_flush
@@ -35,6 +36,7 @@ def prepare_writing(factory: Any) -> None:
     event.listen(factory, "do_orm_execute", written_in_bulk)
     event.listen(factory, "before_flush", keys_of_flush)
     event.listen(factory, "before_flush", subjects_of_flush)
+    event.listen(factory, "before_flush", unheld_or_stay)
     keep_evidence(factory)
 
 
