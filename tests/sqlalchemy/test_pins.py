@@ -18,12 +18,13 @@ from sqlalchemy.orm.base import NO_VALUE
 from sqlalchemy.orm.properties import ColumnProperty
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, ColumnElement
+from sqlalchemy.sql.util import extract_first_column_annotation
 
 from lacre.sqlalchemy.rechecking import _SHAPING
 from lacre.sqlalchemy.searching import Term
 from lacre.sqlalchemy.selecting import NotInSQL
 from tests.sqlalchemy.conftest import one_each
-from tests.sqlalchemy.models import CPF, EMAIL, Colour, Customer, Order
+from tests.sqlalchemy.models import CPF, EMAIL, Colour, Customer, Order, Party, Person
 
 
 def test_mapped_column_hooks() -> None:
@@ -196,6 +197,21 @@ def test_private_parts_of_a_query_for_whole_objects() -> None:
     assert set(found) <= {*_SHAPING, *rest}
     [raw] = plain._raw_columns
     assert raw._annotations["parententity"] is Customer.__mapper__
+
+
+def test_tables_of_an_inheritance_and_what_columns_are_from() -> None:
+    """Keys that are joined are equivalent; an annotated column knows its class, inside a function too."""
+    child, parent = Person.__table__.c.id, Party.__table__.c.id
+    assert parent in Person.__mapper__._equivalent_columns[child]  # type: ignore[attr-defined]
+    assert child in Person.__mapper__._equivalent_columns[parent]  # type: ignore[attr-defined]
+    named: Any = func.max(Customer.city)
+    assert extract_first_column_annotation(named, "parententity") is Customer.__mapper__
+    bare: Any = Customer.city.__clause_element__()
+    assert "parententity" not in bare._deannotate()._annotations
+    statement: Any = select(func.count())
+    assert (statement._from_obj, statement._setup_joins) == ((), ())
+    assert statement.select_from(Customer)._from_obj
+    assert statement.join(Customer)._setup_joins
 
 
 def test_private_parts_of_insert_and_update() -> None:

@@ -11,6 +11,10 @@ ciphertexts along, and false hits are taken out of its result before anybody has
 
 Works for conditions joined by AND. Under OR or NOT a false hit cannot be taken out, so that is
 refused.
+
+Leans on names of SQLAlchemy that are not public, each pinned by a test: those of `_SHAPING`,
+`Mapper._equivalent_columns`, `Select._raw_columns`, `_from_obj`, `_setup_joins`,
+`ClauseElement._deannotate`, `sqlalchemy.sql.util.extract_first_column_annotation`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,9 +27,10 @@ from sqlalchemy.orm import ORMExecuteState
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
 from sqlalchemy.sql.selectable import CompoundSelect
+from sqlalchemy.sql.util import extract_first_column_annotation
 
 from lacre.errors import UnsupportedQuery
-from lacre.sqlalchemy.declared import row_facts, row_id_column, tenant_text
+from lacre.sqlalchemy.declared import row_facts, tenant_text
 from lacre.sqlalchemy.loading import note_tenant
 from lacre.sqlalchemy.searching import Asking, Term, in_parts, short_refused
 from lacre.sqlalchemy.selecting import check_selected
@@ -115,15 +120,17 @@ def rechecked(state: ORMExecuteState, asking: Asking) -> Any | None:
             raise short_refused(term.asked, "under OR, NOT or in a subquery")
         asking.rechecked.add(id(term.asked))
     statement = _with_tokens(state, statement, short)
-    by_entity: dict[Any, list[Term]] = {}
+    by_table: dict[tuple[Any, Any], list[Term]] = {}
     for term in short:
-        by_entity.setdefault(term.asked.comparator._parententity, []).append(term)  # noqa: SLF001
-    if len(by_entity) == 1:
-        ((entity, terms),) = by_entity.items()
+        comparator = term.asked.comparator
+        place = (comparator._parententity, comparator.prop.columns[0].table)  # noqa: SLF001
+        by_table.setdefault(place, []).append(term)
+    if len(by_table) == 1:
+        (((entity, _), terms),) = by_table.items()
         if _is_whole(state, statement, entity):
             return Whole(statement, _Candidates.of(state, asking.binding, terms))
-    # What is asked of one entity is asked together: its candidates are read once.
-    for terms in by_entity.values():
+    # What is asked of one table of an entity is asked together: its candidates are read once.
+    for terms in by_table.values():
         statement = statement.where(_matching(state, asking.binding, statement, terms))
     return statement
 
@@ -201,9 +208,12 @@ class _Candidates:
         def mapped(column: Any) -> Any:
             return comparator.mapped(column, mapper.get_property_by_column(column).key)
 
-        named = row_id_column(mapper)
-        keys = [mapped(column) for column in mapper.primary_key]
-        row = keys if named is None else [mapped(named)]
+        # Of the table that was asked, which the statement has for certain, and no other of them:
+        # one more would change what the statement's rows are made of.
+        table = props[0].columns[0].table
+        place = _Place(mapper, table, mapped)
+        keys = place.keys
+        row = [place.of(column) for column in row_facts(mapper).columns]
         # Of rows that name their tenant: another tenant's are hits by chance alone, under other keys.
         tenant = row_facts(mapper).tenant
         # Whom values are about, where that says which key they are under.
@@ -211,8 +221,8 @@ class _Candidates:
         known = [*subjects, *(() if tenant is None else (tenant,))]
         columns = [
             *row,
-            *(comparator.mapped(prop.columns[0], prop.key) for prop in props),
-            *(comparator.mapped(mapper.column_attrs[key].columns[0], key) for key in known),
+            *(mapped(prop.columns[0]) for prop in props),
+            *(place.of(mapper.column_attrs[key].columns[0]) for key in known),
         ]
         return cls(
             state=state,
@@ -335,11 +345,77 @@ def _is_whole(state: ORMExecuteState, statement: Any, entity: Any) -> bool:
     )
 
 
+class _Place:
+    """
+    One table of a mapped class, as a query for candidates asks it.
+
+    *mapped* makes of a column of the class that of the entity which is asked.
+    """
+
+    def __init__(self, mapper: Any, table: Any, mapped: Any) -> None:
+        self._mapper, self._table, self._mapped = mapper, table, mapped
+        self._alone = len(mapper.tables) == 1 or mapper.inherits is None
+        columns = mapper.primary_key if self._alone else table.primary_key
+        self.keys = [mapped(column) for column in columns]
+
+    def of(self, column: Any) -> Any:
+        """Return *column*, of whichever table of the class, of the row that the keys name."""
+        table = column.table
+        if self._alone or table is self._table:
+            return self._mapped(column)
+        # Tables of one inheritance have equal primary keys.
+        same = self._mapper._equivalent_columns  # noqa: SLF001 - pinned by a test
+        for found in same.get(column, ()):
+            if found.table is self._table:
+                return self._mapped(found)
+        other = table.alias()
+        pairs = [
+            other.c[found.key] == self._mapped(key)
+            for key in self._table.primary_key
+            for found in same.get(key, ())
+            if found.table is table
+        ]
+        return sa.select(other.c[column.key]).where(*pairs).scalar_subquery()
+
+
+def _column_froms(statement: Any) -> list[Any]:
+    """
+    Return what the columns of *statement* are from: `Select.columns_clause_froms`, as it is run.
+
+    That takes a column inside a function or a bundle for one of a table, and not of a class that
+    may have several.
+    """
+    if statement._from_obj:  # noqa: SLF001
+        # What a statement names itself is not changed by the classes of its columns.
+        return list(statement.columns_clause_froms)
+    found: list[Any] = []
+    for part in [part for column in statement._raw_columns for part in _parts(column)]:  # noqa: SLF001
+        froms = part._from_objects  # noqa: SLF001
+        entity: Any = extract_first_column_annotation(part, "parententity")  # type: ignore[no-untyped-call]
+        # Of a subquery among the columns nothing comes from.
+        if entity is not None and {*froms} & {*entity.selectable._from_objects}:  # noqa: SLF001
+            found.append(entity.__clause_element__())
+        found += froms
+    return found
+
+
+def _parts(column: Any) -> list[Any]:
+    bundle = column._annotations.get("bundle")  # noqa: SLF001
+    return (
+        [column] if bundle is None else [found for each in bundle.exprs for found in _parts(each)]
+    )
+
+
 def _matching(state: ORMExecuteState, binding: Any, statement: Any, terms: list[Term]) -> Any:
     candidates = _Candidates.of(state, binding, terms)
-    keys = candidates.keys
+    keys, froms = candidates.keys, _column_froms(statement)
+    columns = [*keys, *candidates.columns]
+    if not froms and not statement._setup_joins:  # noqa: SLF001
+        # It selects from no class: its rows are those of the table, as SQLAlchemy has it.
+        columns = [column._deannotate() for column in columns]  # noqa: SLF001
     query = (
-        statement.with_only_columns(*keys, *candidates.columns, maintain_column_froms=True)
+        statement.with_only_columns(*columns)
+        .select_from(*froms)
         .order_by(None)
         .group_by(None)
         .limit(None)
