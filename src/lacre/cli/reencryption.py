@@ -8,7 +8,6 @@ Acts as the operator, for the purpose `reencrypt`, and records what it did in it
 import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import typer
 from rich.filesize import decimal
@@ -17,20 +16,18 @@ from lacre.cli.coverage import coverage_records, show_coverage
 from lacre.cli.models import Models, load_models
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
 from lacre.cli.protection import ask, named, progress_bar
+from lacre.cli.sweeping import overdue, sweeper_of, tables_for
 from lacre.cli.terminal import DUE, data, out, say, warn
 from lacre.errors import ConfigurationError, MisuseError
-from lacre.fields.column_state import ColumnState
-from lacre.fields.moving import MovingField
-from lacre.fields.tables import EncryptedColumn, EncryptedTable
+from lacre.fields.tables import EncryptedTable
 from lacre.jobs.coverage import Coverage, Standing
 from lacre.jobs.pace import Pace
-from lacre.jobs.postgresql.connection import is_postgresql
 from lacre.jobs.reencryption import Failure
 from lacre.jobs.sweeps import Outcome, Sweeper, TableEstimate
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
 from lacre.policy.values import period
 
-__all__ = ["reencrypt", "sweeper_of", "tables_for"]
+__all__ = ["reencrypt"]
 
 _FAILED = 6  # as for a value that does not open
 _Surveys = list[tuple[EncryptedTable, list[Coverage]]]
@@ -72,10 +69,10 @@ def reencrypt(
         )
     shown, loaded = named(database), load_models(models)
     with as_operator(config, passphrase_file, purpose="reencrypt") as operator:
-        tables, waiting = tables_for(operator, loaded, database, store, class_)
+        tables, waiting = tables_for(operator.lacre, loaded, database, store, class_)
         with progress_bar() as advance:
             sweeper = sweeper_of(
-                operator,
+                operator.lacre,
                 database,
                 tenant=tenant,
                 before=_before(older_than),
@@ -91,13 +88,13 @@ def reencrypt(
                 for name, state in waiting:
                     warn(f"left alone: {name} is in state {state}; lacre protect finishes it")
                 _reindex(operator, sweeper, tables, shown, write=not (check or dry_run), yes=yes)
-                young = _young_roots(operator, tables)
+                young = _young_roots(operator, sweeper, tables)
                 if young is not None:
                     say(f"running processes may make tokens under the root before until {young:%Y-%m-%d %H:%M:%S} UTC: run the same command again after that, before anything is destroyed")  # fmt: skip
                 if waiting or young is not None:
                     raise typer.Exit(DUE)
-                for row in _older_roots(operator, tables):
-                    say(f"no row of these tables needs the {row.scope}, version {row.version}, any more: lacre keys destroy {row.key_id.hex()[:8]}, then this command again clears what it left")  # fmt: skip
+                for row in _older_roots(operator, sweeper, tables):
+                    say(f"no row of these tables needs the {row.scope}, version {row.version}, any more: lacre keys destroy {row.key_id.hex()[:8]} with the same --models and --database, then this command again clears what it left")  # fmt: skip
                 return
             surveys: _Surveys = [(each, sweeper.survey(each)) for each in tables]
             for name, state in waiting:
@@ -106,8 +103,14 @@ def reencrypt(
                 show_coverage(
                     [covered for _, found in surveys for covered in found], as_json=as_json
                 )
-                overdue = _overdue(operator, surveys)
-                raise typer.Exit(DUE if check and (overdue or waiting) else 0)
+                late = overdue(
+                    operator.lacre, (covered for _, found in surveys for covered in found)
+                )
+                for covered, count in late:
+                    say(
+                        f"due: {count:,} values of {covered.table}.{covered.column}: lacre reencrypt"
+                    )
+                raise typer.Exit(DUE if check and (late or waiting) else 0)
             estimates = [
                 sweeper.estimate(each, found, cache_age=operator.lacre.policy.file.cache.age)
                 for each, found in surveys
@@ -143,7 +146,7 @@ def _reindex(
 ) -> None:
     indexed = [each for each in tables if each.indexed]
     names = [each.name for each in indexed]
-    for row in _announced(operator, indexed):
+    for row in _announced(operator, sweeper, indexed):
         left = operator.lacre.provisioner.settles_in(row)
         if left > 0:
             warn(f"the {row.scope}, version {row.version}, was announced a moment ago: rows that are written in the next {left:.0f} s may lack its tokens")  # fmt: skip
@@ -160,30 +163,57 @@ def _reindex(
         raise typer.Exit(DUE)
 
 
-def _roots(operator: Operator, tables: Sequence[EncryptedTable]) -> dict[Scope, list[KeyRow]]:
-    classes = {column.scheme.class_ for each in tables for column in each.indexed}
+def _meant(sweeper: Sweeper, tables: Sequence[EncryptedTable]) -> dict[str, set[str | None]]:
+    """Return for each class whose rows of *tables* are meant; None stands for every tenant."""
+    meant: dict[str, set[str | None]] = {}
+    for each in tables:
+        for column in each.indexed:
+            meant.setdefault(column.scheme.class_, set()).add(sweeper.tenant(each))
+    return meant
+
+
+def _roots(
+    operator: Operator, sweeper: Sweeper, tables: Sequence[EncryptedTable]
+) -> dict[Scope, list[KeyRow]]:
+    """Return the index roots under which tokens of the rows that are meant are."""
+    meant = _meant(sweeper, tables)
     scopes: dict[Scope, list[KeyRow]] = {}
     for row in operator.store.rows():
-        if row.scope.kind is KeyKind.INDEX and row.scope.class_ in classes:
+        whose = meant.get(row.scope.class_, set())
+        if row.scope.kind is KeyKind.INDEX and whose & {None, row.scope.tenant}:
             scopes.setdefault(row.scope, []).append(row)
     return scopes
 
 
-def _announced(operator: Operator, tables: Sequence[EncryptedTable]) -> list[KeyRow]:
-    roots = _roots(operator, tables).values()
+def _announced(
+    operator: Operator, sweeper: Sweeper, tables: Sequence[EncryptedTable]
+) -> list[KeyRow]:
+    roots = _roots(operator, sweeper, tables).values()
     return [row for rows in roots for row in rows if row.state is KeyState.PENDING]
 
 
-def _older_roots(operator: Operator, tables: Sequence[EncryptedTable]) -> list[KeyRow]:
-    roots = _roots(operator, tables).values()
-    return [row for rows in roots for row in rows if row.state is KeyState.DECRYPT_ONLY]
+def _older_roots(
+    operator: Operator, sweeper: Sweeper, tables: Sequence[EncryptedTable]
+) -> list[KeyRow]:
+    # A table that names no tenant was gone over for one of them: nothing is known of the others.
+    meant = _meant(sweeper, tables)
+    roots = _roots(operator, sweeper, tables).values()
+    return [
+        row
+        for rows in roots
+        for row in rows
+        if row.state is KeyState.DECRYPT_ONLY
+        and meant[row.scope.class_] <= {None, row.scope.tenant}
+    ]
 
 
-def _young_roots(operator: Operator, tables: Sequence[EncryptedTable]) -> dt.datetime | None:
+def _young_roots(
+    operator: Operator, sweeper: Sweeper, tables: Sequence[EncryptedTable]
+) -> dt.datetime | None:
     """Return until when processes may hold roots of before for the active ones, where that is not over."""
     # What is not unique is written under the active root alone: what a process takes for that.
     age = dt.timedelta(seconds=operator.lacre.policy.file.cache.age)
-    roots = _roots(operator, tables).values()
+    roots = _roots(operator, sweeper, tables).values()
     latest = max(
         (
             dt.datetime.fromisoformat(row.changed) + age
@@ -246,76 +276,6 @@ def _settling(operator: Operator, outcomes: Sequence[Outcome]) -> dt.datetime | 
     return latest if latest is not None and latest > dt.datetime.now(dt.UTC) else None
 
 
-def tables_for(
-    operator: Operator, models: list[Any], database: str, store: str, class_: str | None
-) -> tuple[list[EncryptedTable], list[tuple[str, ColumnState]]]:
-    """Return the tables with what is asked for of them, and the columns that are not encrypted yet."""
-    import sqlalchemy as sa
-
-    from lacre.sqlalchemy.tables import tables_of
-
-    if store not in operator.lacre.policy.file.stores:
-        raise ConfigurationError(f"lacre.toml has no store {store!r}", hint=f"add [stores.{store}]")
-    if class_ is not None:
-        operator.lacre.policy.class_(class_)
-    url = "postgresql+psycopg://" if is_postgresql(database) else "sqlite://"
-    dialect = sa.make_url(url).get_dialect()()
-    found: list[EncryptedTable] = []
-    waiting: list[tuple[str, ColumnState]] = []
-    for each in tables_of(models, dialect):
-        columns = []
-        for column in each.columns:
-            scheme = column.scheme
-            if scheme.store != store or class_ not in (None, scheme.class_):
-                continue
-            state = operator.lacre.column_state(scheme)
-            if state is ColumnState.ENCRYPTED:
-                columns.append(column)
-            else:
-                waiting.append((str(scheme), state))
-        if columns:
-            found.append(each.of(columns))
-    if not found and not waiting:
-        raise ConfigurationError("these models have no such column", hint="--class and --store say which are meant")  # fmt: skip
-    return found, waiting
-
-
-def sweeper_of(
-    operator: Operator,
-    database: str,
-    *,
-    tenant: str | None,
-    before: dt.datetime | None,
-    pace: Pace,
-) -> Sweeper:
-    lacre = operator.lacre
-    default = lacre.policy.file.default_tenant
-
-    def whose(each: EncryptedTable) -> str | None:
-        if tenant is not None or each.tenant is not None:
-            return tenant
-        if default is None:
-            raise ConfigurationError(
-                f"the rows of {each} name no tenant, and lacre.toml has no default", hint="--tenant NAME"
-            )  # fmt: skip
-        return default
-
-    def field(column: EncryptedColumn) -> MovingField:
-        return MovingField(lacre.guard, column.scheme)
-
-    return Sweeper(
-        database=database,
-        fields=field,
-        keys=operator.store,
-        scope=lacre.policy.scope(KeyKind.DATA, next(iter(lacre.policy.file.classes)), "any"),
-        tenant=whose,
-        record=lacre.recorder.write,
-        forget=lacre.resolver.forget,
-        before=before,
-        pace=pace,
-    )
-
-
 def _before(older_than: str | None) -> dt.datetime | None:
     if older_than is None:
         return None
@@ -324,19 +284,6 @@ def _before(older_than: str | None) -> dt.datetime | None:
     except ValueError as error:
         raise ConfigurationError(f"--older-than: {error}") from None
     return None if found is None else dt.datetime.now(dt.UTC) - found
-
-
-def _overdue(operator: Operator, surveys: _Surveys) -> int:
-    """How many values should be elsewhere: by the class's `reencrypt_within`, or all that are, where it has none."""
-    now, late = dt.datetime.now(dt.UTC), 0
-    for _, found in surveys:
-        for covered in found:
-            within = operator.lacre.policy.class_(covered.scheme.class_).reencrypt_within
-            count = covered.left if within is None else covered.overdue(within, now)
-            if count:
-                say(f"due: {count:,} values of {covered.table}.{covered.column}: lacre reencrypt")
-            late += count
-    return late
 
 
 def _show_estimates(estimates: Sequence[TableEstimate], sweeper: Sweeper) -> None:

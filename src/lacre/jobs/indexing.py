@@ -34,6 +34,8 @@ class Reindexing:
     Args:
         fields: makes the field of a column.
         record: takes the events of a page, before it is committed.
+        tenant: whose rows; None: those of every tenant that the table names.
+        elsewhere: keys of other tenants, where the table names none: their values stay alone.
     """
 
     def __init__(
@@ -42,8 +44,12 @@ class Reindexing:
         *,
         fields: Callable[[EncryptedColumn], MovingField],
         record: Callable[[Sequence[Event]], None],
+        tenant: str | None = None,
+        elsewhere: frozenset[bytes] = frozenset(),
     ) -> None:
         self.table = table
+        self._tenant = tenant
+        self._elsewhere = elsewhere
         self._parts = {part for each in table.compounds for part in each.parts}
         columns = [each for each in table.columns if each.tokens or each.name in self._parts]
         self.aims = tuple(
@@ -74,7 +80,7 @@ class Reindexing:
         Raises:
             AccessDenied, KeyServiceDenied, KeyServiceUnreachable: nothing of it is to be written.
         """
-        named = placed(self.table, rows)
+        named = placed(self.table, rows, self._tenant)
         first, end = len(self._fields), len(self._fields) + len(self.writes)
         tokens = [_Tokens(raws[first:end]) for _, _, raws in rows]
         values: list[dict[str, Any]] = [{} for _ in rows]  # what compound indexes are made of
@@ -83,11 +89,15 @@ class Reindexing:
             permissions = Permissions(of_column.indexing)
             for place, ((row, tenant), (_, _, raws)) in enumerate(zip(named, rows, strict=True)):
                 raw = raws[at]
+                if self._tenant is not None and tenant != self._tenant:
+                    continue
+                key = raw[3:19] if isinstance(raw, bytes) and looks_encrypted(raw) else b""
+                if key in self._elsewhere:
+                    continue
                 if column.name in self._parts:
                     values[place][column.name] = None
                 if raw is None:
                     continue
-                key = raw[3:19] if isinstance(raw, bytes) and looks_encrypted(raw) else b""
                 try:
                     asked = self._subjects[at]
                     whose = None if asked is None else column.subject_text(raws[asked])
@@ -126,7 +136,7 @@ class Reindexing:
         column = compound.column
         for (row, tenant), known, held in zip(named, values, tokens, strict=True):
             if not known.keys() >= {*compound.parts}:
-                continue  # one did not open, and was counted; or was shredded
+                continue  # one did not open, and was counted; or was shredded, or is another tenant's
             parts = tuple(known[name] for name in compound.parts)
             try:
                 under = permissions.under(tenant)

@@ -164,6 +164,7 @@ class Reencrypting:
         fields: makes the field of a column.
         record: takes the events of a page, before it is committed.
         suspect: keys that are compromised.
+        tenant: whose the values are, where rows name no tenant.
     """
 
     def __init__(
@@ -174,8 +175,10 @@ class Reencrypting:
         fields: Callable[[EncryptedColumn], MovingField],
         record: Callable[[Sequence[Event]], None],
         suspect: frozenset[bytes] = frozenset(),
+        tenant: str | None = None,
     ) -> None:
         self.table = table
+        self._tenant = tenant
         self.aims = tuple(aims)
         self.writes = tuple(aim.column.name for aim in aims)
         self.several: frozenset[str] = frozenset()
@@ -196,7 +199,7 @@ class Reencrypting:
         Raises:
             AccessDenied, KeyServiceDenied, KeyServiceUnreachable: nothing of it is to be written.
         """
-        named = placed(self.table, rows)
+        named = placed(self.table, rows, self._tenant)
         made: list[list[Any] | None] = [None] * len(rows)
         counted = Counted()
         for at, (aim, of_column) in enumerate(self._fields):
@@ -269,12 +272,14 @@ class Counted:
         )
 
 
-def placed(table: EncryptedTable, rows: Sequence[Row]) -> list[tuple[str, str | None]]:
-    """Return row id text and tenant of each of *rows*."""
+def placed(
+    table: EncryptedTable, rows: Sequence[Row], default: str | None = None
+) -> list[tuple[str, str | None]]:
+    """Return row id text and tenant of each of *rows*: *default* where they name none."""
     found = []
     try:
         for row, tenant, _ in rows:
-            whose = None if table.tenant is None else table.tenant_text(tenant)
+            whose = default if table.tenant is None else table.tenant_text(tenant)
             found.append((table.row_text(row), whose))
     except LacreError as error:
         error.add_note(f"a row of {table}")

@@ -231,14 +231,16 @@ class Sweeper:
         """
         Fill the index columns of *table* as a write of today would, and read all of them again.
 
+        Of rows of `tenant` alone, where it names one.
+
         Args:
             write: False only counts what is missing, stale or wrong.
         """
-        job = Reindexing(table, fields=self.fields, record=self.record)
         tally, stale, waited = Tally(), 0, 0.0
         with refusing(str(table)) if is_postgresql(self.database) else nullcontext():
-            while job.writes:
+            while table.indexed:
                 self.forget()
+                job = self._reindexing(table)
                 before = tally.rows
                 tally.forget_failures()
                 if write:
@@ -258,6 +260,19 @@ class Sweeper:
             table=str(table), rows=tally.rows, stale=stale, failures=tuple(tally.listed(table))
         )
 
+    def _reindexing(self, table: EncryptedTable) -> Reindexing:
+        tenant, elsewhere = self.tenant(table), frozenset[bytes]()
+        if table.tenant is None:  # whose a row is, the keys of its values say
+            elsewhere = frozenset(
+                share.key
+                for covered in self.survey(table)
+                for share in covered.shares
+                if share.standing is Standing.ELSEWHERE and share.key is not None
+            )
+        return Reindexing(
+            table, fields=self.fields, record=self.record, tenant=tenant, elsewhere=elsewhere
+        )
+
     def _reencrypting(
         self, table: EncryptedTable, aims: Sequence[Aim], coverage: Sequence[Coverage]
     ) -> Reencrypting:
@@ -267,7 +282,14 @@ class Sweeper:
             for share in covered.shares
             if share.standing is Standing.COMPROMISED and share.key is not None
         )
-        return Reencrypting(table, aims, fields=self.fields, record=self.record, suspect=suspect)
+        return Reencrypting(
+            table,
+            aims,
+            fields=self.fields,
+            record=self.record,
+            suspect=suspect,
+            tenant=self.tenant(table) if table.tenant is None else None,
+        )
 
     @property
     def _path(self) -> Path:
