@@ -174,7 +174,11 @@ def test_keys_disable_enable_destroy(cli: Run, home: Path) -> None:
     unasked = cli("keys", "destroy", key[:8])
     assert unasked.returncode == 8
     assert encrypts() == "encrypts"
-    assert cli("keys", "destroy", key[:8], "--yes").returncode == 0
+    refused = cli("keys", "destroy", key[:8], "--yes")
+    assert refused.returncode == 8
+    assert "is the one in use; nothing was destroyed" in " ".join(refused.stderr.split())
+    assert encrypts() == "encrypts"
+    assert cli("keys", "destroy", key[:8], "--with-what-it-protects", "--yes").returncode == 0
     assert encrypts() == "KeyDestroyed"
     assert cli("keys", "enable", key[:8]).returncode == 8
     assert cli("keys", "disable", "ffffffff").returncode == 5

@@ -159,7 +159,7 @@ def test_an_index_rotation_step_by_step(cli: Run, shop: Path, home: Path) -> Non
     third = cli(*index)
     keys = json.loads(cli("keys", "list", "--class", "pii", "--json").stdout)
     [old] = [key["key"] for key in keys if key["kind"] == "index" and key["version"] == 1]
-    gone = cli("keys", "destroy", old, "--yes")
+    gone = cli("keys", "destroy", old, *ARGUMENTS, "--yes")
     cleared = cli("reencrypt", *ARGUMENTS, "--indexes", "--yes")
 
     assert left.returncode == 10, left.stderr
@@ -168,7 +168,7 @@ def test_an_index_rotation_step_by_step(cli: Run, shop: Path, home: Path) -> Non
     assert "customers: 3 rows written, 0 rows lack tokens, or have stale ones" in done.stdout
     assert f"lacre keys destroy {old[:8]}" in " ".join(done.stderr.split())
     assert third.returncode == 8
-    assert "lacre reencrypt --indexes --check" in " ".join(gone.stderr.split())
+    assert gone.returncode == 0, gone.stderr
     assert "3 rows written, 0 rows lack" in cleared.stdout
     assert stored(shop, "email_bidx") == [None] * 3
     assert None not in stored(shop, "email_bidx2")

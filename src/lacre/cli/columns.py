@@ -103,7 +103,7 @@ def _standings(
 ) -> tuple[list[Standing], list[str]]:
     signers = [PublicIdentity.from_text(line) for line in policy.local.signers]
     trusted = {signer.fingerprint: signer for signer in signers}
-    rows = {(row.table, row.column): row for row in keys.contents().columns if row.store == store}
+    rows = {(row.table, row.column): row for row in keys.column_states() if row.store == store}
     targets = {name: target for name, target in policy.columns.items() if target.store == store}
     for table_name, column in rows:
         name, row = f"{table_name}.{column}", rows[table_name, column]

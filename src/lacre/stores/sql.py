@@ -228,6 +228,12 @@ class SQLKeyStore(SubjectTable, Erasing):
             found = connection.execute(sa.select(COLUMN_STATE).where(*place)).mappings().first()
         return column_state_row(found) if found is not None else None
 
+    def column_states(self) -> Sequence[ColumnStateRow]:
+        """Return the state row of every column that was ever moved. Authenticates nothing."""
+        with self._reading() as connection:
+            found = connection.execute(sa.select(COLUMN_STATE).order_by(*PLACE)).mappings()
+            return [column_state_row(row) for row in found]
+
     def newest(self) -> float | None:
         """Return the latest time that the key store knows of, in seconds: of its rows, and PostgreSQL's clock."""
         with self._reading() as connection:

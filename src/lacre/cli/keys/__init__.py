@@ -3,13 +3,14 @@
 
 import typer
 
+from lacre.cli.keys.destroying import destroy
 from lacre.cli.keys.health import status
 from lacre.cli.keys.listing import due_keys, list_keys
 from lacre.cli.keys.making import activate, create, rotate
 from lacre.cli.keys.pinning import pin
 from lacre.cli.keys.pricing import cost
 from lacre.cli.keys.rewrapping import rewrap
-from lacre.cli.keys.states import compromised, destroy, disable, enable
+from lacre.cli.keys.states import compromised, disable, enable
 
 __all__ = ["app"]
 
