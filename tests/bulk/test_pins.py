@@ -3,7 +3,7 @@
 
 from sqlalchemy import select
 
-from tests.sqlalchemy.models import Customer
+from tests.sqlalchemy.models import Customer, Order
 
 
 def test_clauses_of_a_select() -> None:
@@ -25,3 +25,28 @@ def test_comparing_selects() -> None:
     assert one.compare(other, **with_values)
     assert not one.compare(other.distinct(), **with_values)
     assert not one.compare(other.join(Customer.orders), **with_values)
+
+
+def test_joins_of_a_select() -> None:
+    """Each is a target, a condition, a left side and flags; models are known by an annotation."""
+    condition = Order.customer_id == Customer.id
+    by, on = (
+        select(Customer.id).join(Customer.orders),
+        select(Customer.id).select_from(Customer).join_from(Customer, Order, condition, isouter=True),
+    )
+    [(target, nothing, _, how)] = by._setup_joins
+    [(model, given, left, outer)] = on._setup_joins
+
+    assert target is Customer.orders
+    assert nothing is None
+    assert (dict(how), dict(outer)) == (
+        {"isouter": False, "full": False},
+        {"isouter": True, "full": False},
+    )
+    assert given.compare(condition)
+    assert [each._annotations["parententity"] for each in (model, left, *on._from_obj)] == [
+        Order.__mapper__,
+        Customer.__mapper__,
+        Customer.__mapper__,
+    ]
+    assert by._generate()._setup_joins == by._setup_joins

@@ -136,9 +136,11 @@ class Looked(Used):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkRead(Event):
     """
-    One batch of a bulk reading, before it leaves; or that the reading ended `over-budget`.
+    The rows of one table in one batch of a bulk reading, before it leaves; or that the reading ended `over-budget`.
 
-    *reading* is the same for all batches of one. *columns* holds for each classified column its
+    *reading* is the same for all batches of one. *joined* names the other tables of the statement;
+    where columns of several are read there is an event of each. *count* counts rows of the result,
+    *rows* names those of the table, each once. *columns* holds for each classified column its
     name, class, outcome and rule; *keys* the ids of the keys that opened values; *erased* counts
     the values whose subject was shredded, which left as NULL.
     """
@@ -150,6 +152,7 @@ class BulkRead(Event):
     step: str
     store: str
     table: str
+    joined: tuple[str, ...]
     columns: tuple[tuple[str, str, Outcome, str], ...]
     budget: int
     count: int
@@ -165,6 +168,7 @@ class BulkRead(Event):
             "step": self.step,
             "store": self.store,
             "table": self.table,
+            "joined": list(self.joined),
             "columns": [dict(zip(names, map(str, each), strict=True)) for each in self.columns],
             "budget": self.budget,
             "count": self.count,

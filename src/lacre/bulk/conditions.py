@@ -2,8 +2,9 @@
 """
 Conditions as plain data: comparisons of a model's attributes with values, joined by AND, OR and NOT.
 
-Both ways, for one mapped class. A condition that has no such description is refused: it would
-have to cross as code or as SQL. Runs nothing.
+Both ways, for the models of one reading; plain attributes may be compared with each other too, as
+joins do. A condition that has no such description is refused: it would have to cross as code or
+as SQL. Runs nothing.
 """
 
 import datetime as dt
@@ -15,12 +16,12 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
     BooleanClauseList,
+    ColumnClause,
     ColumnElement,
     False_,
     Grouping,
@@ -29,12 +30,15 @@ from sqlalchemy.sql.elements import (
     UnaryExpression,
 )
 
-from lacre.errors import MisuseError, UnsupportedQuery
+from lacre.bulk.models import Models, unsupported
+from lacre.errors import MisuseError
 from lacre.sqlalchemy.attribute import SealedProperty
+from lacre.sqlalchemy.compounds import CompoundProperty
 from lacre.sqlalchemy.searching import InEither, Term
 
-__all__ = ["condition_of", "described_condition", "unsupported"]
+__all__ = ["condition_of", "described_condition"]
 
+_COMPARING = ("==", "!=", "<", "<=", ">", ">=")  # what two attributes are compared by
 _BETWEEN = {operators.between_op: "between", operators.not_between_op: "not between"}
 _OPERATORS: dict[Any, str] = {
     operators.eq: "==",
@@ -78,47 +82,41 @@ _MAKE: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def unsupported(what: str) -> UnsupportedQuery:
-    """Return the error for a statement that has no description."""
-    return UnsupportedQuery(
-        f"a bulk reading cannot describe {what}",
-        hint="select attributes of one model, with where() comparing its attributes with values, order_by() its plain attributes, limit() and offset(); join and compute on what was read",
-    )
-
-
-def described_condition(clause: Any, mapper: Mapper[Any]) -> Any:
+def described_condition(clause: Any, models: Models) -> Any:
     """
     Return *clause* as plain data.
 
     Raises:
-        UnsupportedQuery: it is no comparison of attributes of *mapper* with values, nor several of them.
+        UnsupportedQuery: it is no comparison of attributes of *models*, nor several of them.
     """
     if isinstance(clause, Grouping):
-        return described_condition(clause.element, mapper)
+        return described_condition(clause.element, models)
     if isinstance(clause, InEither):
-        return _described_question(clause.asked, "not in" if clause.negated else "in")
+        return _described_question(clause.asked, "not in" if clause.negated else "in", models)
     if isinstance(clause, BooleanClauseList):
         word = {operators.and_: "and", operators.or_: "or"}.get(clause.operator)
         if word is not None:
-            return {word: [described_condition(part, mapper) for part in clause.clauses]}
+            return {word: [described_condition(part, models) for part in clause.clauses]}
     if isinstance(clause, UnaryExpression) and clause.operator is operators.inv:
-        return {"not": described_condition(clause.element, mapper)}
+        return {"not": described_condition(clause.element, models)}
     if isinstance(clause, BinaryExpression):
-        return _described_comparison(clause, mapper)
+        return _described_comparison(clause, models)
     raise unsupported(f"a condition of this kind ({type(clause).__name__})")
 
 
-def _described_comparison(clause: Any, mapper: Mapper[Any]) -> Any:
+def _described_comparison(clause: Any, models: Models) -> Any:
     word = _OPERATORS.get(clause.operator)
     if isinstance(clause.right, Term):
-        return _described_question(clause.right.asked, word)
+        return _described_question(clause.right.asked, word, models)
     if word is None or any(clause.modifiers.values()):
         raise unsupported("a comparison by this operator")
-    try:
-        attribute = mapper.get_property_by_column(clause.left).key
-    except Exception:  # noqa: BLE001 - whatever else it is, it is no attribute of this model
-        raise unsupported("a comparison of anything but an attribute") from None
     right = clause.right
+    if word in _COMPARING and isinstance(right, ColumnClause):
+        return {
+            "attribute": models.name_of_plain(clause.left),
+            word: {"attribute": models.name_of_plain(right)},
+        }
+    attribute = models.name_of_column(clause.left)
     if word in _BETWEEN.values():
         return {"attribute": attribute, word: [_plain(_value(part)) for part in right.clauses]}
     value = _value(right)
@@ -127,19 +125,20 @@ def _described_comparison(clause: Any, mapper: Mapper[Any]) -> Any:
     return {"attribute": attribute, word: _plain(value)}
 
 
-def _described_question(asked: Any, word: str | None) -> Any:
+def _described_question(asked: Any, word: str | None, models: Models) -> Any:
     # Of an encrypted attribute by way of its index: the values asked for, not their tokens, which
     # the reading process makes with the index keys it may use.
-    prop = getattr(asked.comparator, "prop", None)
+    prop = asked.comparator.prop
     question = getattr(asked, "question", "equals")
-    if not isinstance(prop, SealedProperty):
-        raise unsupported("a question to a compound index")
-    values = [_plain(value) for value in asked.values]
-    if question in ("startswith", "endswith", "contains") and len(values) == 1:
-        return {"attribute": prop.key, question: values[0]}
-    if question != "equals" or word not in ("in", "not in"):
-        raise unsupported("this question to an index")
-    return {"attribute": prop.key, word: values}
+    name = models.named(models.place(asked.comparator._parententity), prop.key)  # noqa: SLF001 - pinned by a test
+    if question == "equals" and word in ("in", "not in"):
+        if isinstance(prop, CompoundProperty):
+            return {"attribute": name, word: [[_plain(part) for part in value] for value in asked.values]}  # fmt: skip
+        if isinstance(prop, SealedProperty):
+            return {"attribute": name, word: [_plain(value) for value in asked.values]}
+    if question in ("startswith", "endswith", "contains") and len(asked.values) == 1:
+        return {"attribute": name, question: _plain(asked.values[0])}
+    raise unsupported("this question to an index")
 
 
 def _value(element: Any) -> Any:
@@ -154,7 +153,7 @@ def _value(element: Any) -> Any:
     raise unsupported("a comparison with anything but values")
 
 
-def condition_of(described: Any, mapper: Mapper[Any]) -> ColumnElement[bool]:
+def condition_of(described: Any, models: Models) -> ColumnElement[bool]:
     """
     Return the condition that *described* says.
 
@@ -162,26 +161,38 @@ def condition_of(described: Any, mapper: Mapper[Any]) -> ColumnElement[bool]:
         MisuseError: it is no description of this release.
     """
     try:
-        return _condition_of(described, mapper)
+        return _condition_of(described, models)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise MisuseError("a condition of the request is not described as it should be") from None
 
 
-def _condition_of(described: Any, mapper: Mapper[Any]) -> ColumnElement[bool]:
+def _condition_of(described: Any, models: Models) -> ColumnElement[bool]:
     for word, join in (("and", sa.and_), ("or", sa.or_)):
         if word in described:
-            return join(*(_condition_of(part, mapper) for part in described[word]))
+            return join(*(_condition_of(part, models) for part in described[word]))
     if "not" in described:
-        return sa.not_(_condition_of(described["not"], mapper))
+        return sa.not_(_condition_of(described["not"], models))
     [(word, given)] = [pair for pair in described.items() if pair[0] != "attribute"]
-    prop = mapper.column_attrs[described["attribute"]]
-    value = [_given(each, prop) for each in given] if _is_many(given) else _given(given, prop)
-    made: ColumnElement[bool] = _MAKE[word](getattr(mapper.class_, prop.key), value)
+    name = described["attribute"]
+    attribute = models.attribute(name)
+    _, prop = models.found(name)
+    value: Any
+    if isinstance(given, dict) and "attribute" in given:
+        if word not in _COMPARING:
+            raise ValueError
+        attribute, value = models.plain(name), models.plain(given["attribute"])
+    elif isinstance(prop, CompoundProperty):
+        # Asked like an encrypted attribute: by values, never by what it holds.
+        if word not in ("in", "not in"):
+            raise ValueError
+        value = [
+            tuple(_given(part, each) for part, each in zip(parts, prop.parts, strict=True))
+            for parts in given
+        ]
+    else:
+        value = [_given(each, prop) for each in given] if isinstance(given, list) else _given(given, prop)  # fmt: skip
+    made: ColumnElement[bool] = _MAKE[word](attribute, value)
     return made
-
-
-def _is_many(given: Any) -> bool:
-    return isinstance(given, list)
 
 
 _SPELT: Sequence[tuple[type, str, Callable[[Any], str], Callable[[str], Any]]] = (

@@ -54,9 +54,7 @@ def serve(
         )
         if models is None:
             sys.path[:] = asked["path"]
-        elif asked["select"]["model"].partition(":")[0] != models:
-            raise ConfigurationError(f"only models of {models} are read here")
-        done = _read(asked, answers, endings)
+        done = _read(asked, answers, endings, models)
     except BrokenPipeError:
         return  # nobody is there any more
     except LacreError as error:
@@ -96,7 +94,9 @@ def _end_with_who_asked(endings: list[Callable[[], object]]) -> None:
     threading.Thread(target=watch, name="lacre-bulk-watch", daemon=True).start()
 
 
-def _read(asked: Any, answers: BinaryIO, endings: list[Callable[[], object]]) -> dict[str, Any]:
+def _read(
+    asked: Any, answers: BinaryIO, endings: list[Callable[[], object]], only: str | None
+) -> dict[str, Any]:
     try:
         import pyarrow as pa
     except ModuleNotFoundError:
@@ -109,12 +109,15 @@ def _read(asked: Any, answers: BinaryIO, endings: list[Callable[[], object]]) ->
     from sqlalchemy.pool import NullPool
 
     from lacre.application import Lacre
-    from lacre.bulk.description import Description, mapper_named
+    from lacre.bulk.description import Description
     from lacre.bulk.parquet import ParquetFile
     from lacre.bulk.reading import BulkReading
 
     description = Description.from_json(asked["select"])
-    mapper = mapper_named(description.model)
+    if only is not None and any(name.partition(":")[0] != only for name in description.names):
+        # Of every model that is joined, before one is imported.
+        raise ConfigurationError(f"only models of {only} are read here")
+    models = description.models()
     types = pa.ipc.read_schema(pa.py_buffer(b64decode(asked["types"])))
     acting = asked["acting"]
     budget = asked["rows"]
@@ -145,7 +148,7 @@ def _read(asked: Any, answers: BinaryIO, endings: list[Callable[[], object]]) ->
             application,
             session,
             description,
-            mapper,
+            models,
             budget=budget,
             types={field.name: field.type for field in types},
         )

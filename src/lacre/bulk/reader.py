@@ -41,7 +41,7 @@ class BulkReport:
 
 class BulkReader:
     """
-    Reads in bulk what a `select` of one model's attributes asks for, in a process of its own.
+    Reads in bulk what a `select` of models' attributes asks for, in a process of its own.
 
     Whoever acts here acts there: ``with acting_as("svc:churn", roles={"analyst"}, purpose="churn
     model"): ...``. *rows* is the budget: one row more and nothing is handed out any more.

@@ -2,7 +2,7 @@
 """
 Reading what a description asks for, batch by batch, in the process that holds the keys.
 
-Rule 1: every class is decided before the database is asked anything.
+Rule 1: every class, of every model joined, is decided before the database is asked anything.
 Rule 2: the evidence of a batch is written before the batch is handed on; where it cannot be
         written, there is no batch.
 Rule 3: no batch brings the rows over the budget.
@@ -30,10 +30,17 @@ from lacre.bulk.arrow import (
     masked_column,
     python_type_of,
 )
-from lacre.bulk.description import Description, attribute_of, is_of_index
+from lacre.bulk.description import Description
+from lacre.bulk.models import Models, is_of_index
 from lacre.context import current
 from lacre.errors import AccessDenied, MisuseError, RowBudgetExceeded
-from lacre.sqlalchemy.declared import row_facts, row_of_values, sealed_properties, tenant_text
+from lacre.sqlalchemy.declared import (
+    logical_table,
+    row_facts,
+    row_of_values,
+    sealed_properties,
+    tenant_text,
+)
 from lacre.sqlalchemy.subjects import subject_column, subject_of_values
 from lacre.sqlalchemy.types import raw_of
 
@@ -48,9 +55,36 @@ class _Column:
 
     position: int
     arrow: ArrowColumn
+    model: int  # which of the models it is of
     field: Any | None
     prop: Any = None
     subject: int | None = None  # where whom its values are about stands
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """One model that columns are read of: where what identifies its rows stands among those fetched."""
+
+    mapper: Mapper[Any]
+    ids: list[int]
+    tenant: int | None
+    columns: list[int]  # its own among those of the result
+
+    def rows(
+        self, fetched: Sequence[Any], count: int
+    ) -> tuple[list[str], dict[str | None, list[int]]]:
+        """Return the row ids, and which rows are whose: without those that an outer join left empty."""
+        ids = [
+            "" if None in values else row_of_values(self.mapper, values)
+            for values in zip(*(fetched[position] for position in self.ids), strict=True)
+        ]
+        if self.tenant is None:
+            return ids, {None: [number for number in range(count) if ids[number]]}
+        by_tenant: dict[str | None, list[int]] = defaultdict(list)
+        for number, value in enumerate(fetched[self.tenant]):
+            if ids[number]:
+                by_tenant[tenant_text(self.mapper, value)].append(number)
+        return ids, by_tenant
 
 
 class BulkReading:
@@ -71,16 +105,15 @@ class BulkReading:
         application: Lacre,
         session: Session,
         description: Description,
-        mapper: Mapper[Any],
+        models: Models,
         *,
         budget: int,
         types: Mapping[str, Any],
     ) -> None:
         self._application = application
         self._session = session
-        self._mapper = mapper
+        self._models = models
         self._budget = budget
-        self._facts = row_facts(mapper)
         self.name = uuid4().hex
         self._batch = 0
         bound = application.policy.file.bulk
@@ -93,48 +126,62 @@ class BulkReading:
         if unknown := set(types) - {name for name, _ in description.columns}:
             raise MisuseError(f"types= names columns that are not read: {sorted(unknown)}")
         self._fetched: list[Any] = []
-        self._columns = [self._column(name, key, types.get(name)) for name, key in description.columns]  # fmt: skip
-        self._ids = [self._fetch(column) for column in self._facts.columns]
-        tenant = self._facts.tenant
-        self._tenant = None if tenant is None else self._fetch(mapper.column_attrs[tenant].columns[0])  # fmt: skip
-        self._statement = description.narrowed(sa.select(*self._fetched), mapper)
+        self._columns = [self._column(name, of, types.get(name)) for name, of in description.columns]  # fmt: skip
+        self._sources = [
+            self._source(place, mapper)
+            for place, mapper in enumerate(models.mappers)
+            if any(column.model == place for column in self._columns)
+        ]
+        self._statement = description.narrowed(sa.select(*self._fetched), models)
         # Tells which evidence a file or a table belongs to.
         self.schema = pa.schema(
             [(column.arrow.name, column.arrow.type) for column in self._columns],
             metadata={"lacre-reading": self.name, "lacre-purpose": current().purpose},
         )
 
-    def _column(self, name: str, key: str, wanted: Any) -> _Column:
-        attribute = attribute_of(self._mapper, key)
-        prop = self._mapper.column_attrs[key]
-        if is_of_index(self._mapper, prop):
-            raise MisuseError(f"{key} is a blind index, which is not read")
-        if prop not in sealed_properties(self._mapper):
+    def _column(self, name: str, of: str, wanted: Any) -> _Column:
+        attribute = self._models.attribute(of)
+        mapper, prop = self._models.found(of)
+        model, _ = self._models.placed(of)
+        if is_of_index(mapper, prop):
+            raise MisuseError(f"{prop.key} is a blind index, which is not read")
+        if prop not in sealed_properties(mapper):
             python_type, declared = python_type_of(prop.columns[0])
             made = arrow_column(name, python_type, wanted if wanted is not None else declared)
             self._fetched.append(attribute)
-            return _Column(position=len(self._fetched) - 1, arrow=made, field=None)
+            return _Column(position=len(self._fetched) - 1, arrow=made, model=model, field=None)
         sealed: Any = prop
         field = self._session.info["lacre"].field(sealed)
         if field.may_read().outcome is Outcome.ALLOWED:
             made = arrow_column(name, sealed.python_type, wanted)
         else:
             made = masked_column(name)
-        about = subject_column(self._mapper, prop)
+        about = subject_column(mapper, prop)
         return _Column(
-            position=self._fetch(prop.columns[0]),
+            position=self._fetch(mapper, prop.columns[0]),
             arrow=made,
+            model=model,
             field=field,
             prop=prop,
-            subject=None if about is None else self._fetch(about),
+            subject=None if about is None else self._fetch(mapper, about),
         )
 
-    def _fetch(self, column: Any) -> int:
+    def _source(self, place: int, mapper: Mapper[Any]) -> _Source:
+        facts = row_facts(mapper)
+        tenant = None if facts.tenant is None else mapper.column_attrs[facts.tenant].columns[0]
+        return _Source(
+            mapper=mapper,
+            ids=[self._fetch(mapper, column) for column in facts.columns],
+            tenant=None if tenant is None else self._fetch(mapper, tenant),
+            columns=[n for n, column in enumerate(self._columns) if column.model == place],
+        )
+
+    def _fetch(self, mapper: Mapper[Any], column: Any) -> int:
         # The column itself and not the attribute, which would be a look for each row.
-        key = self._mapper.get_property_by_column(column).key
-        comparator: Any = getattr(self._mapper.class_, key).comparator
+        key = mapper.get_property_by_column(column).key
+        comparator: Any = getattr(mapper.class_, key).comparator
         mapped = getattr(comparator, "mapped", None)
-        element = getattr(self._mapper.class_, key) if mapped is None else mapped(column, key)
+        element = getattr(mapper.class_, key) if mapped is None else mapped(column, key)
         self._fetched.append(element.label(f"fetched_{len(self._fetched)}"))
         return len(self._fetched) - 1
 
@@ -151,7 +198,7 @@ class BulkReading:
         with closing(result):
             for rows in result.partitions():
                 if done + len(rows) > self._budget:
-                    self._write([self._event("over-budget", None, (), ())])
+                    self._write([self._event(self._sources[0], "over-budget", None, (), ())])  # fmt: skip
                     raise RowBudgetExceeded(
                         f"there are more than {self._budget:,} rows",
                         hint="narrow the statement, or ask for a larger budget: rows=",
@@ -161,64 +208,65 @@ class BulkReading:
 
     def _made(self, rows: Sequence[Any]) -> Any:
         fetched: list[Any] = list(zip(*rows, strict=True))
-        by_tenant: dict[str | None, list[int]] = defaultdict(list)
-        if self._tenant is None:
-            by_tenant[None] = list(range(len(rows)))
-        else:
-            for number, value in enumerate(fetched[self._tenant]):
-                by_tenant[tenant_text(self._mapper, value)].append(number)
-        ids = [
-            row_of_values(self._mapper, values)
-            for values in zip(*(fetched[position] for position in self._ids), strict=True)
-        ]
         # Only what is read is kept: of an encrypted column its values take the ciphertext's place.
-        columns: list[Any] = [fetched[column.position] for column in self._columns]
+        columns: list[Any] = [
+            fetched[column.position] if column.field is None else [None] * len(rows)
+            for column in self._columns
+        ]
         events = []
         self._batch += 1
-        for tenant, numbers in by_tenant.items():
-            readings = []
-            for place, column in enumerate(self._columns):
-                if column.field is None:
+        for source in self._sources:
+            ids, by_tenant = source.rows(fetched, len(rows))
+            for tenant, numbers in by_tenant.items():
+                if not numbers:
                     continue
-                reading = column.field.reading(tenant=tenant)
-                readings.append(reading)
-                raws = fetched[column.position]
-                opened = reading.opened(
-                    [(ids[n], _raw(raws[n])) for n in numbers],
-                    subjects=self._subjects(column, fetched, numbers),
-                )
-                if len(by_tenant) == 1:
-                    columns[place] = opened
-                else:
-                    if type(columns[place]) is not list:
-                        columns[place] = list(columns[place])
-                    for number, value in zip(numbers, opened, strict=True):
-                        columns[place][number] = value
-            name = readings[0].tenant if readings else tenant
-            events.append(self._event("batch", name, readings, [ids[n] for n in numbers]))
+                readings = []
+                for place in source.columns:
+                    column = self._columns[place]
+                    if column.field is None:
+                        continue
+                    reading = column.field.reading(tenant=tenant)
+                    readings.append(reading)
+                    raws = fetched[column.position]
+                    opened = reading.opened(
+                        [(ids[n], _raw(raws[n])) for n in numbers],
+                        subjects=self._subjects(source.mapper, column, fetched, numbers),
+                    )
+                    if len(numbers) == len(rows):
+                        columns[place] = opened
+                    else:
+                        for number, value in zip(numbers, opened, strict=True):
+                            columns[place][number] = value
+                name = readings[0].tenant if readings else tenant
+                events.append(self._event(source, "batch", name, readings, [ids[n] for n in numbers]))  # fmt: skip
         made = batch_of([column.arrow for column in self._columns], columns, self.schema)
         # The recorder first: a batch whose evidence is refused never leaves.
         self._write(events)
         return made
 
     def _subjects(
-        self, column: _Column, fetched: Sequence[Any], numbers: Sequence[int]
+        self, mapper: Mapper[Any], column: _Column, fetched: Sequence[Any], numbers: Sequence[int]
     ) -> list[str] | None:
         if column.subject is None:
             return None
         raws, about = fetched[column.position], fetched[column.subject]
         # Of a NULL nobody has to say whom it is about.
         return [
-            "" if raws[n] is None else str(subject_of_values(self._mapper, column.prop, about[n]))
+            "" if raws[n] is None else str(subject_of_values(mapper, column.prop, about[n]))
             for n in numbers
         ]
 
     def _event(
-        self, step: str, tenant: str | None, readings: Sequence[Any], rows: Sequence[str]
+        self,
+        source: _Source,
+        step: str,
+        tenant: str | None,
+        readings: Sequence[Any],
+        rows: Sequence[str],
     ) -> BulkRead:
         acting, policy = current(), self._application.policy
-        table: Any = self._mapper.local_table
-        schemes = [column.field.scheme for column in self._columns if column.field is not None]
+        own = [self._columns[place] for place in source.columns]
+        schemes = [column.field.scheme for column in own if column.field is not None]
         return BulkRead(
             **who(
                 acting,
@@ -229,7 +277,10 @@ class BulkReading:
             batch=self._batch,
             step=step,
             store=schemes[0].store if schemes else "",
-            table=schemes[0].table if schemes else table.name,
+            table=schemes[0].table if schemes else _table(source.mapper),
+            joined=tuple(
+                _table(each) for each in self._models.mappers if each is not source.mapper
+            ),
             columns=tuple(
                 (
                     reading.scheme.column,
@@ -241,13 +292,18 @@ class BulkReading:
             ),
             budget=self._budget,
             count=len(rows),
-            rows=tuple(rows),
+            # A row that is joined to several is named once.
+            rows=tuple(dict.fromkeys(rows)),
             keys=tuple(sorted({key.hex() for reading in readings for key in reading.keys})),
             erased=sum(reading.erased for reading in readings),
         )
 
     def _write(self, events: Sequence[BulkRead]) -> None:
         self._application.recorder.write(events)
+
+
+def _table(mapper: Mapper[Any]) -> str:
+    return logical_table(mapper, mapper.local_table)
 
 
 def _raw(held: Any) -> Any:
