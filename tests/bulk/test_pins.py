@@ -32,7 +32,9 @@ def test_joins_of_a_select() -> None:
     condition = Order.customer_id == Customer.id
     by, on = (
         select(Customer.id).join(Customer.orders),
-        select(Customer.id).select_from(Customer).join_from(Customer, Order, condition, isouter=True),
+        select(Customer.id)
+        .select_from(Customer)
+        .join_from(Customer, Order, condition, isouter=True),
     )
     [(target, nothing, _, how)] = by._setup_joins
     [(model, given, left, outer)] = on._setup_joins
