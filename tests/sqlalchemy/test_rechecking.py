@@ -114,11 +114,15 @@ def test_the_re_check_takes_the_right_to_decrypt(
 def _refused() -> dict[str, Any]:
     inner = select(Customer.id).where(Customer.name == "x")
     by_name = Customer.name == "x"
+    cities = select(Customer.city).where(by_name)
     return {
         "or": select(Customer).where(or_(by_name, Customer.city == "0")),
         "not": select(Customer).where(not_(by_name)),
         "tilde": select(Customer).where(~by_name, Customer.city == "0"),
         "subquery": select(Customer).where(Customer.id.in_(inner)),
+        # The subquery would have false hits, or leave rows out, of the very condition re-checked outside.
+        "twice": select(Customer).where(by_name, Customer.city.in_(cities)),
+        "twice, once negated": select(Customer).where(by_name, Customer.city.notin_(cities)),
         "exists": select(Order).where(Order.customer.has(by_name)),
         "column": select(by_name),
         "having": select(Customer.city).group_by(Customer.city).having(by_name),

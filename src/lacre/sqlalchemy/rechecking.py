@@ -17,6 +17,7 @@ Leans on names of SQLAlchemy that are not public, each pinned by a test: those o
 `ClauseElement._deannotate`, `sqlalchemy.sql.util.extract_first_column_annotation`.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -109,16 +110,18 @@ def rechecked(state: ORMExecuteState, asking: Asking) -> Any | None:
         raise short_refused(short[0].asked, "in an UPDATE, a DELETE or a set operation")
     # `in_op` only: a NOT turns it into another operator, whose false hits are rows left out. NOT of
     # an index of several tokens is an expression around it.
-    conditions = {
+    conditions = Counter(
         id(found.right)
         for found in _joined_by_and(statement.whereclause)
         if isinstance(found, BinaryExpression)
         and (found.operator is operators.in_op or isinstance(found.operator, operators.custom_op))
-    }
-    for term in short:
-        if id(term) not in conditions:
+    )
+    # A condition that was made once may stand in several places: each of them has to be one.
+    for term, places in Counter(short).items():
+        if conditions[id(term)] < places:
             raise short_refused(term.asked, "under OR, NOT or in a subquery")
         asking.rechecked.add(id(term.asked))
+    short = list(dict.fromkeys(short))
     statement = _with_tokens(state, statement, short)
     by_table: dict[tuple[Any, Any], list[Term]] = {}
     for term in short:
