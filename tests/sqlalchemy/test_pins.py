@@ -214,6 +214,18 @@ def test_tables_of_an_inheritance_and_what_columns_are_from() -> None:
     assert statement.join(Customer)._setup_joins
 
 
+def test_what_a_result_of_objects_is_made_of(session: Session) -> None:
+    """Its rows come from `chunks` by way of `iterator`: bare objects where `_source_supports_scalars`, else tuples."""
+    session.add(Customer(city="x"))
+    bare: Any = session.execute(select(Customer))
+    rows: Any = session.execute(select(Customer.city, Customer))
+
+    assert (bare._source_supports_scalars, rows._source_supports_scalars) == (True, False)
+    assert (bare._yield_per, rows._yield_per) == (None, None)
+    assert [type(each) for chunk in bare.chunks(None) for each in chunk] == [Customer]
+    assert [type(each) for each in rows.iterator] == [tuple]
+
+
 def test_private_parts_of_insert_and_update() -> None:
     """What a statement writes is in these attributes, under names or columns."""
     table: Any = Customer.__table__

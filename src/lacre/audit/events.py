@@ -19,6 +19,7 @@ from lacre.context import Acting
 
 __all__ = [
     "BulkRead",
+    "CandidatesGiven",
     "Erased",
     "Event",
     "KeyChanged",
@@ -221,6 +222,31 @@ class Searched(Event):
         return _placed(self.place) | {
             "index": self.index,
             "outcome": str(self.outcome),
+            "rule": self.rule,
+            "count": self.count,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidatesGiven(Event):
+    """
+    Rows left that a short index found and nobody re-checked, marked as candidates.
+
+    *count* is of rows of a result: of a count it is one. *bits* says how many of them are hits by chance.
+    """
+
+    action: ClassVar[str] = "candidates"
+
+    place: Place
+    index: str
+    bits: int
+    rule: str
+    count: int
+
+    def details(self) -> Mapping[str, object]:
+        return _placed(self.place) | {
+            "index": self.index,
+            "bits": self.bits,
             "rule": self.rule,
             "count": self.count,
         }

@@ -5,15 +5,17 @@ Asking the indexes of a field: who may, under which keys, and the record of it.
 Rule 1: a search is decided and recorded before a token is made.
 Rule 2: an index in parts answers only whoever may also decrypt: hits that nobody re-checks would
         tell the values part by part.
+Rule 3: hits of a short index that nobody re-checks are recorded before they leave.
 
 Does not read rows and does not re-check hits (`lacre.fields.field`).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from lacre._core.blind import index_key
 from lacre._core.derive import PreparedKey
-from lacre.audit.events import Outcome, Searched
+from lacre.audit.events import CandidatesGiven, Outcome, Searched
 from lacre.context import current
 from lacre.errors import UnsupportedQuery
 from lacre.fields.guard import Guarded, TenantFacts
@@ -85,9 +87,37 @@ class Searchable(Guarded):
         """Return the tenant whose values a search finds: that of whoever acts."""
         return self._tenant(current()).name
 
-    def may_recheck(self) -> None:
+    def rechecks(self) -> bool:
+        """Whether whoever acts may have hits of this field re-checked. Records nothing: it refuses nothing."""
+        decision = self._guard.policy.decide(current(), self.scheme.class_, Right.DECRYPT)
+        return decision.outcome is Outcome.ALLOWED
+
+    def candidates_given(self, index: Index) -> Callable[[int], None]:
+        """Return what records that so many rows, hits of *index* that nobody re-checked, leave for whoever acts now."""
+        acting = current()
+        decision = self._guard.policy.decide(acting, self.scheme.class_, Right.SEARCH)
+        tenant = self._tenant(acting)
+
+        def given(count: int) -> None:
+            self._guard.recorder.record(
+                CandidatesGiven(
+                    **self._who(acting, tenant),
+                    place=self._place,
+                    index=index.name,
+                    bits=index.bits,
+                    rule=decision.rule,
+                    count=count,
+                )
+            )
+
+        return given
+
+    def may_recheck(self, *, marks: bool = False) -> None:
         """
         Decide on re-checking hits of this field, before they are read.
+
+        Args:
+            marks: whether they could be had marked as candidates, as they are.
 
         Raises:
             AccessDenied: no role has the right to decrypt.
@@ -96,7 +126,8 @@ class Searchable(Guarded):
         decision = self._guard.policy.decide(acting, self.scheme.class_, Right.DECRYPT)
         if decision.outcome is not Outcome.ALLOWED:
             error = self._denied_use(acting, Right.DECRYPT, decision)
-            error.hint = f"{error.hint}; hits of this index are re-checked on the plaintext: with `search` alone ask an index of 96 bits or more (bits=96)"
+            way = "; or have its hits unchecked and marked: candidates(statement)" if marks else ""
+            error.hint = f"{error.hint}; hits of this index are re-checked on the plaintext: with `search` alone ask an index of 96 bits or more (bits=96){way}"
             raise error
 
     def _question(self, index: Index, question: Question | None) -> Question:

@@ -29,6 +29,7 @@ from lacre.fields.prefix_index import PrefixIndex
 
 try:
     from lacre.sqlalchemy.attribute import ciphertext_of
+    from lacre.sqlalchemy.candidates import Candidate, candidates
     from lacre.sqlalchemy.column import encrypted, row_id
     from lacre.sqlalchemy.compounds import compound
     from lacre.sqlalchemy.crossing import moving_tenants
@@ -41,11 +42,13 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "BlindIndex",
+    "Candidate",
     "ContainsIndex",
     "EncryptedType",
     "IndexType",
     "MappedAsDataclass",
     "PrefixIndex",
+    "candidates",
     "ciphertext_of",
     "compound",
     "encrypted",

@@ -9,6 +9,9 @@ joins are right, and no false hit ever leaves. It needs the right to decrypt.
 A query for whole objects of one table, and for nothing else, needs no second query: it brings the
 ciphertexts along, and false hits are taken out of its result before anybody has it.
 
+Of a statement marked by `candidates` the hits of a class that whoever asks may not decrypt stay
+what they are, and are marked (`lacre.sqlalchemy.candidates`). Those of an index in parts do not.
+
 Works for conditions joined by AND. Under OR or NOT a false hit cannot be taken out, so that is
 refused.
 
@@ -31,12 +34,14 @@ from sqlalchemy.sql.selectable import CompoundSelect
 from sqlalchemy.sql.util import extract_first_column_annotation
 
 from lacre.errors import UnsupportedQuery
+from lacre.sqlalchemy.candidates import is_marked
 from lacre.sqlalchemy.declared import row_facts, tenant_text
 from lacre.sqlalchemy.loading import note_tenant
 from lacre.sqlalchemy.searching import Asking, Term, in_parts, short_refused
 from lacre.sqlalchemy.selecting import check_selected
 from lacre.sqlalchemy.statements import refuse_written
 from lacre.sqlalchemy.subjects import subject_key, subject_of_values
+from lacre.sqlalchemy.tenant_tables import typed_tenant
 from lacre.sqlalchemy.token_columns import check_triggers
 from lacre.sqlalchemy.types import raw_of
 
@@ -123,6 +128,8 @@ def rechecked(state: ORMExecuteState, asking: Asking) -> Any | None:
         asking.rechecked.add(id(term.asked))
     short = list(dict.fromkeys(short))
     statement = _with_tokens(state, statement, short)
+    if is_marked(statement):
+        statement, short = _unchecked(statement, short, asking)
     by_table: dict[tuple[Any, Any], list[Term]] = {}
     for term in short:
         comparator = term.asked.comparator
@@ -136,6 +143,31 @@ def rechecked(state: ORMExecuteState, asking: Asking) -> Any | None:
     for terms in by_table.values():
         statement = statement.where(_matching(state, asking.binding, statement, terms))
     return statement
+
+
+def _unchecked(statement: Any, short: list[Term], asking: Asking) -> tuple[Any, list[Term]]:
+    """Return *statement*, and which terms are to be re-checked all the same; note the others."""
+    if statement._for_update_arg is not None:  # noqa: SLF001
+        raise UnsupportedQuery(
+            "rows are not locked by candidates: among them are rows that nobody asked for",
+            hint="read the candidates, then lock the rows that are meant, by primary key",
+        )
+    left = []
+    for term in short:
+        comparator: Any = term.asked.comparator
+        searched = asking.binding.field(comparator.prop)
+        if term.asked.index.several or searched.rechecks():
+            left.append(term)
+            continue
+        asking.unchecked.append(term.asked)
+        place = _Place(comparator)
+        key = row_facts(place.mapper).tenant
+        if key is not None:
+            # Rows of another tenant have tokens under other keys: hits by chance alone.
+            column = place.mapper.column_attrs[key].columns[0]
+            tenant = typed_tenant(column, searched.searched_tenant())
+            statement = statement.where(place.of(column) == tenant)
+    return statement, left
 
 
 def _with_tokens(state: ORMExecuteState, statement: Any, short: list[Term]) -> Any:
@@ -205,16 +237,13 @@ class _Candidates:
         comparator: Any = terms[0].asked.comparator
         mapper = comparator._parentmapper  # noqa: SLF001 - pinned by a test
         props = list(dict.fromkeys(term.asked.comparator.prop for term in terms))
+        several = any(term.asked.index.several for term in terms)
         for prop in props:
-            binding.field(prop).may_recheck()
-
-        def mapped(column: Any) -> Any:
-            return comparator.mapped(column, mapper.get_property_by_column(column).key)
+            binding.field(prop).may_recheck(marks=not several)
 
         # Of the table that was asked, which the statement has for certain, and no other of them:
         # one more would change what the statement's rows are made of.
-        table = props[0].columns[0].table
-        place = _Place(mapper, table, mapped)
+        place = _Place(comparator)
         keys = place.keys
         row = [place.of(column) for column in row_facts(mapper).columns]
         # Of rows that name their tenant: another tenant's are hits by chance alone, under other keys.
@@ -224,7 +253,7 @@ class _Candidates:
         known = [*subjects, *(() if tenant is None else (tenant,))]
         columns = [
             *row,
-            *(mapped(prop.columns[0]) for prop in props),
+            *(place.mapped(prop.columns[0]) for prop in props),
             *(place.of(mapper.column_attrs[key].columns[0]) for key in known),
         ]
         return cls(
@@ -349,31 +378,33 @@ def _is_whole(state: ORMExecuteState, statement: Any, entity: Any) -> bool:
 
 
 class _Place:
-    """
-    One table of a mapped class, as a query for candidates asks it.
+    """The table of the attribute that is asked, as a query for candidates asks it."""
 
-    *mapped* makes of a column of the class that of the entity which is asked.
-    """
-
-    def __init__(self, mapper: Any, table: Any, mapped: Any) -> None:
-        self._mapper, self._table, self._mapped = mapper, table, mapped
+    def __init__(self, comparator: Any) -> None:
+        self._comparator = comparator
+        self.mapper = mapper = comparator._parentmapper  # noqa: SLF001 - pinned by a test
+        self._table = table = comparator.prop.columns[0].table
         self._alone = len(mapper.tables) == 1 or mapper.inherits is None
         columns = mapper.primary_key if self._alone else table.primary_key
-        self.keys = [mapped(column) for column in columns]
+        self.keys = [self.mapped(column) for column in columns]
+
+    def mapped(self, column: Any) -> Any:
+        """Return *column* of the class as that of the entity which is asked."""
+        return self._comparator.mapped(column, self.mapper.get_property_by_column(column).key)
 
     def of(self, column: Any) -> Any:
         """Return *column*, of whichever table of the class, of the row that the keys name."""
         table = column.table
         if self._alone or table is self._table:
-            return self._mapped(column)
+            return self.mapped(column)
         # Tables of one inheritance have equal primary keys.
-        same = self._mapper._equivalent_columns  # noqa: SLF001 - pinned by a test
+        same = self.mapper._equivalent_columns  # noqa: SLF001 - pinned by a test
         for found in same.get(column, ()):
             if found.table is self._table:
-                return self._mapped(found)
+                return self.mapped(found)
         other = table.alias()
         pairs = [
-            other.c[found.key] == self._mapped(key)
+            other.c[found.key] == self.mapped(key)
             for key in self._table.primary_key
             for found in same.get(key, ())
             if found.table is table

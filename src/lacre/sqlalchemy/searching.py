@@ -66,6 +66,7 @@ class Asking:
     # Terms whose hits are re-checked, and tokens made, by id of what was asked (`Term.asked`).
     rechecked: set[int] = field(default_factory=set)
     tokens: dict[int, list[bytes]] = field(default_factory=dict)
+    unchecked: list["Asked"] = field(default_factory=list)  # whose hits stay candidates
     lightens: bool = True  # whether it is not to be compiled together with values
 
 

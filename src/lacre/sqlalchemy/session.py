@@ -17,6 +17,7 @@ from sqlalchemy.orm.attributes import instance_state
 from lacre.errors import ConfigurationError
 from lacre.sqlalchemy.awaiting import AwaitingApplication
 from lacre.sqlalchemy.binding import Application, Binding, leave
+from lacre.sqlalchemy.candidates import is_marked, marked
 from lacre.sqlalchemy.lightening import lightened
 from lacre.sqlalchemy.loading import invoked
 from lacre.sqlalchemy.rechecking import Whole, is_candidates, is_query, rechecked
@@ -134,7 +135,14 @@ def _on_execute(state: ORMExecuteState) -> Any:
         narrowed = None if own else rechecked(state, statement)
         if isinstance(narrowed, Whole):
             return narrowed.only_true(_without_values(state, narrowed.statement))
-        return _without_values(state, narrowed)
+        result = _without_values(state, narrowed)
+        if own or not is_marked(state.statement):
+            return result
+        given = [
+            binding.field(each.comparator.prop).candidates_given(each.index)
+            for each in statement.unchecked
+        ]
+        return marked(result, certain=not given, given=given)
     finally:
         asking.reset(token)
 

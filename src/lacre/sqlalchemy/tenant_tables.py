@@ -19,7 +19,7 @@ from lacre.errors import ConfigurationError
 from lacre.sqlalchemy.declared import TENANT, logical_table, row_facts
 from lacre.sqlalchemy.mapped import mappers_of
 
-__all__ = ["TenantTable", "TenantTables"]
+__all__ = ["TenantTable", "TenantTables", "typed_tenant"]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -108,7 +108,7 @@ class TenantTables:
             return found
         column: Any = mapper.column_attrs[str(row_facts(mapper).tenant)].columns[0]
         _check_keys(mapper, column)
-        source, target = (_typed(column, text) for text in self._wanted)
+        source, target = (typed_tenant(column, text) for text in self._wanted)
         found = self._found[mapper] = TenantTable(mapper=mapper, source=source, target=target)
         for child in sorted(mapper.registry.mappers, key=lambda each: each.class_.__name__):
             # Of single-table inheritance the parent's own mapper finds all rows.
@@ -168,7 +168,13 @@ def _check_keys(mapper: Mapper[Any], column: Any) -> None:
         )
 
 
-def _typed(column: Any, text: str) -> Any:
+def typed_tenant(column: Any, text: str) -> Any:
+    """
+    Return the tenant of that name as *column* holds it.
+
+    Raises:
+        ConfigurationError: it holds no such value.
+    """
     try:
         kind: Any = column.type.python_type
     except NotImplementedError:
