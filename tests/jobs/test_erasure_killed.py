@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sealing and shredding, killed between any two statements, with a writer at work: nothing is lost, nothing comes back."""
+"""Sealing and shredding, killed between any two statements and within a COMMIT, with a writer at work: nothing is lost, nothing comes back."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ from lacre.errors import KeyDestroyed, KeyStoreUnreachable, MisuseError
 from lacre.keys.epochs import EpochState
 from lacre.keys.hierarchy import KeyState
 from lacre.keys.sealing import cover
+from tests.components.postgresql import Database, Server
 from tests.jobs.erasing import Shop
+from tests.jobs.test_sealing_services import on_postgresql
+
+SEALING_COMMITS = 12  # of a sealing that is not resumed, or a few more
+DYING = "dying"  # by this name the server knows whoever is to be killed
 
 
 def forked(work: Callable[[], None]) -> int:
@@ -40,8 +46,8 @@ def forked(work: Callable[[], None]) -> int:
     os._exit(0)
 
 
-def dying(work: Callable[[], None], *, at: int) -> Callable[[], None]:
-    """Return *work*, killed right before its statement number *at*."""
+def dying(work: Callable[[], None], *, at: int, commits: bool = False) -> Callable[[], None]:
+    """Return *work*, killed right before its statement or commit number *at*; or within its commit number *at*."""
 
     def run() -> None:
         left = [at]
@@ -51,11 +57,55 @@ def dying(work: Callable[[], None], *, at: int) -> Callable[[], None]:
             if left[0] <= 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        sa.event.listen(sa.Engine, "before_cursor_execute", count)
-        sa.event.listen(sa.Engine, "commit", count)
+        def committing(connection: sa.Connection) -> None:
+            left[0] -= 1
+            if left[0] <= 0:
+                die_within(connection)
+
+        os.environ["PGAPPNAME"] = DYING
+        if commits:
+            sa.event.listen(sa.Engine, "commit", committing)
+        else:
+            sa.event.listen(sa.Engine, "before_cursor_execute", count)
+            sa.event.listen(sa.Engine, "commit", count)
         work()
 
     return run
+
+
+def die_within(connection: sa.Connection) -> None:
+    """Be killed in the middle of this connection's COMMIT: it is sent, or being written, and no answer is read."""
+    if connection.dialect.name == "postgresql":
+        server = connection.connection.driver_connection.pgconn  # type: ignore[union-attr]
+        server.send_query(b"COMMIT")
+        server.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    committing, pause = os.getpid(), random.random() * 0.002
+    if not os.fork():
+        time.sleep(pause)
+        os.kill(committing, signal.SIGKILL)
+        os._exit(0)
+
+
+def places(work: Callable[[], None]) -> tuple[int, int]:
+    """Run *work* to its end; return how many statements and commits it has, and how many commits."""
+    counted = {"before_cursor_execute": 0, "commit": 0}
+
+    def counting(name: str) -> Callable[..., None]:
+        def count(*_: Any) -> None:
+            counted[name] += 1
+
+        return count
+
+    listening = {name: counting(name) for name in counted}
+    for name, count in listening.items():
+        sa.event.listen(sa.Engine, name, count)
+    try:
+        work()
+    finally:
+        for name, count in listening.items():
+            sa.event.remove(sa.Engine, name, count)
+    return sum(counted.values()), counted["commit"]
 
 
 def survived(child: int) -> bool:
@@ -79,14 +129,14 @@ def writer(shop: Shop, log: Path) -> Iterator[None]:
             box = lacre.field("pii", table="t", column="c", subject=True)
             while not stop.exists():
                 number += 1
-                subject = f"w{number}"
+                subject = f"{log.stem}{number}"
                 try:
                     sealed = bytes(box.encrypt(subject, row="1", subject=subject))
                 except (KeyStoreUnreachable, MisuseError):
                     continue  # busy, or sealed three times in a row: nothing was written
                 file.write(json.dumps([subject, sealed.hex()]) + "\n")
                 file.flush()
-                time.sleep(0.01)
+                time.sleep(0.03)
 
     child = forked(write)
     try:
@@ -113,9 +163,39 @@ def check(shop: Shop, log: Path, subjects: list[str], shredded: list[str]) -> No
             assert shop.read(subject)[1] == "Ana Canary"
 
 
-def seals(shop: Shop, log: Path, *, kills: int, seed: int) -> None:
-    chance = random.Random(seed)
-    subjects = [f"s{number}@example.org" for number in range(6)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A shop, and the server that its databases are on, or None."""
+
+    shop: Shop
+    server: Server | None
+
+    def dies(self, work: Callable[[], None], *, at: int, commits: bool) -> bool:
+        """Run *work* in a child that is killed there; return whether it was. What it had sent is over then."""
+        died = not survived(forked(dying(work, at=at, commits=commits)))
+        if died and self.server is not None:
+            with Database(server=self.server, name="postgres").connect() as connection:
+                alive = "SELECT 1 FROM pg_stat_activity WHERE application_name = %s"
+                while connection.execute(alive, [DYING]).fetchone():
+                    time.sleep(0.002)
+        return died
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, home: Path) -> Iterator[Place]:
+    """A shop whose key store and data are two files, or two databases of PostgreSQL."""
+    if request.param == "sqlite":
+        yield Place(shop=Shop.made(home), server=None)
+        return
+    database: Database = request.getfixturevalue("database")
+    on_postgresql(home, database)
+    with database.server.database() as other:
+        yield Place(shop=Shop.made(home, url=other.text_url()), server=database.server)
+
+
+def seals(place: Place, log: Path, *, kills: int, seed: int) -> None:
+    chance, shop = random.Random(seed), place.shop
+    subjects = [f"sealed{number}@example.org" for number in range(6)]
     shop.add(*subjects)
     shredded: list[str] = []
     with writer(shop, log):
@@ -125,8 +205,10 @@ def seals(shop: Shop, log: Path, *, kills: int, seed: int) -> None:
                 shredded.append(subjects[len(shredded)])
                 shop.shred(shredded[-1])
             # Early statements are many kinds, late ones many of one kind: a few far, most near.
-            at = max(1, int(900 ** chance.random()))
-            killed += not survived(forked(dying(shop.seal, at=at)))
+            at, within = max(1, int(900 ** chance.random())), killed % 3 == 2
+            if within:
+                at = chance.randint(1, SEALING_COMMITS)
+            killed += place.dies(shop.seal, at=at, commits=within)
         shop.seal()
     shop.seal()
 
@@ -143,45 +225,52 @@ def seals(shop: Shop, log: Path, *, kills: int, seed: int) -> None:
     assert left == [f"seal.epoch-{epochs[0].number}.json"]
 
 
-def shreds(shop: Shop, log: Path, *, kills: int, seed: int) -> None:
-    chance = random.Random(seed)
-    subjects = [f"s{number}@example.org" for number in range(kills + 1)]
+def shreds(place: Place, log: Path, *, kills: int, seed: int) -> None:
+    chance, shop = random.Random(seed), place.shop
+    subjects = [f"s{number}@example.org" for number in range(kills + 2)]
     shop.add(*subjects)
-    shredded = subjects[:kills]
+    shredded: list[str] = []
+    killed = 0
     with writer(shop, log):
-        for subject in shredded:
-            died = forked(
-                dying(lambda subject=subject: shop.shred(subject), at=chance.randint(1, 45))
-            )  # type: ignore[misc]
-            if not survived(died):
+        statements, commits = places(lambda: shop.shred(subjects[0]))
+        shredded.append(subjects[0])
+        for subject in subjects[1:-1]:
+            if killed == kills:
+                break
+            shredded.append(subject)
+            ended = False
+            # Killed, it is run again, and killed again, until it comes to its end.
+            while not ended and killed < kills:
+                within = killed % 3 == 2
+                at = chance.randint(1, commits if within else statements)
+                ended = not place.dies(lambda subject=subject: shop.shred(subject), at=at, commits=within)  # type: ignore[misc] # fmt: skip
+                killed += not ended
+            if not ended:
                 shop.shred(subject)
 
+    assert killed == kills
     check(shop, log, subjects, shredded)
     for query in ("SELECT name_bidx FROM customers", "SELECT note_bidx FROM orders"):
         left = [bytes(token) for (token,) in shop.stored(query) if bytes(token) != bytes(4)]
-        assert len(left) == 1
+        assert len(left) == len(subjects) - len(shredded)
     named = [body for body in shop.certificates() if body["keys"]]
-    assert len({body["subject"] for body in named}) == kills
+    assert len({body["subject"] for body in named}) == len(shredded)
     assert list((shop.home / "lacre/certificates").glob(".*")) == []
 
 
-def test_sealing_survives_being_killed(home: Path, tmp_path: Path) -> None:
-    """Ten kills at statements drawn by lot, shreds in between, and a writer throughout."""
-    seals(Shop.made(home), tmp_path / "written", kills=10, seed=1)
-
-
-def test_shredding_survives_being_killed(home: Path, tmp_path: Path) -> None:
-    """Ten subjects, each shredding killed at a statement drawn by lot and run again."""
-    shreds(Shop.made(home), tmp_path / "written", kills=10, seed=2)
+def test_shredding_and_sealing_survive_being_killed(place: Place, tmp_path: Path) -> None:
+    """Twenty kills, ten for each database, a third of them within a COMMIT; what was killed is run again until it ends."""
+    shreds(place, tmp_path / "shreds", kills=5, seed=2)
+    seals(place, tmp_path / "seals", kills=5, seed=1)
 
 
 @pytest.mark.long
-def test_sealing_survives_being_killed_often(home: Path, tmp_path: Path) -> None:
-    """A hundred and fifty kills."""
-    seals(Shop.made(home), tmp_path / "written", kills=150, seed=3)
+def test_sealing_survives_being_killed_often(place: Place, tmp_path: Path) -> None:
+    """A hundred and fifty kills, half of them for each database."""
+    seals(place, tmp_path / "seals", kills=75, seed=3)
 
 
 @pytest.mark.long
-def test_shredding_survives_being_killed_often(home: Path, tmp_path: Path) -> None:
-    """A hundred and fifty subjects."""
-    shreds(Shop.made(home), tmp_path / "written", kills=150, seed=4)
+def test_shredding_survives_being_killed_often(place: Place, tmp_path: Path) -> None:
+    """A hundred and fifty kills, half of them for each database."""
+    shreds(place, tmp_path / "shreds", kills=75, seed=4)
