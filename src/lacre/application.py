@@ -63,8 +63,7 @@ class Lacre:
         services: a key service for each URI scheme.
         sink: where evidence goes.
         signers: whose signatures on column states are believed.
-        clock: in seconds, for the age of cached keys and the time of events; the system's two
-            clocks by default.
+        clock: in seconds, for the age of cached keys and the time of events; the system's by default.
         check_identity: raises where the identity could not be loaded again, for `ready`.
     """
 
@@ -327,8 +326,7 @@ class Lacre:
         Return *factory*, whose sessions now encrypt, decrypt and record for this application.
 
         Args:
-            factory: a `sessionmaker`, or an `async_sessionmaker`, whose sessions never block the
-                event loop.
+            factory: a `sessionmaker`, or an `async_sessionmaker`, which never blocks the event loop.
 
         Raises:
             ConfigurationError: SQLAlchemy is not installed.
@@ -387,6 +385,7 @@ class Lacre:
         tenants: Iterable[str] | None = None,
         classes: Iterable[str] | None = None,
         models: Any = None,
+        database: Any = None,
     ) -> Readiness:
         """
         Return whether this process can serve now, part by part; true as long as it can.
@@ -399,16 +398,17 @@ class Lacre:
             tenants: whose keys; the default tenant's by default.
             classes: those this process serves; all of lacre.toml's by default.
             models: a declarative base, or mapped classes, whose columns' states are looked at.
+            database: the models' engine: whether SQLite has the triggers that searches need.
 
         Raises:
             ConfigurationError: a class or model that there is not, or no tenant named and no default.
         """
-        columns: Sequence[Scheme] = ()
+        looked: Any = ((), {})
         if models is not None:
-            from lacre.sqlalchemy.mapped import schemes_of
+            from lacre.sqlalchemy.token_triggers import looked_at
 
-            columns = schemes_of(models)
-        return self._probe.report(tenants, classes, columns)
+            looked = looked_at(models, database)
+        return self._probe.report(tenants, classes, *looked)
 
     async def aready(
         self,
@@ -416,12 +416,13 @@ class Lacre:
         tenants: Iterable[str] | None = None,
         classes: Iterable[str] | None = None,
         models: Any = None,
+        database: Any = None,
     ) -> Readiness:
         """`ready`, in a thread: the event loop does not wait for it."""
         import asyncio
 
-        ask = partial(self.ready, tenants=tenants, classes=classes, models=models)
-        return await asyncio.to_thread(ask)
+        kept = {"models": models, "database": database}
+        return await asyncio.to_thread(self.ready, tenants=tenants, classes=classes, **kept)
 
     def warm_up(
         self, *, tenants: Iterable[str] | None = None, classes: Iterable[str] | None = None
@@ -457,8 +458,7 @@ class Lacre:
         """
         Return for how many seconds a process goes on reading, at the longest, once the key service denies it.
 
-        `[cache] age` and `stale_for` together. How long the key service itself takes to deny,
-        after it was told to, comes on top of it.
+        `[cache] age` and `stale_for` together. What the key service itself takes comes on top.
         """
         return self.policy.file.cache.age + self.policy.file.cache.stale_for
 

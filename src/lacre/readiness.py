@@ -12,7 +12,7 @@ classes and columns; never a tenant, key id, path, address or the text of an err
 `Check.detail`, for a log.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -61,7 +61,7 @@ _DO = {
     Part.KEYS: "look at the key service and at lacre keys list",
     Part.EVIDENCE: "give the audit sink room and the right to be written",
     Part.IDENTITY: "put the identity file back, owned by the process's user, mode 0600; a restart needs it",
-    Part.COLUMNS: "finish lacre protect, or deploy the models that fit the columns",
+    Part.COLUMNS: "finish lacre protect, deploy the models that fit the columns, or make triggers that were lost anew",
 }
 _DO_KEYS = {
     "key-not-found": "lacre keys create for the tenant and class",
@@ -220,8 +220,9 @@ class Probe:
         tenants: Iterable[str] | None,
         classes: Iterable[str] | None,
         columns: Sequence[Scheme],
+        lost: Mapping[str, LacreError],
     ) -> Readiness:
-        """Look at every part, once."""
+        """Look at every part, once; *lost* is what is wrong with triggers, by column."""
         scopes = self.scopes(tenants, classes)
         store = _raised(self.check_store)
         keys, held = self._keys(scopes, store)
@@ -231,6 +232,10 @@ class Probe:
             trouble = _raised(self.check_identity)
             checks.append(_told(Part.IDENTITY, trouble, Status.WARN))
         checks += [self._column(scheme, store, held) for scheme in columns]
+        checks += [
+            _told(Part.COLUMNS, error, Status.FAIL, subject=subject)
+            for subject, error in lost.items()
+        ]
         if store is None:
             checks += self._due()
         return Readiness(checks=tuple(checks))

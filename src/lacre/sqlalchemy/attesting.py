@@ -22,6 +22,8 @@ from lacre.sqlalchemy.declared import tenant_of_identity
 from lacre.sqlalchemy.histograms import tables_of
 from lacre.sqlalchemy.samples import looked_at, sampled
 from lacre.sqlalchemy.tallies import Tally, tally
+from lacre.sqlalchemy.token_triggers import rows_apart
+from lacre.sqlalchemy.types import TokensType
 
 __all__ = ["attested_columns", "attested_history"]
 
@@ -107,7 +109,11 @@ def _counted(
             token = _token(stored)
             apart = value.is_(None) != token.is_(None)
             statement = sa.select(sa.func.count()).select_from(named).where(apart)
-            missing.append(session.connection().execute(statement).scalar_one())
+            rows = session.connection().execute(statement).scalar_one()
+            if isinstance(stored[0].type, TokensType):
+                # On SQLite what is searched is a table beside.
+                rows += rows_apart(session.connection(), stored[0])
+            missing.append(rows)
     return counts, missing
 
 

@@ -36,6 +36,7 @@ from lacre.sqlalchemy.rechecking import is_query
 from lacre.sqlalchemy.row_ids import default_of, generated, next_values
 from lacre.sqlalchemy.statements import refuse_values
 from lacre.sqlalchemy.subjects import subject_key, subject_of_values
+from lacre.sqlalchemy.token_triggers import before_statement
 from lacre.sqlalchemy.types import SealedForRow, SealedValue, raw_of
 from lacre.sqlalchemy.violations import translated
 from lacre.sqlalchemy.writing import index_keys
@@ -57,6 +58,7 @@ def written_in_bulk(state: ORMExecuteState) -> Any:
     if is_query(state.statement):
         # What a query asks and what it would write are found in one pass (`lacre.sqlalchemy.session`).
         return None
+    before_statement(state)
     mapper = state.bind_mapper if state.is_orm_statement else None
     if mapper is None or not (state.is_insert or state.is_update) or not state.parameters:
         refuse_values(state.statement, state.parameters)

@@ -26,6 +26,7 @@ from lacre.fields.scheme import Scheme
 from lacre.sqlalchemy.compounds import compound_properties
 from lacre.sqlalchemy.declared import INDEXES, row_facts, row_of_values, sealed_properties
 from lacre.sqlalchemy.mapped import mappers_of
+from lacre.sqlalchemy.token_columns import check_triggers
 from lacre.sqlalchemy.types import TokensType
 
 __all__ = ["SealedValue", "SubjectTable", "subject_tables"]
@@ -123,6 +124,8 @@ class SubjectTable:
         bare = raw.c[column.name]
         if isinstance(column.type, TokensType):
             # Without tokens; on SQLite triggers take them out of the table of tokens too.
+            if connection.dialect.name == "sqlite":
+                check_triggers(connection, column.table, column.name)
             nothing = "'{}'" if connection.dialect.name == "postgresql" else "'[]'"
             empty = raw.update().where(theirs).values({bare.name: sa.text(nothing)})
             return connection.execute(empty).rowcount

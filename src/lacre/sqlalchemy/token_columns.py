@@ -152,7 +152,7 @@ def check_triggers(connection: sa.Connection, table: Any, column: str) -> None:
     if not made <= {_words(sql) for sql in held}:
         again = "; ".join([*drop_statements(table, column, connection.dialect), *statements])
         raise ConfigurationError(
-            f"{table.name} has lost the triggers that keep the tokens of {column}: searches would miss rows",
+            f"{table.name} has lost the triggers that keep the tokens of {column}: searches would miss what is written, and find what is gone",
             hint=f"the table was copied or altered by hand; make them, and the tokens, anew: {again};",
         )
     checked[key] = version

@@ -24,6 +24,7 @@ from lacre.sqlalchemy.held_subjects import unheld_or_stay
 from lacre.sqlalchemy.row_ids import keys_of_flush
 from lacre.sqlalchemy.statements import refuse_values
 from lacre.sqlalchemy.subjects import READY, subjects_of_flush
+from lacre.sqlalchemy.token_triggers import before_flush, before_mappings
 from lacre.sqlalchemy.types import SealedValue
 from lacre.sqlalchemy.violations import translated
 from lacre.sqlalchemy.writing import FLUSH
@@ -37,6 +38,7 @@ def prepare_writing(factory: Any) -> None:
     event.listen(factory, "before_flush", keys_of_flush)
     event.listen(factory, "before_flush", subjects_of_flush)
     event.listen(factory, "before_flush", unheld_or_stay)
+    event.listen(factory, "before_flush", before_flush)
     keep_evidence(factory)
 
 
@@ -74,6 +76,7 @@ class TranslatingSession(Session):
     ) -> None:
         rows = list(mappings)
         self.info["lacre"].refuse_overdue(inspect(mapper))
+        before_mappings(self, inspect(mapper))
         bulk = Bulk(self, inspect(mapper), inserting=True)
         if not rows or not bulk.concerns(rows):
             super().bulk_insert_mappings(mapper, rows, return_defaults, render_nulls)
@@ -96,6 +99,7 @@ class TranslatingSession(Session):
     def bulk_update_mappings(self, mapper: Any, mappings: Any) -> None:
         rows = list(mappings)
         self.info["lacre"].refuse_overdue(inspect(mapper))
+        before_mappings(self, inspect(mapper))
         bulk = Bulk(self, inspect(mapper), inserting=False)
         if not rows or not bulk.concerns(rows):
             refuse_values(sa.update(mapper), rows, by_key=True)
