@@ -243,3 +243,78 @@ def test_no_text_is_anything_but_refused(text: str | None) -> None:
         return
     with pytest.raises(NoPrincipal):
         TOKENS.verify(text)
+
+
+def _other(kid: str, **more: Any) -> dict[str, Any]:
+    return Issuer(kid=kid).public()["keys"][0] | {"kid": kid} | more
+
+
+BESIDE: dict[str, Any] = {
+    "a kind that is not known": {"kty": "AKP", "kid": "2", "alg": "ML-DSA-44", "pub": "AAAA"},
+    "no kind": {"kid": "2"},
+    "no whole key": {"kty": "OKP", "kid": "2", "crv": "Ed25519"},
+    "no curve that is known": {"kty": "EC", "kid": "2", "crv": "P-9", "x": "AA", "y": "AA"},
+    "another algorithm": _other("2", alg="Ed448"),
+    "for encryption": _other("2", use="enc"),
+    "for something else": _other("2", key_ops=["deriveKey"]),
+    "of another kind": RSAKey.generate_key(2048).as_dict(private=False) | {"kid": "2"},
+    "no table": 7,
+}
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+def test_a_key_that_does_not_fit_is_passed_over(beside: str) -> None:
+    """RFC 7517, section 5: the others are believed, it is not, and alone it is refused."""
+    issuer = Issuer()
+    fitting = issuer.public()["keys"]
+    for keys in ([*fitting, BESIDE[beside]], [BESIDE[beside], *fitting]):
+        assert ISSUER.tokens(keys={"keys": keys}).verify(issuer.token())
+
+    with pytest.raises(ConfigurationError, match="none of the issuer's keys fits"):
+        ISSUER.tokens(keys={"keys": [BESIDE[beside]]})
+
+
+def test_what_was_signed_by_a_key_that_was_passed_over_is_refused() -> None:
+    """A key for encryption, or one of another algorithm, verifies nothing."""
+    issuer, other = Issuer(), Issuer(kid="2")
+    for wrong in ({"use": "enc"}, {"alg": "ES256"}, {"key_ops": ["encrypt"]}):
+        [key] = other.public()["keys"]
+        tokens = ISSUER.tokens(keys={"keys": [*issuer.public()["keys"], key | wrong]})
+        with pytest.raises(NoPrincipal):
+            tokens.verify(other.token())
+
+
+def test_a_key_may_name_its_algorithm_and_use() -> None:
+    """Of an algorithm by its older name only where that was named."""
+    issuer = Issuer("Ed25519")
+    [key] = issuer.public()["keys"]
+    tokens = issuer.tokens(keys={"keys": [key | {"alg": "Ed25519", "use": "sig"}]})
+
+    assert tokens.verify(issuer.token()).principal == "user:ana"
+    with pytest.raises(ConfigurationError, match="none of the issuer's keys fits Ed25519"):
+        issuer.tokens(keys={"keys": [key | {"alg": "EdDSA"}]})
+
+
+def test_a_secret_among_the_keys_refuses_them_all() -> None:
+    """Under whatever use it stands: a set that gives one away, or a private key, is not the issuer's."""
+    good = ISSUER.public()["keys"]
+    private = OKPKey.generate_key("Ed25519").as_dict(private=True)
+    secret = OctKey.generate_key(256).as_dict(private=True)
+    for wrong in (private, secret, private | {"use": "enc"}, secret | {"alg": "HS256"}):
+        with pytest.raises(ConfigurationError, match="secret or private") as caught:
+            ISSUER.tokens(keys={"keys": [*good, wrong]})
+        assert str(wrong.get("k") or wrong.get("d")) not in str(caught.value)
+
+
+def test_no_key_of_a_set_verifies_a_shared_secret() -> None:
+    """With several keys, with and without the id of one, HMAC under any of their texts is refused."""
+    first, second = Issuer("RS256"), Issuer("RS256", kid="2")
+    tokens = first.tokens(keys={"keys": first.public()["keys"] + second.public()["keys"]})
+    _, claims, _ = first.token().split(".")
+    for key in (first.key, second.key):
+        for secret in (key.as_pem(private=False), json.dumps(key.as_dict(private=False)).encode()):
+            for header in ({"kid": "1"}, {"kid": "2"}, {}):
+                said = f"{_segment({'alg': 'HS256'} | header)}.{claims}"
+                mac = hmac.digest(secret, said.encode(), "sha256")
+                with pytest.raises(NoPrincipal):
+                    tokens.verify(f"{said}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}")

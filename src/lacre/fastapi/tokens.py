@@ -11,12 +11,13 @@ Does not fetch keys, does not issue or revoke tokens, and keeps none.
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError, UnsupportedAlgorithmError
-from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
+from joserfc.jwk import ECKey, JWKRegistry, KeySet, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from lacre.errors import ConfigurationError, NoPrincipal
@@ -71,7 +72,7 @@ class Tokens:
         clock: in seconds since the epoch; the system's by default.
 
     Raises:
-        ConfigurationError: a key that is secret, weak or of another kind; an unknown algorithm.
+        ConfigurationError: a key that is secret, private or weak; none that fits; an unknown algorithm.
     """
 
     def __init__(
@@ -125,34 +126,48 @@ class Tokens:
         """
         Believe *keys* from now on, and no others: for an issuer that rotates them.
 
+        Keys of other kinds, for other algorithms or for encryption are passed over, as RFC 7517 says.
+
         Raises:
             ConfigurationError: as the constructor. The keys of before stay.
         """
         try:
-            found = keys if isinstance(keys, KeySet) else KeySet.import_key_set(dict(keys))  # type: ignore[arg-type]
-            for key in found.keys:
-                self._check(key)
+            held = keys.keys if isinstance(keys, KeySet) else _imported(keys)
+            found = [key for key in held if self._fits(key)]
         except (JoseError, KeyError, TypeError, ValueError, AttributeError):
             # Without the cause: it may quote the key.
             raise ConfigurationError(
                 "the issuer's keys are not a JWKS", hint='keys={"keys": [{"kty": "OKP", ...}]}'
             ) from None
-        self._keys = found
+        if not found:
+            raise ConfigurationError(
+                f"none of the issuer's keys fits {', '.join(self._algorithms)}",
+                hint="give the public keys that these algorithms verify with",
+            )
+        self._keys = KeySet(found)
 
-    def _check(self, key: Any) -> None:
-        fitting = [name for name in self._algorithms if isinstance(key, _ALGORITHMS[name])]
-        curves = {_CURVES[name] for name in fitting if name in _CURVES}
-        if not fitting or (curves and key.curve_name not in curves):
+    def _fits(self, key: Any) -> bool:
+        # A key that is for something else is not used (RFC 7517, section 5: an issuer may publish
+        # others beside it). One that nobody but the issuer may have says that the set is wrong.
+        if isinstance(key, OctKey) or key.is_private:
             raise ConfigurationError(
-                f"a key of the issuer does not fit {', '.join(self._algorithms)}",
-                hint="give the keys that these algorithms use, and no secret ones",
+                "a key of the issuer is secret or private", hint="give the public parts only"
             )
-        if key.is_private:
-            raise ConfigurationError(
-                "a key of the issuer is its private key", hint="give the public part only"
-            )
+        told = key.as_dict(private=False)
+        kinds = [name for name in self._algorithms if isinstance(key, _ALGORITHMS[name])]
+        fitting = [
+            name
+            for name in kinds
+            if _CURVES.get(name) in (None, getattr(key, "curve_name", None))
+            and told.get("alg") in (None, name)
+        ]
+        if not fitting or told.get("use", "sig") != "sig":
+            return False
+        if "verify" not in told.get("key_ops", ["verify"]):
+            return False
         if isinstance(key, RSAKey) and key.raw_value.key_size < _LEAST_RSA:
             raise ConfigurationError(f"an RSA key of the issuer has fewer than {_LEAST_RSA} bits")
+        return True
 
     def verify(self, token: str | None) -> Caller:
         """
@@ -181,6 +196,18 @@ class Tokens:
         return Caller(
             principal=_name(self._principal(claims)), roles=roles & self._roles, tenant=tenant
         )
+
+
+def _imported(document: Mapping[str, Any]) -> list[Any]:
+    given = document["keys"]
+    if not isinstance(given, list):
+        raise TypeError
+    found = []
+    for each in given:
+        # Of a kind that is not known here, or not whole: passed over, as RFC 7517 says.
+        with suppress(JoseError, KeyError, TypeError, ValueError, AttributeError):
+            found.append(JWKRegistry.import_key(dict(each)))
+    return found
 
 
 def _name(text: object) -> str:
