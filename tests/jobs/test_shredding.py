@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from lacre import Lacre
 from lacre.cli import holding
 from lacre.cli.certificates import renew_certificate, verify_certificate
-from lacre.cli.keys.states import destroy
+from lacre.cli.keys.destroying import destroy
 from lacre.cli.operator import as_operator
 from lacre.cli.program import app
+from lacre.cli.sealing import sealer_of
 from lacre.cli.shredding import shredder_of
 from lacre.cli.tenants import offboard_tenant
 from lacre.errors import (
@@ -196,6 +197,27 @@ def test_it_is_irrecoverable_once_its_epoch_ended_and_its_backups_are_gone(small
     assert "snapshots" in body["waits_for"][0]
 
 
+@pytest.mark.parametrize("clock", ["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"])
+def test_a_clock_that_is_wrong_keeps_no_certificate_waiting(small: Shop, clock: str) -> None:
+    """Behind the sealer's or ahead of it: the next sealing ends the bucket keys that were around the subject, and no others after that."""
+    with as_operator(small.config, None, purpose="test") as operator:
+        shredder = replace(shredder_of(operator, "default"), now=lambda: clock)
+        done = shredder.shred(ANA, reason="r", count=int, erase=dict, attempt=lambda: NEVER)
+        assert done.body["shredded_at"] == clock
+        assert done.body["waits_for"] == ["the next sealing: lacre seal"]
+        sealer = sealer_of(operator)
+        assert sealer.status(every=None).shredded == 2
+        sealer.seal()
+        assert sealer.status(every=None).shredded == 0
+    (file,) = small.files()
+
+    renew_certificate(file, config=small.config, passphrase_file=None)
+
+    body = small.certificates()[-1]
+    assert body["waits_for"] == []
+    assert body["irrecoverable_at"] is not None
+
+
 def test_a_bucket_that_somebody_wrote_into_a_key_makes_nothing_irrecoverable(small: Shop) -> None:
     """Whoever writes the key store names a bucket key that ended long ago; the certificate waits all the same."""
     small.shred(BIA)
@@ -312,10 +334,10 @@ def test_a_hold_keeps_the_branch_key_above_it(small: Shop) -> None:
     ((key,),) = small.keys("SELECT hex(key_id) FROM lacre_key WHERE kind = 'branch' AND class = 'pii'")  # fmt: skip
 
     with pytest.raises(SubjectHeld, match="nothing was destroyed"):
-        destroy(key, yes=True, config=small.config, passphrase_file=None)
+        destroy(key, models=[], database=[], with_what_it_protects=True, yes=True, config=small.config, passphrase_file=None)  # fmt: skip
     assert small.read(ANA)[1] == "Ana Canary"
     lift(small, ANA)
-    destroy(key, yes=True, config=small.config, passphrase_file=None)
+    destroy(key, models=[], database=[], with_what_it_protects=True, yes=True, config=small.config, passphrase_file=None)  # fmt: skip
 
     with pytest.raises(KeyDestroyed):
         small.read(BIA)

@@ -77,7 +77,7 @@ def irrecoverable(
             for row in buckets
             if last is not None
             and row.scope == bucket_scope(last.scope, bucket_of(bytes.fromhex(key["key"])))
-            and (row.version <= last.version or row.created < key["destroyed"])
+            and (row.version <= last.version or row.created <= key["destroyed"])
         ]
         if key["class"] not in sealed or not covers:
             # Where the key was never sealed only the end of the backups makes it irrecoverable.

@@ -30,6 +30,7 @@ from lacre.keys.ports import KeyReader, KeyService, KeyWriter
 from lacre.keys.resolver import service_of, unwrap_row
 from lacre.keys.sealing import (
     BUCKETS,
+    after_all,
     bucket_of,
     bucket_scope,
     cover,
@@ -278,7 +279,8 @@ class Sealer:
                 continue
             if active is None or shredded.get(bucket, "") >= active.created:
                 # Its key dies with the epoch before: what was shredded is under it in older dumps.
-                fresh.append(self._new_bucket(bucket, rows, seal, key))
+                made = after_all(shredded.get(bucket, ""), now=self.now())
+                fresh.append(self._new_bucket(bucket, rows, seal, key, made))
                 if active is not None:
                     before = self._bucket_material(active, held)
                     old = active.stepped(KeyState.DECRYPT_ONLY, changed=self.now(), material=before)
@@ -295,12 +297,12 @@ class Sealer:
         self.told(f"{BUCKETS} bucket keys are under epoch {epoch.number}, {len(fresh)} of them new")
 
     def _new_bucket(
-        self, bucket: int, rows: Sequence[KeyRow], seal: KeyRow, key: KeyMaterial
+        self, bucket: int, rows: Sequence[KeyRow], seal: KeyRow, key: KeyMaterial, made: str
     ) -> KeyRow:
         material = KeyMaterial(self.entropy(32))
-        fresh = self._row(bucket_scope(self.scope, bucket), rows, seal.key_id.hex())
+        fresh = self._row(bucket_scope(self.scope, bucket), rows, seal.key_id.hex(), now=made)
         fresh = self._wrapped(fresh, seal, key, material)
-        return fresh.stepped(KeyState.ACTIVE, changed=self.now(), material=material)
+        return fresh.stepped(KeyState.ACTIVE, changed=made, material=material)
 
     def _carry_subjects(self, epoch: Epoch, held: _Held) -> Epoch:
         # Whoever makes a subject key from now on finds the new bucket keys, so one pass that finds
@@ -432,13 +434,15 @@ class Sealer:
         self.store.put_epoch(fresh, over=row)
         return fresh
 
-    def _row(self, scope: Scope, versions: Sequence[KeyRow], parent: str) -> KeyRow:
+    def _row(
+        self, scope: Scope, versions: Sequence[KeyRow], parent: str, *, now: str | None = None
+    ) -> KeyRow:
         return pending_row(
             scope,
             version=max((row.version for row in versions), default=0) + 1,
             parent=parent,
             keystore=self.ledger.keystore,
-            now=self.now(),
+            now=now or self.now(),
             entropy=self.entropy,
         )
 

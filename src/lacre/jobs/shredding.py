@@ -31,7 +31,7 @@ from lacre.jobs.certificates import STATEMENT, irrecoverable, later, write_certi
 from lacre.jobs.holding import read_hold
 from lacre.keys.epochs import EpochLedger
 from lacre.keys.hierarchy import KeyRow, KeyState, Scope, SubjectRow, subject_digest
-from lacre.keys.sealing import cover
+from lacre.keys.sealing import cover, ended_at
 from lacre.kms.local import Identity, PublicIdentity
 from lacre.policy.model import PolicyFile
 
@@ -66,6 +66,8 @@ class ShredStore(Protocol):
         ...
 
     def bucket_keys(self) -> Sequence[KeyRow]: ...
+
+    def rows_of(self, key_ids: Collection[bytes]) -> Sequence[KeyRow]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +192,13 @@ class Shredder:
             assert row.pseudonym is not None  # of a subject that is no tombstone
             keys = self.store.keys_of_subject(self.scope, row.pseudonym)
             now = self.now()
+            # After the keys: what is around one of them is among these. The state of a key is dated
+            # by the key store's order (spec/sealing.md, section 6), the tombstone by the clock.
+            buckets = self.store.bucket_keys()
+            ended = {
+                key.key_id: ended_at(key, buckets, now=now) if self._is_sealed(key) else now
+                for key in keys
+            }
             journal = _Journal(
                 pseudonym=row.pseudonym,
                 began=now,
@@ -199,7 +208,9 @@ class Shredder:
                         "key": key.key_id.hex(),
                         "version": key.version,
                         "created": key.created,
-                        "destroyed": key.changed if key.state is KeyState.DESTROYED else now,
+                        "destroyed": key.changed
+                        if key.state is KeyState.DESTROYED
+                        else ended[key.key_id],
                         "sealed_by": None if (named := cover(key)) is None else named.hex(),
                     }
                     for key in keys
@@ -207,7 +218,9 @@ class Shredder:
             )
             self._write_journal(row.digest, journal)
             living = [key for key in keys if key.state is not KeyState.DESTROYED]
-            moved = [(key, key.stepped(KeyState.DESTROYED, changed=now)) for key in living]
+            moved = [
+                (key, key.stepped(KeyState.DESTROYED, changed=ended[key.key_id])) for key in living
+            ]
             # Before it is done: an auditor sees that it was meant, whatever happens.
             self._record("shred", row.pseudonym, len(living), b"")
             self._record_keys([new for _, new in moved])
@@ -229,13 +242,17 @@ class Shredder:
         except (FileNotFoundError, ValueError, TypeError):
             # Certified before: its certificate names the keys, and nothing links them any more.
             return _Journal(pseudonym="", began=str(row.shredded), keys=[])
-        # The time that counts is the tombstone's: a run that died may have begun before.
-        when = str(row.shredded)
-        keys = [
-            key | {"destroyed": when} if key["destroyed"] == journal.began else key
-            for key in journal.keys
-        ]
-        return _Journal(pseudonym=journal.pseudonym, began=when, keys=keys)
+        # The times that count are the rows': a run that died may have begun before.
+        named = [bytes.fromhex(key["key"]) for key in journal.keys]
+        ended = {each.key_id.hex(): each.changed for each in self.store.rows_of(named)}
+        keys = [key | {"destroyed": ended.get(key["key"], row.shredded)} for key in journal.keys]
+        return _Journal(pseudonym=journal.pseudonym, began=str(row.shredded), keys=keys)
+
+    def _is_sealed(self, key: KeyRow) -> bool:
+        sealing = self.policy.sealing
+        return cover(key) is not None or (
+            sealing is not None and key.scope.class_ in sealing.classes
+        )
 
     # What it says
 

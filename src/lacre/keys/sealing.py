@@ -7,6 +7,8 @@ the branch key made, and takes it off; neither needs the other's key, so whoever
 subject key. Does not choose an epoch and stores nothing.
 """
 
+import datetime as dt
+from collections.abc import Iterable
 from dataclasses import replace
 
 from lacre._core import field
@@ -17,11 +19,13 @@ from lacre.sensitive import KeyMaterial
 
 __all__ = [
     "BUCKETS",
+    "after_all",
     "bucket_of",
     "bucket_scope",
     "check_ended",
     "cover",
     "covered",
+    "ended_at",
     "seal_scope",
     "uncovered",
 ]
@@ -89,6 +93,26 @@ def uncovered(row: KeyRow, key: KeyMaterial) -> KeyRow:
     if cover(found) is not None:
         raise Tampered
     return found
+
+
+def ended_at(row: KeyRow, buckets: Iterable[KeyRow], *, now: str) -> str:
+    """
+    Return when the subject key *row* ends, where it is *now* by the clock of whoever ends it.
+
+    Never before a bucket key of its bucket was made, of which *buckets* were read after *row* was:
+    so what is around it came first by the key store's word, however far two clocks are apart.
+    """
+    mine = bucket_scope(row.scope, bucket_of(row.key_id))
+    return max([now, *(each.created for each in buckets if each.scope == mine)])
+
+
+def after_all(ended: str, *, now: str) -> str:
+    """Return when a bucket key is made that is to be later than *ended*, where it is *now* by the sealer's clock."""
+    try:
+        after = dt.datetime.fromisoformat(ended) + dt.timedelta(seconds=1)
+    except (ValueError, OverflowError):
+        return now  # none ended; or somebody wrote it, and is sealed once more next time
+    return max(now, after.isoformat(timespec="seconds").replace("+00:00", "Z"))
 
 
 def check_ended(row: KeyRow, state: KeyState) -> None:
