@@ -16,10 +16,12 @@ from lacre import Lacre
 from lacre.cli import holding
 from lacre.cli.certificates import renew_certificate, verify_certificate
 from lacre.cli.keys.destroying import destroy
+from lacre.cli.models import load_models
 from lacre.cli.operator import as_operator
 from lacre.cli.program import app
 from lacre.cli.sealing import sealer_of
 from lacre.cli.shredding import shredder_of
+from lacre.cli.sweeping import sweeper_of, tables_for
 from lacre.cli.tenants import offboard_tenant
 from lacre.errors import (
     ConfigurationError,
@@ -29,6 +31,7 @@ from lacre.errors import (
     SubjectHeld,
     Tampered,
 )
+from lacre.jobs.pace import Pace
 from lacre.jobs.shredding import Attempt, Shredder
 from lacre.testing import FrozenClock
 from tests.components.postgresql import Database
@@ -144,6 +147,24 @@ def test_making_tokens_anew_passes_over_a_shredded_subject(small: Shop) -> None:
 
     assert done.exit_code == 0, done.output
     assert small.stored(query) == before
+
+
+def test_a_warm_key_makes_no_tokens_of_a_shredded_subject(shop: Shop) -> None:
+    """A job that held the subject's key before the shredding asks the key store anew, page by page."""
+    with as_operator(shop.config, None, purpose="reencrypt") as operator:
+        tables, _ = tables_for(operator.lacre, load_models(MODELS), shop.url, "main", None)
+        sweeper = replace(
+            sweeper_of(operator.lacre, shop.url, tenant=None, before=None, pace=Pace()),
+            forget=lambda: None,
+        )
+        before = [sweeper.reindex(each, write=False) for each in tables]
+        shop.shred(ANA)
+        names = "cpf_bidx, cpf_bidx2, name_and_cpf_bidx, name_bidx, name_contains_bidx"
+        erased = shop.stored(f"SELECT {names} FROM customers ORDER BY id")
+        after = [sweeper.reindex(each) for each in tables]
+
+    assert {(each.stale, each.failures) for each in (*before, *after)} == {(0, ())}
+    assert shop.stored(f"SELECT {names} FROM customers ORDER BY id") == erased
 
 
 def test_a_certificate_says_what_was_done_and_not_of_whom(shop: Shop) -> None:

@@ -12,7 +12,7 @@ whoever stole the key could have written it. Does no SQL and does not choose wha
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, final
 
@@ -131,13 +131,22 @@ class Moving:
 class Indexing:
     """The permission to make tokens of one field and tenant anew. Made by `MovingField.indexing`."""
 
-    __slots__ = ("_decode", "_moving", "_writing", "event")
+    __slots__ = ("_decode", "_moving", "_writing", "event", "shredded")
 
-    def __init__(self, moving: Moving, writing: Writing, decode: Callable[[bytes], Any]) -> None:
+    def __init__(
+        self,
+        moving: Moving,
+        writing: Writing,
+        decode: Callable[[bytes], Any],
+        shredded: Callable[[Collection[str]], frozenset[str]],
+    ) -> None:
         self._moving = moving
         self._writing = writing
         self._decode = decode
         self.event = moving.event
+        # Which of these subjects, by the texts of their ids, were shredded: the key store is asked
+        # now, whatever keys are held.
+        self.shredded = shredded
 
     def __repr__(self) -> str:
         return f"<Indexing {self._writing}>"
@@ -191,4 +200,14 @@ class MovingField(Field):
 
     def indexing(self, *, tenant: str | None = None) -> Indexing:
         """Decide on making tokens of this field anew: as `moving`."""
-        return Indexing(self.moving(tenant=tenant), self.writing(tenant=tenant), self._decode)
+        return Indexing(
+            self.moving(tenant=tenant),
+            self.writing(tenant=tenant),
+            self._decode,
+            partial(self._shredded, self._tenant(current(), tenant)),
+        )
+
+    def _shredded(self, tenant: TenantFacts, subjects: Collection[str]) -> frozenset[str]:
+        texts = {tenant.of_subject(each).digest or b"": each for each in subjects}
+        found = self._guard.store.subjects(tenant.subjects.scope, texts)
+        return frozenset(texts[n] for n, held in found.items() if held.subject.shredded is not None)

@@ -7,12 +7,15 @@ fill them: under the active root, and of a unique index under the other one too 
 Several tokens of one value are compared as a set, since some of them are random. Does no SQL
 (`lacre.jobs.reencryption` says who does), and destroys nothing: what a root that was destroyed left
 behind is cleared, because no write of today would put it there. Nor does it touch the tokens of
-subjects that were shredded: those were written over, and no value is there to make others of.
+subjects that were shredded: those were written over, and no value is there to make others of. A page
+asks the key store who that is once its rows are locked, whatever keys are held: who is shredded later
+has tokens written over later, because that waits for the rows.
 """
 
 import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from lacre._core.field import looks_encrypted
@@ -87,9 +90,10 @@ class Reindexing:
         counted, start = Counted(), 0
         for at, (column, of_column) in enumerate(self._fields):
             permissions = Permissions(of_column.indexing)
+            shredded = self._shredded(at, permissions, named, rows)
             for place, ((row, tenant), (_, _, raws)) in enumerate(zip(named, rows, strict=True)):
                 raw = raws[at]
-                if self._tenant is not None and tenant != self._tenant:
+                if place in shredded or (self._tenant is not None and tenant != self._tenant):
                     continue
                 key = raw[3:19] if isinstance(raw, bytes) and looks_encrypted(raw) else b""
                 if key in self._elsewhere:
@@ -122,6 +126,31 @@ class Reindexing:
             self._compound(compound, Permissions(of_compound.indexing), named, values, tokens, start, counted)  # fmt: skip
             start += len(compound.column.tokens)
         return counted.page([each.made for each in tokens])
+
+    def _shredded(
+        self,
+        at: int,
+        permissions: Permissions[Indexing],
+        named: Sequence[tuple[str, str | None]],
+        rows: Sequence[Row],
+    ) -> set[int]:
+        """Return the places of rows whose value of one column is of somebody who was shredded."""
+        asked, column = self._subjects[at], self._fields[at][0]
+        if asked is None:
+            return set()
+        places: dict[str | None, dict[str, list[int]]] = {}
+        for place, ((_, tenant), (_, _, raws)) in enumerate(zip(named, rows, strict=True)):
+            if raws[at] is not None and self._tenant in (None, tenant):
+                with suppress(*STAYS):  # counted where the value is opened
+                    whose = column.subject_text(raws[asked]) or ""
+                    places.setdefault(tenant, {}).setdefault(whose, []).append(place)
+        found: set[int] = set()
+        for tenant, by_subject in places.items():
+            with suppress(*STAYS):
+                permission = permissions.under(tenant).permission
+                for whose in permission.shredded(by_subject):
+                    found.update(by_subject[whose])
+        return found
 
     def _compound(
         self,
