@@ -2,20 +2,14 @@
 """Sealing and shredding, killed between any two statements and within a COMMIT, with a writer at work: nothing is lost, nothing comes back."""
 
 import json
-import os
 import random
-import signal
-import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from lacre import Lacre
 from lacre.cli.operator import as_operator
@@ -25,97 +19,10 @@ from lacre.keys.hierarchy import KeyState
 from lacre.keys.sealing import cover
 from tests.components.postgresql import Database, Server
 from tests.jobs.erasing import Shop
+from tests.jobs.killing import DYING, dying, forked, places, survived
 from tests.jobs.test_sealing_services import on_postgresql
 
 SEALING_COMMITS = 12  # of a sealing that is not resumed, or a few more
-DYING = "dying"  # by this name the server knows whoever is to be killed
-
-
-def forked(work: Callable[[], None]) -> int:
-    """Run *work* in a child; return its id. It exits 0 once it is done, 1 where it raises."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child:
-        return child
-    try:
-        work()
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
-
-
-def dying(work: Callable[[], None], *, at: int, commits: bool = False) -> Callable[[], None]:
-    """Return *work*, killed right before its statement or commit number *at*; or within its commit number *at*."""
-
-    def run() -> None:
-        left = [at]
-
-        def count(*_: Any) -> None:
-            left[0] -= 1
-            if left[0] <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        def committing(connection: sa.Connection) -> None:
-            left[0] -= 1
-            if left[0] <= 0:
-                die_within(connection)
-
-        os.environ["PGAPPNAME"] = DYING
-        if commits:
-            sa.event.listen(sa.Engine, "commit", committing)
-        else:
-            sa.event.listen(sa.Engine, "before_cursor_execute", count)
-            sa.event.listen(sa.Engine, "commit", count)
-        work()
-
-    return run
-
-
-def die_within(connection: sa.Connection) -> None:
-    """Be killed in the middle of this connection's COMMIT: it is sent, or being written, and no answer is read."""
-    if connection.dialect.name == "postgresql":
-        server = connection.connection.driver_connection.pgconn  # type: ignore[union-attr]
-        server.send_query(b"COMMIT")
-        server.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-    committing, pause = os.getpid(), random.random() * 0.002
-    if not os.fork():
-        time.sleep(pause)
-        os.kill(committing, signal.SIGKILL)
-        os._exit(0)
-
-
-def places(work: Callable[[], None]) -> tuple[int, int]:
-    """Run *work* to its end; return how many statements and commits it has, and how many commits."""
-    counted = {"before_cursor_execute": 0, "commit": 0}
-
-    def counting(name: str) -> Callable[..., None]:
-        def count(*_: Any) -> None:
-            counted[name] += 1
-
-        return count
-
-    listening = {name: counting(name) for name in counted}
-    for name, count in listening.items():
-        sa.event.listen(sa.Engine, name, count)
-    try:
-        work()
-    finally:
-        for name, count in listening.items():
-            sa.event.remove(sa.Engine, name, count)
-    return sum(counted.values()), counted["commit"]
-
-
-def survived(child: int) -> bool:
-    """Wait for a child; return whether it ended well, and not killed."""
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return False
-    assert os.WEXITSTATUS(status) == 0
-    return True
 
 
 @contextmanager

@@ -4,23 +4,23 @@
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 import typer
 
 from lacre import Lacre
 from lacre.cli.keys.making import Rotated, rotate
 from lacre.cli.keys.rewrapping import rewrap
-from lacre.cli.operator import as_operator
+from lacre.cli.operator import key_store
 from lacre.errors import KeyStoreUnreachable
 from lacre.keys import below
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState
+from lacre.policy.decisions import Policy
 from tests.components.postgresql import Database
-from tests.jobs.test_erasure_killed import dying, forked, survived
+from tests.jobs.killing import dying, forked, places, survived
 from tests.jobs.test_sealing_services import on_postgresql
 
 _PAGE = 25
@@ -40,24 +40,6 @@ def resumed(config: Path) -> None:
             as_json=False, config=config, passphrase_file=None,
         )  # fmt: skip
     assert ended.value.exit_code == 0
-
-
-def statements(work: Callable[[], None]) -> int:
-    """Run *work* to its end; return how many places to die it has."""
-    counted = 0
-
-    def count(*_: object) -> None:
-        nonlocal counted
-        counted += 1
-
-    for name in ("before_cursor_execute", "commit"):
-        sa.event.listen(sa.Engine, name, count)
-    try:
-        work()
-    finally:
-        for name in ("before_cursor_execute", "commit"):
-            sa.event.remove(sa.Engine, name, count)
-    return counted
 
 
 @contextmanager
@@ -99,72 +81,76 @@ def writer(config: Path, log: Path, seed: int) -> Iterator[None]:
     assert ended
 
 
-def versions(config: Path, kind: KeyKind) -> Sequence[KeyRow]:
-    """Every version of the class's key, highest first."""
-    with as_operator(config, None, purpose="test") as operator:
-        return operator.store.versions(operator.lacre.scope("default", "pii", kind))
+class Keys:
+    """The key store, as it is now: what kills leave is looked at many times, so it is opened once."""
+
+    def __init__(self, config: Path) -> None:
+        self.store, policy = key_store(config)
+        self._policy = Policy(policy, pins={})
+
+    def versions(self, kind: KeyKind) -> Sequence[KeyRow]:
+        """Every version of the class's key, highest first."""
+        return self.store.versions(self._policy.scope(kind, "pii", "default"))
+
+    def of_subjects(self) -> Sequence[KeyRow]:
+        return self.store.subject_page(self._policy.scope(KeyKind.SUBJECT, "pii", "default"), limit=1_000_000)  # fmt: skip
 
 
-def subject_keys(config: Path) -> Sequence[KeyRow]:
-    with as_operator(config, None, purpose="test") as operator:
-        scope = operator.lacre.scope("default", "pii", KeyKind.SUBJECT)
-        return operator.store.subject_page(scope, limit=1_000_000)
-
-
-def check_versions(config: Path) -> tuple[int, int]:
+def check_versions(keys: Keys) -> tuple[int, int]:
     """One active version of each key, the highest; those before it decrypt on; every data key is under the branch key."""
     counted = []
     for kind in (KeyKind.BRANCH, KeyKind.DATA):
-        rows = versions(config, kind)
+        rows = keys.versions(kind)
         assert [row.version for row in rows] == list(range(len(rows), 0, -1))
         assert [row.state for row in rows] == [KeyState.ACTIVE] + [KeyState.DECRYPT_ONLY] * (len(rows) - 1)  # fmt: skip
         counted.append(len(rows))
-    branch = versions(config, KeyKind.BRANCH)[0]
-    assert {row.parent for row in versions(config, KeyKind.DATA)} == {branch.key_id.hex()}
+    branch = keys.versions(KeyKind.BRANCH)[0]
+    assert {row.parent for row in keys.versions(KeyKind.DATA)} == {branch.key_id.hex()}
     return counted[0], counted[1]
 
 
 def survive(config: Path, log: Path, *, kills: int, seed: int) -> None:
-    chance = random.Random(seed)
+    chance, keys = random.Random(seed), Keys(config)
     with Lacre.load(config, environ={}) as lacre, lacre.acting_as("svc:app", roles={"app"}, purpose="t"):  # fmt: skip
         box = lacre.field("pii", table="t", column="c", subject=True)
         names = [f"s{number}" for number in range(_SUBJECTS)]
         sealed = box.encrypt_many([("1", name) for name in names], subjects=names)
     work = {kind: lambda kind=kind: rotated(config, kind) for kind in (Rotated.BRANCH, Rotated.DATA)}  # fmt: skip
     with writer(config, log, seed):
-        places = {kind: statements(run) for kind, run in work.items()}
-        places_of_resuming = statements(lambda: resumed(config))
+        statements = {kind: places(run)[0] for kind, run in work.items()}
+        statements_of_resuming, _ = places(lambda: resumed(config))
         killed = stopped_half_way = 0
         while killed < kills:
-            before = check_versions(config)
+            before = check_versions(keys)
             kind = chance.choice([Rotated.BRANCH, Rotated.BRANCH, Rotated.DATA])
-            died = not survived(forked(dying(work[kind], at=chance.randint(1, places[kind]))))
-            after = check_versions(config)
-            made = {Rotated.BRANCH: after[0] - before[0], Rotated.DATA: after[1] - before[1]}
+            died = not survived(forked(dying(work[kind], at=chance.randint(1, statements[kind]))))
+            now = check_versions(keys)
+            made = {Rotated.BRANCH: now[0] - before[0], Rotated.DATA: now[1] - before[1]}
             assert made.pop(kind) in ((0, 1) if died else (1,))
             assert set(made.values()) == {0}
             killed += died
             if kind is Rotated.DATA:
                 continue
-            known = {row.key_id: row.parent for row in subject_keys(config)}
-            branch = versions(config, KeyKind.BRANCH)[0].key_id.hex()
+            known = {row.key_id: row.parent for row in keys.of_subjects()}
+            branch = keys.versions(KeyKind.BRANCH)[0].key_id.hex()
             stopped_half_way += branch in known.values() and len(set(known.values())) > 1
             if killed < kills and chance.random() < 0.5:
-                at = chance.randint(1, places_of_resuming)
+                at = chance.randint(1, statements_of_resuming)
                 killed += not survived(forked(dying(lambda: resumed(config), at=at)))
             resumed(config)
-            found = {row.key_id: row.parent for row in subject_keys(config)}
+            after = {row.key_id: row.parent for row in keys.of_subjects()}
             # What the writer made meanwhile, with a branch key that it had read, is found next time.
-            assert {found[key_id] for key_id in known} == {branch}
+            assert {after[key_id] for key_id in known} == {branch}
     resumed(config)
 
-    check_versions(config)
+    check_versions(keys)
     assert stopped_half_way
     written = [json.loads(line) for line in log.read_text().splitlines()]
-    keys, branch = subject_keys(config), versions(config, KeyKind.BRANCH)[0].key_id.hex()
-    assert {(row.version, row.state, row.parent) for row in keys} == {(1, KeyState.ACTIVE, branch)}
-    assert len(keys) == len({row.digest for row in keys})
-    assert len(keys) >= _SUBJECTS + len({subject for _, subject, _, _ in written})
+    found, branch = keys.of_subjects(), keys.versions(KeyKind.BRANCH)[0].key_id.hex()
+    keys.store.close()
+    assert {(row.version, row.state, row.parent) for row in found} == {(1, KeyState.ACTIVE, branch)}
+    assert len(found) == len({row.digest for row in found})
+    assert len(found) >= _SUBJECTS + len({subject for _, subject, _, _ in written})
     with Lacre.load(config, environ={}) as lacre, lacre.acting_as("svc:app", roles={"app"}, purpose="t"):  # fmt: skip
         own = lacre.field("pii", table="t", column="c", subject=True)
         shared = lacre.field("pii", table="t", column="d")
