@@ -37,7 +37,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             await service.close()
 
-    app = FastAPI(title="Nexus", version="1", lifespan=lifespan)
+    app = FastAPI(
+        title="Nexus",
+        version="1",
+        description="People's data. A token of `POST /tokens` says who asks; staff says why in `X-Purpose`.",
+        lifespan=lifespan,
+        # `sign_up`, and not `sign_up_users_post`: what generated clients call it.
+        generate_unique_id_function=lambda route: route.name,
+    )
     app.add_exception_handler(HTTPException, _as_problem)  # type: ignore[arg-type]
     install(app)
     for module in (accounts, people, own_data):

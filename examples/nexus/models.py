@@ -38,10 +38,11 @@ class User(Base):
 
 
 class ErasureRequest(Base):
-    """Somebody asked to be erased. Stays when the person is gone: it is what was asked and done."""
+    """Somebody asked to be erased. Stays when the person is gone: it is what was asked and done, and by which certificate."""
 
     __tablename__ = "erasure_requests"
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     asked: Mapped[dt.datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     done: Mapped[dt.datetime | None] = mapped_column(DateTime(timezone=True))
+    certificate: Mapped[str | None] = mapped_column(unique=True)  # its SHA-256, in hex

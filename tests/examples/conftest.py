@@ -20,6 +20,7 @@ from tests.components.processes import ended, free_port, started, wait_until
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
+from nexus import __main__ as program  # noqa: E402
 from nexus.evidence import looks_at  # noqa: E402
 from nexus.main import create_app  # noqa: E402
 from nexus.models import User  # noqa: E402
@@ -27,7 +28,7 @@ from nexus.provisioning import STAFF, add_staff, create_tables, provision  # noq
 from nexus.service import Service  # noqa: E402
 from nexus.settings import Settings  # noqa: E402
 
-__all__ = ["EXAMPLES", "PASSWORD", "Nexus", "User", "create_app", "looks_at", "make_cpf"]
+__all__ = ["EXAMPLES", "PASSWORD", "Nexus", "User", "create_app", "looks_at", "make_cpf", "program"]
 
 PASSWORD = "correct horse battery staple"
 _NUMBERS = itertools.count(100_000_000)

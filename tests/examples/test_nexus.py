@@ -449,6 +449,27 @@ def test_it_is_ready_and_alive(nexus: Nexus) -> None:
     assert nexus.http.get("/live").status_code == 200
 
 
+def test_its_document_has_names_that_clients_can_use(nexus: Nexus) -> None:
+    """Operations are called what they do, and the header of purposes says what it is."""
+    operations = [
+        operation
+        for path in nexus.http.get("/openapi.json").json()["paths"].values()
+        for operation in path.values()
+    ]
+    purposes = [
+        parameter
+        for operation in operations
+        for parameter in operation.get("parameters", ())
+        if parameter["name"] == "X-Purpose"
+    ]
+
+    assert {"sign_up", "log_in", "search_users", "report_on_me", "erase_me"} <= {
+        operation["operationId"] for operation in operations
+    }
+    assert len(purposes) == 4
+    assert all("recorded" in parameter["description"] for parameter in purposes)
+
+
 def _answers(port: int) -> bool:
     try:
         return httpx.get(f"http://127.0.0.1:{port}/live", trust_env=False).status_code == 200
@@ -503,5 +524,5 @@ def test_the_one_command_runs_it_and_leaves_nothing(
         process.stdout.close()
 
     assert (process.returncode, rest.strip()) == (0, "")
-    assert f"curl -s http://127.0.0.1:{port}/users" in told
+    assert f"curl -sw '\\n' http://127.0.0.1:{port}/users" in told
     assert list(public_directory.iterdir()) == []

@@ -2,31 +2,35 @@
 """Who asked to be erased, and whom an operator shredded, is nobody's to see any more."""
 
 import asyncio
+import hashlib
+import io
 import json
-import os
-import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
+import pytest
+from typer.testing import CliRunner
 
-from tests.examples.conftest import EXAMPLES, PASSWORD, Nexus, create_app, make_cpf
+from lacre.cli.program import app
+from tests.examples.conftest import EXAMPLES, PASSWORD, Nexus, create_app, make_cpf, program
 from tests.fastapi.serving import asking
 
 
 def shred(nexus: Nexus, person: str) -> dict[str, Any]:
     """Run the command of the README; return the certificate."""
-    done = subprocess.run(
+    done = CliRunner().invoke(
+        app,
         [
-            sys.executable, "-c", "from lacre.cli import main; main()", "shred", person,
-            "--models", "nexus.models:User", "--database", nexus.database.text_url(),
-            "--reason", "asked for it", "--yes", "--json", "--config", nexus.home / "lacre.toml",
+            "shred", person, "--models", "nexus.models:User",
+            "--database", nexus.database.text_url(), "--reason", "asked for it", "--yes", "--json",
+            "--config", str(nexus.home / "lacre.toml"),
         ],
-        cwd=EXAMPLES, capture_output=True, text=True, check=False,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     return told[0] if isinstance(told, list) else told
 
@@ -35,9 +39,9 @@ async def started_anew(
     nexus: Nexus, requests: list[tuple[str, str, str, Any]]
 ) -> list[httpx.Response]:
     """Ask a process that has no key in its cache, with tokens that are still good."""
-    app = create_app(nexus.settings)
+    served = create_app(nexus.settings)
     answers = []
-    async with app.router.lifespan_context(app), asking(app) as client:
+    async with served.router.lifespan_context(served), asking(served) as client:
         for method, path, who, body in requests:
             headers = {"X-Purpose": "administration"}
             if who:
@@ -86,8 +90,67 @@ def test_who_was_shredded_is_gone(nexus: Nexus) -> None:
         assert cpf not in answer.text
 
 
-def test_the_readme_names_the_command_that_was_run() -> None:
-    """What the test above runs is what the page shows."""
-    page = Path(EXAMPLES / "nexus" / "README.md").read_text("utf-8")
+def operator(
+    nexus: Nexus, monkeypatch: pytest.MonkeyPatch, *arguments: object
+) -> tuple[int | str | None, str]:
+    """Run `python -m nexus` with *arguments*; return how it ended and what it said."""
+    for name, value in nexus.settings.to_environ().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["nexus", *map(str, arguments)])
+    with redirect_stdout(io.StringIO()) as said:
+        try:
+            program.main()
+        except SystemExit as end:
+            return end.code, said.getvalue()
+    return 0, said.getvalue()
 
-    assert "lacre shred USER_ID --models nexus.models:User --database" in page
+
+def test_a_certificate_closes_the_request(
+    nexus: Nexus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signed by an operator, of an erasure, used once, and of somebody whose data opens no more."""
+    erased, asking = "erased@example.org", "asking@example.org"
+    first, second = (nexus.sign_up(email, name="Iracema") for email in (erased, asking))
+    for email in (erased, asking):
+        assert nexus.ask("DELETE", "/me", email).status_code == 202
+    before = operator(nexus, monkeypatch, "erasures")[1].splitlines()
+    certificate = Path(shred(nexus, str(first))["file"])
+    forged = tmp_path / "forged.json"
+    forged.write_bytes(certificate.read_bytes().replace(b"asked for it", b"asked for me"))
+    of_others = operator(nexus, monkeypatch, "erased", second, certificate)
+    of_nobody = operator(nexus, monkeypatch, "erased", uuid4(), certificate)
+    unsigned = operator(nexus, monkeypatch, "erased", first, forged)
+    absent = operator(nexus, monkeypatch, "erased", first, tmp_path / "none")
+    closed = operator(nexus, monkeypatch, "erased", first, certificate)
+    again = operator(nexus, monkeypatch, "erased", first, certificate)
+    twice = operator(nexus, monkeypatch, "erased", second, certificate)
+    after = operator(nexus, monkeypatch, "erasures")[1].splitlines()
+
+    assert {str(first), str(second)} <= {line.split()[0] for line in before}
+    assert [line for line in before if not line.startswith(str(first))] == after
+    digest = hashlib.sha256(certificate.read_bytes()).hexdigest()
+    assert closed == (0, f"closed by certificate {digest}\n")
+    for wrong, why in (
+        (of_others, "their data still opens"),
+        (of_nobody, "nobody asked"),
+        (unsigned, "signed by no operator"),
+        (absent, "No such file"),
+        (again, f"it is closed, by certificate {digest}"),
+        (twice, "closed another request"),
+    ):
+        assert str(wrong[0]).startswith("not closed: ")
+        assert why in str(wrong[0])
+        assert "Iracema" not in str(wrong)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "lacre shred USER_ID --models nexus.models:User --database",
+        "python -m nexus erasures",
+        "python -m nexus erased USER_ID CERTIFICATE",
+    ],
+)
+def test_the_readme_names_the_commands_that_were_run(command: str) -> None:
+    """What the tests above run is what the page shows."""
+    assert command in Path(EXAMPLES / "nexus" / "README.md").read_text("utf-8")

@@ -26,6 +26,7 @@ from lacre.fastapi.tokens import Tokens
 __all__ = ["Application", "TokenActing"]
 
 PURPOSE_HEADER = "X-Purpose"
+_WHY = "Why this is asked: it is recorded with every value that is looked at."
 
 
 class Application(Protocol):
@@ -108,7 +109,7 @@ class TokenActing:
 
         async def act(
             token: Annotated[str | None, Security(self._bearer)],
-            purpose: Annotated[one_of, Header(alias=PURPOSE_HEADER)],
+            purpose: Annotated[one_of, Header(alias=PURPOSE_HEADER, description=_WHY)],
         ) -> AsyncIterator[Acting]:
             with self._block(token, purpose, accepted) as acting:
                 yield acting
