@@ -33,6 +33,7 @@ from lacre.errors import (
 )
 from lacre.jobs.pace import Pace
 from lacre.jobs.shredding import Attempt, Shredder
+from lacre.keys.hierarchy import KeyKind, subject_digest
 from lacre.testing import FrozenClock
 from tests.components.postgresql import Database
 from tests.jobs.erasing import MODELS, Shop
@@ -430,6 +431,20 @@ def test_a_cached_reader_stops_within_the_bound(small: Shop) -> None:
         clock.advance(bound + 1)
         with pytest.raises(KeyDestroyed), small.session(lacre) as session:
             _ = session.get_one(Customer, ANA).name
+
+
+def test_another_subjects_pseudonym_shreds_nobody_else(small: Shop) -> None:
+    """Whoever may insert subjects gives a new one the pseudonym of somebody: shredding the one leaves the other's keys alone."""
+    with as_operator(small.config, None, purpose="test") as operator:
+        scope = operator.lacre.policy.scope(KeyKind.SUBJECT, "-", "default")
+        ana = operator.store.subject(subject_digest(scope, ANA))
+        assert ana is not None
+        operator.store.add_subjects([replace(ana, digest=subject_digest(scope, "eva"))])
+        shredder = shredder_of(operator, "default")
+        done = shredder.shred("eva", reason="r", count=int, erase=dict, attempt=lambda: NEVER)
+
+    assert done.body["keys"] == []
+    assert small.read(ANA)[1] == "Ana Canary"
 
 
 def test_shredding_twice_says_so_and_sweeps_again(small: Shop) -> None:

@@ -17,7 +17,7 @@ from lacre.jobs.holding import read_hold, sign_hold
 from lacre.keys.hierarchy import KeyKind, SubjectRow, subject_digest
 from lacre.kms.local import PublicIdentity
 
-__all__ = ["app"]
+__all__ = ["app", "subject_named"]
 
 app = typer.Typer(no_args_is_help=True, help="Legal holds: a subject that is held is not shredded.")
 
@@ -35,7 +35,7 @@ def place_hold(
 ) -> None:
     """Hold a subject: from now on nothing shreds it, retention included."""
     with as_operator(config, passphrase_file, purpose="legal hold") as operator:
-        row = _found(operator, subject, tenant)
+        row = subject_named(operator, subject, tenant)
         if row.shredded is not None:
             raise MisuseError(
                 f"the subject was shredded on {row.shredded}; there is nothing to hold"
@@ -64,7 +64,7 @@ def lift_hold(
 ) -> None:
     """Lift a hold. Who lifts it is recorded, and why as the purpose."""
     with as_operator(config, passphrase_file, purpose=f"legal hold lifted: {reason}") as operator:
-        row = _found(operator, subject, tenant)
+        row = subject_named(operator, subject, tenant)
         if row.hold is None:
             raise MisuseError("the subject is not held")
         _write(operator, row, None, "hold lifted", tenant)
@@ -108,7 +108,8 @@ def list_holds(
     )  # fmt: skip
 
 
-def _found(operator: Operator, subject: str, tenant: str | None) -> SubjectRow:
+def subject_named(operator: Operator, subject: str, tenant: str | None) -> SubjectRow:
+    """Return the subject of a tenant that an operator names by its id, or raise `KeyNotFound`."""
     policy = operator.lacre.policy
     named = tenant or policy.file.default_tenant
     if named is None:

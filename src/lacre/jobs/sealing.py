@@ -43,6 +43,7 @@ from lacre.sensitive import KeyMaterial
 __all__ = ["SealStore", "Sealer", "SealingStatus"]
 
 _PAGE = 500
+_NAMED = 10  # keys that do not open, which are named
 
 
 class SealStore(KeyReader, KeyWriter, Epochs, Protocol):
@@ -308,7 +309,7 @@ class Sealer:
         # Whoever makes a subject key from now on finds the new bucket keys, so one pass that finds
         # nothing to do has seen every key.
         while True:
-            carried, lost = 0, 0
+            carried, lost = 0, list[str]()
             buckets = {row.key_id: row for row in self.store.bucket_keys() if row.state in USABLE}
             opened: dict[bytes, KeyMaterial] = {}
             after = b""
@@ -319,7 +320,7 @@ class Sealer:
                     try:
                         moved = self._carried(row, buckets, opened, held)
                     except Tampered:
-                        lost += 1
+                        lost.append(row.key_id.hex())
                         continue
                     if moved is not None:
                         moves.append((row, moved))
@@ -332,8 +333,8 @@ class Sealer:
             self.told(f"{carried} subject keys wrapped anew")
         if lost:
             raise MisuseError(
-                f"{lost} subject keys do not open, and would be lost with the epoch before; nothing was destroyed",
-                hint="somebody edited the key store: restore it, or destroy those keys",
+                f"{len(lost)} subject keys do not open, and would be lost with the epoch before; nothing was destroyed: {', '.join(lost[:_NAMED])}",
+                hint="somebody planted them, or the key store is damaged: restore it, or lacre keys rotate --kind subject --class C --subject key:ID --unreadable",
             )
         return epoch
 

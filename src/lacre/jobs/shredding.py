@@ -190,7 +190,13 @@ class Shredder:
             if row.shredded is not None:
                 return self._remembered(row)
             assert row.pseudonym is not None  # of a subject that is no tombstone
-            keys = self.store.keys_of_subject(self.scope, row.pseudonym)
+            # Whoever may insert subjects can give one another's pseudonym: whose a key is, its
+            # digest says, which is bound to it.
+            keys = [
+                key
+                for key in self.store.keys_of_subject(self.scope, row.pseudonym)
+                if key.digest in (row.digest, None)
+            ]
             now = self.now()
             # After the keys: what is around one of them is among these. The state of a key is dated
             # by the key store's order (spec/sealing.md, section 6), the tombstone by the clock.

@@ -44,11 +44,15 @@ class Subjects(KeyWriter, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenOver:
-    """What a run did: keys wrapped anew, keys that were as they should be, and keys somebody else kept changing."""
+    """
+    What a run did: keys wrapped anew, keys that were as they should be, and keys somebody else kept
+    changing. *unreadable* are the ids of those that do not open: nobody reads what is under them.
+    """
 
     moved: int
     current: int
     left: int
+    unreadable: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +76,13 @@ class Below:
         Wrap what is under another branch key of *scope*'s tenant and class under the active one.
 
         Raises:
-            Tampered: a row does not open: nothing of its page was stored.
             KeyUnavailable: the active branch key, or one of before, cannot be had.
         """
         above = ScopeHandle(scope.of_kind(KeyKind.BRANCH))
         branch, place = self.resolver.to_encrypt(above), ("", 0)
         parent = branch.key_id.hex()
         moved = current = left = 0
+        unreadable: list[bytes] = []
         storing: Future[int] | None = None
         given = 0
         # One page is stored while the next is wrapped: one waits for the database, one computes.
@@ -87,7 +91,14 @@ class Below:
                 page = self.store.subject_page(scope, after=place, limit=_PAGE)
                 todo = [row for row in page if row.wrapped is not None and row.parent != parent]
                 current += len(page) - len(todo)
-                pairs = [(row, self._under(above, branch, row)) for row in todo]
+                pairs = []
+                for row in todo:
+                    try:
+                        pairs.append((row, self._under(above, branch, row)))
+                    except Tampered:
+                        # Left as it is: wrapped anew it would be authentic. And it holds up no
+                        # other: whoever may insert a first key, and no more, can plant such a row.
+                        unreadable.append(row.key_id)
                 if storing is not None:
                     stored = storing.result()
                     moved, left = moved + stored, left + given - stored
@@ -96,7 +107,7 @@ class Below:
                     break
                 place = (page[-1].scope.subject or "", page[-1].version)
                 storing, given = behind.submit(self._stored, pairs), len(pairs)
-        return TakenOver(moved=moved, current=current, left=left)
+        return TakenOver(moved=moved, current=current, left=left, unreadable=tuple(unreadable))
 
     def _under(self, above: ScopeHandle, branch: UsableKey, row: KeyRow) -> KeyRow:
         try:

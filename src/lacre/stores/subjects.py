@@ -20,6 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from lacre.errors import MisuseError
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow, SubjectRows
 from lacre.keys.sealing import cover
+from lacre.stores.changing import change_keys, changed_meanwhile
 from lacre.stores.database import KeyDatabase
 from lacre.stores.rows import key_columns, key_row, subject_columns, subject_row
 from lacre.stores.schema import KEY, SUBJECT
@@ -79,6 +80,21 @@ class SubjectTable(ABC):
             raise MisuseError(
                 "a subject was shredded at the same moment; nothing was done", hint="try again"
             ) from None
+
+    def add_subject_version(self, row: KeyRow, *, over: tuple[KeyRow, KeyRow] | None) -> None:
+        """Insert *row*, and put the second of *over* in the place of the first; see `lacre.keys.subject_rotation`."""
+        theirs = sa.select(sa.literal(1)).where(
+            SUBJECT.c.digest == row.digest, SUBJECT.c.pseudonym == row.scope.subject
+        )
+        try:
+            with self._writing() as connection:
+                self._check_covers(connection, [row])
+                # SQLite has no reference that says so; a tombstone has no pseudonym.
+                if connection.execute(theirs).first() is None:
+                    raise changed_meanwhile()
+                change_keys(connection, add=[row], replace=() if over is None else [over])
+        except IntegrityError:
+            raise changed_meanwhile() from None
 
     def _check_covers(self, connection: sa.Connection, rows: Sequence[KeyRow]) -> None:
         # While this transaction lasts nobody replaces bucket keys: what is added is under one that

@@ -13,6 +13,7 @@ from typing import cast
 
 import typer
 
+from lacre.cli.keys.subjects import rotate_subject
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
 from lacre.cli.terminal import say, warn
 from lacre.errors import ConfigurationError, KeyServiceDenied
@@ -25,6 +26,7 @@ from lacre.stores.sql import SQLKeyStore
 
 __all__ = ["activate", "create", "rotate", "take_over"]
 
+_NAMED = 10  # keys that do not open, which are named
 _Class = typer.Option(None, "--class", help="of one class; of every class without it")
 _Anew = typer.Option(
     False,
@@ -40,6 +42,7 @@ class Rotated(StrEnum):
     BRANCH = "branch"
     INDEX = "index"
     KMS = "kms"
+    SUBJECT = "subject"
 
 
 def create(
@@ -96,13 +99,15 @@ def activate(
 def rotate(
     class_: str = typer.Option(..., "--class", help="of which class"),
     kind: Rotated = typer.Option(
-        Rotated.DATA, help="which key: data, branch, index, or the KMS keys themselves"
+        Rotated.DATA, help="which key: data, branch, index, one subject's, or the KMS keys themselves"
     ),
     tenant: str | None = typer.Option(None, help="of which tenant; the default tenant without it"),
+    subject: str | None = typer.Option(None, help="with --kind subject: whose, as the column of subject= holds it; or key:ID, whosever that key is"),
+    unreadable: bool = typer.Option(False, "--unreadable", help="with --kind subject: destroy the present version, which does not open"),
     anew: bool = _Anew,
     config: Path = Config,
     passphrase_file: Path | None = PassphraseFile,
-) -> None:
+) -> None:  # fmt: skip
     """
     Make a new version, which is used from now on. Older versions decrypt on; no data is touched.
 
@@ -113,6 +118,9 @@ def rotate(
     with as_operator(config, passphrase_file, purpose="rotation") as operator:
         if kind is Rotated.KMS:
             _rotate_kms(operator, class_)
+            return
+        if kind is Rotated.SUBJECT:
+            rotate_subject(operator, class_, tenant, subject, unreadable=unreadable)
             return
         whose = tenant or operator.lacre.policy.file.default_tenant
         if whose is None:
@@ -142,9 +150,9 @@ def rotate(
         say(f"next, with a credential that may unwrap: lacre keys activate --tenant {whose} --class {class_}")  # fmt: skip
 
 
-def take_over(operator: Operator, scopes: Iterable[Scope]) -> None:
-    """Wrap the subject keys of each scope's tenant and class under its present branch key."""
-    lacre = operator.lacre
+def take_over(operator: Operator, scopes: Iterable[Scope]) -> int:
+    """Wrap the subject keys of each scope's tenant and class under its present branch key; return how many do not open."""
+    lacre, unreadable = operator.lacre, 0
     lacre.resolver.forget()  # what was the active one a moment ago
     below = Below(store=cast(SQLKeyStore, lacre.store), resolver=lacre.resolver)
     for scope in scopes:
@@ -154,6 +162,12 @@ def take_over(operator: Operator, scopes: Iterable[Scope]) -> None:
             say(f"wrapped {done.moved:,} subject keys {whose} under the new branch key; no value was touched")  # fmt: skip
         if done.left:
             warn(f"{done.left:,} were changed meanwhile: lacre keys rewrap --subjects does them")
+        if done.unreadable:
+            unreadable += len(done.unreadable)
+            warn(f"{len(done.unreadable):,} subject keys of tenant {scope.tenant!r}, class {scope.class_!r}, do not open, and stay as they are: planted, or the key store is damaged")  # fmt: skip
+            for key in done.unreadable[:_NAMED]:
+                say(f"lacre keys rotate --class {scope.class_} --kind subject --subject key:{key.hex()} --unreadable makes the next, if no backup has the right one")  # fmt: skip
+    return unreadable
 
 
 def _classes(operator: Operator, class_: str | None) -> Sequence[str]:

@@ -57,8 +57,7 @@ def rewrap(
     """
     with as_operator(config, passphrase_file, purpose="rewrap", moving_from=from_) as operator:
         if subjects:
-            _take_over(operator, tenant, class_)
-            raise typer.Exit(0)
+            raise typer.Exit(_SEALED if _take_over(operator, tenant, class_) else 0)
         engine = rewrap_of(operator)
         if dry_run:
             plan = engine.plan(tenant=tenant, class_=class_, anew=anew)
@@ -70,7 +69,7 @@ def rewrap(
     raise typer.Exit(_exit_code(done.left))
 
 
-def _take_over(operator: Operator, tenant: str | None, class_: str | None) -> None:
+def _take_over(operator: Operator, tenant: str | None, class_: str | None) -> int:
     classes = operator.lacre.policy.file.classes
     whose = {
         (each.tenant, each.class_)
@@ -79,7 +78,7 @@ def _take_over(operator: Operator, tenant: str | None, class_: str | None) -> No
         and class_ in (None, each.class_)
         and each.class_ in classes
     }
-    take_over(operator, [operator.lacre.scope(*each) for each in sorted(whose)])
+    return take_over(operator, [operator.lacre.scope(*each) for each in sorted(whose)])
 
 
 def rewrap_of(operator: Operator) -> Rewrap:
