@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`lacre index plan`: what a build sees, what a person sees, and what nobody may."""
 
+import ast
 import json
+import re
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,15 +14,18 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from lacre.cli.demo_data import build
 from lacre.cli.program import app
 from lacre.jobs.columns import ColumnRequest
 from tests.cli.test_columns import CPFS, Shop, shop
 from tests.components.postgresql import Database
+from tests.markdown import blocks
 
 __all__ = ["shop"]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+ROOT = Path(__file__).resolve().parents[2]
 CANARY = "Canary Souza 5c2e"
 NAMES = [CANARY, *(f"name {number % 2_000}" for number in range(19_999))]
 _MODELS = """
@@ -72,7 +78,8 @@ def test_a_build_fails_until_somebody_says_why(cli: Run, people: str, home: Path
     no_reason = plan(cli, people, "--check")
 
     assert refused.returncode == 3
-    assert "NOT SAFE" in refused.stdout
+    assert re.search(r"32 bits, the default +SHOWS EQUAL VALUES\n", refused.stdout)
+    assert "NOT SAFE" not in refused.stdout
     assert waived.returncode == 0, waived.stderr
     assert "WAIVED" in waived.stdout
     assert "gone when search is out" in waived.stdout
@@ -95,7 +102,7 @@ def test_a_program_reads_every_figure(cli: Run, people: str) -> None:
     [index] = table["indexes"]
 
     assert (table["rows"], table["safe"]) == (20_000, False)
-    assert index["values"] == 2_001
+    assert (index["values"], index["verdict"]) == (2_001, "SHOWS EQUAL VALUES")
     assert index["safe_bits"][0] <= index["recommended_bits"] == index["safe_bits"][1]
     assert [f["code"] for f in index["findings"] if f["refuses"]] == ["too-long"]
 
@@ -110,6 +117,60 @@ def test_postgresql_is_read_too(cli: Run, people: str, database: Database, monke
             cursor.executemany("INSERT INTO customers VALUES (%s, %s)", [(str(n), name) for n, name in enumerate(NAMES)])  # fmt: skip
 
     assert plan(cli, "postgresql://").stdout == plan(cli, people).stdout
+
+
+def _readme() -> str:
+    """The models that the README declares, with what they need, as a module."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    parsed = [
+        ast.parse(each.text)
+        for each in blocks(text)
+        if each.language == "python" and "(Base)" in each.text
+    ]
+    kept = [
+        ast.unparse(node)
+        for module in parsed
+        for node in module.body
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.ClassDef)
+    ]
+    return "\n".join(kept)
+
+
+@pytest.mark.parametrize("models", ["readme:Base", "nexus.models:Base", "lacre.cli.demo_application:Base"])  # fmt: skip
+def test_what_this_project_declares_passes_its_own_check(
+    models: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """README's models, the example's and the demonstration's, on the demonstration's people: `--check` exits with 0."""
+    (tmp_path / "readme.py").write_text(_readme(), encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    build(tmp_path / "people.db", 1_000)
+    with closing(sqlite3.connect(tmp_path / "people.db")) as connection:
+        connection.executescript("""
+            CREATE TABLE people AS SELECT id, name, born FROM customers;
+            CREATE TABLE users AS SELECT id, email, name, cpf, phone, address, born FROM customers;
+            CREATE TABLE messages AS SELECT id, id AS customer_id, name AS author, notes AS text FROM customers;
+        """)
+    arguments = ["index", "plan", "--models", models, "--check", "--config", "nowhere.toml"]
+    done = CliRunner().invoke(app, [*arguments, "--database", f"sqlite:///{tmp_path / 'people.db'}"])  # fmt: skip
+    for name in ("readme", "nexus.models", "nexus"):
+        sys.modules.pop(name, None)
+
+    assert done.exit_code == 0, done.output
+    assert "1,000 rows" in done.output
+
+
+def test_a_table_that_is_not_there_fails_a_check_and_hides_no_other(cli: Run, people: str, home: Path) -> None:  # fmt: skip
+    """A model whose table was not made yet is named, after the plan of the others; where none is there, it is an error."""
+    later = '\nclass Later(Base):\n    __tablename__ = "later"\n    id: Mapped[str] = mapped_column(primary_key=True)\n    name: Mapped[str] = encrypted("pii", index=BlindIndex("name", unique=True))\n'
+    (home / "shop.py").write_text(_MODELS.replace('"name"', '"name", bits=96') + later)
+    checked = plan(cli, people, "--check")
+    alone = plan(cli, people, "--table", "later")
+
+    assert checked.returncode == 3
+    assert "customers: 20,000 rows" in checked.stdout
+    assert "later: NOT READ" in checked.stdout
+    assert "no table later" in alone.stderr
 
 
 def test_a_password_in_the_argument_is_refused(cli: Run, people: str) -> None:

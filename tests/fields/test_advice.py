@@ -40,11 +40,27 @@ def judged(*indexes: Declared, rows: int = 1_000_000, waivers: tuple[Waiver, ...
 
 
 @pytest.mark.parametrize(
-    ("bits", "found"), [(32, {"too-long"}), (8, {"too-short"}), (14, set()), (96, set())]
+    ("bits", "found", "verdict"),
+    [
+        (32, {"too-long"}, "SHOWS EQUAL VALUES"),
+        (15, {"too-long"}, "TOO LONG"),
+        (8, {"too-short"}, "TOO SHORT"),
+        (14, set(), "ok"),
+        (96, set(), "ok"),
+    ],
 )
-def test_a_length_is_judged(bits: int, found: set[str]) -> None:
+def test_a_length_is_judged(bits: int, found: set[str], verdict: str) -> None:
     """Names of a million people: 32 bits hide nothing, 8 cost too much, 14 do, 96 say what they are."""
-    assert codes(judged(declared(60_000, bits=bits))) == found
+    advice = judged(declared(60_000, bits=bits))
+
+    assert codes(advice) == found
+    assert advice.indexes[0].verdict == verdict
+
+
+def test_no_length_is_what_is_wrong_with_few_values_and_nothing_with_few_rows() -> None:
+    """A verdict about a length is for an index that another length would make safe."""
+    assert judged(declared(3, bits=32)).indexes[0].verdict == "NOT SAFE"
+    assert judged(declared(3, rows=10, bits=32), rows=10).indexes[0].verdict == "TOO FEW ROWS"
 
 
 def test_both_rules_bound_the_range() -> None:

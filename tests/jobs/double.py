@@ -19,7 +19,6 @@ from lacre._core.canonical import FieldPlace
 from lacre.errors import MisuseError, Tampered
 from lacre.fields.codecs import codec_for
 from lacre.fields.column_state import ColumnState, ColumnStateRow
-from lacre.fields.index import BlindIndex
 from lacre.jobs.authority import Authority
 from lacre.jobs.columns import RID, ColumnRequest, PlannedColumn
 from lacre.jobs.sqlite.database import Catalogue, opened
@@ -43,9 +42,7 @@ class FixedKeyField:
         self._place = FieldPlace(
             column=column.name, store="main", table=table, tenant="default", type=self._codec.name
         )
-        self._index = (
-            BlindIndex(column.normaliser, unique=column.unique) if column.normaliser else None
-        )
+        self._index = column.index
         self._index_key = index_key(
             ROOT,
             store="main",

@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 
 from lacre.errors import ConfigurationError
+from lacre.fields.index import BlindIndex
 from lacre.jobs.columns import ColumnRequest
 from lacre.jobs.sqlite.plan import plan
 from lacre.jobs.sqlite.protect import protect
@@ -199,7 +200,7 @@ def test_a_file_that_is_no_database_is_an_error(tmp_path):
     assert not (tmp_path / "missing").exists()
 
 
-@pytest.mark.parametrize("text", ["email", "email:", ":pii", ""])
+@pytest.mark.parametrize("text", ["email", "email:", ":pii", "", "name:pii:12"])
 def test_a_column_needs_a_name_and_a_class(text):
     """NAME:CLASS is the least."""
     with pytest.raises(ConfigurationError):
@@ -211,6 +212,18 @@ def test_a_normaliser_may_name_its_region():
     assert ColumnRequest.parse("mobile:pii:phone:BR") == ColumnRequest(
         name="mobile", class_="pii", normaliser="phone:BR"
     )
+
+
+@pytest.mark.parametrize(("text", "rule"), [("name", "name"), ("phone:BR", "phone:BR")])
+def test_bits_come_last(text, rule):
+    """A number after the normaliser, which may have a colon of its own, is the length of its tokens."""
+    request = ColumnRequest.parse(f"name:pii:{text}:12")
+
+    assert request == ColumnRequest(name="name", class_="pii", normaliser=rule, bits=12)
+    assert request.index(unique=False) == BlindIndex(rule, bits=12)
+    assert ColumnRequest.parse("name:pii:name").index(unique=False).bits == 32
+    with pytest.raises(ConfigurationError, match="12 bits"):
+        request.index(unique=True)
 
 
 def test_a_survey_that_is_interrupted_keeps_no_files():

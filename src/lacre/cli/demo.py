@@ -47,7 +47,7 @@ from lacre.keys.hierarchy import KeyKind
 __all__ = ["demo"]
 
 PROTECTED = (
-    "name:pii:name",
+    "name:pii:name:96",
     "email:pii:email",
     "cpf:pii:cpf",
     "phone:pii",
@@ -257,7 +257,7 @@ class Demonstration:
             ).all()
             line(
                 "look-up by name",
-                f"ANA SOUZA → {len(namesakes)} customers, each hit re-checked on the plaintext",
+                f"ANA SOUZA → {len(namesakes)} customers, by tokens of 96 bits: nothing is opened to find them",
             )
             session.add(
                 Customer(

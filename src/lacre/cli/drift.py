@@ -24,7 +24,7 @@ def drift(
     database: str = Database,
     table_name: str = typer.Option(..., "--table", help="the table"),
     column: list[str] = typer.Option(
-        ..., "--column", help="NAME:CLASS[:NORMALISER], as protect was given them"
+        ..., "--column", help="NAME:CLASS[:NORMALISER[:BITS]], as protect was given them"
     ),
     store: str = typer.Option("main", "--store", help="the database's logical name"),
     from_: str = typer.Option("", "--from", help="the legacy reader that protect was given"),

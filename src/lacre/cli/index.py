@@ -23,6 +23,7 @@ from lacre.cli.reading import Database, reading
 from lacre.cli.terminal import data, out, say
 from lacre.errors import ConfigurationError
 from lacre.fields.advice import Advice, Finding, TableAdvice, Waiver, advise
+from lacre.fields.index import DEFAULT_BITS
 from lacre.policy.columns import WaiverSettings
 from lacre.policy.loading import load_policy
 
@@ -69,7 +70,7 @@ def plan(
 
     Example: lacre index plan --models shop.models:Base --database postgresql://db/shop
     """
-    from lacre.sqlalchemy.histograms import compounds_of, read_table, tables_of
+    from lacre.sqlalchemy.histograms import absent_of, compounds_of, read_table, tables_of
     from lacre.sqlalchemy.mapped import mappers_of
 
     waivers = _waivers(config)
@@ -87,9 +88,17 @@ def plan(
             hint="--table takes names of tables, not of classes",
         )
     told: list[dict[str, Any]] = []
-    fails = False
     with reading(database) as engine, _opening(config, passphrase_file, engine, decrypt) as opened:
+        absent = [each.name for each in absent_of(engine, found)]
+        if absent and len(absent) == len(found):
+            raise ConfigurationError(
+                f"this database has no table {', '.join(absent)}",
+                hint="make the tables first, or name other --models",
+            )
+        fails = bool(absent)
         for each, properties in found.items():
+            if each.name in absent:
+                continue
             read = read_table(
                 engine, each, properties,
                 sample=sample, timeout=timeout, opened=opened, compounds=compounds.get(each, ()),
@@ -101,9 +110,12 @@ def plan(
             else:
                 _show(advice, read)
     if as_json:
-        data({"tables": told, "safe": not fails})
+        data({"tables": told, "absent": absent, "safe": not fails})
     elif not found:
         say("no model has an indexed column")
+    else:
+        for name in absent:
+            _text(f"{name}: NOT READ. This database has no such table: plan again when it has, and rows are in it.", indent=0)  # fmt: skip
     if check and fails:
         raise typer.Exit(3)
 
@@ -172,10 +184,11 @@ def _show(advice: TableAdvice, read: Any) -> None:
 def _show_index(advice: Advice) -> None:
     declared = advice.declared
     entries = declared.entries
-    verdict = "NOT SAFE" if advice.fails else "WAIVED" if _waived(advice) else "ok"
     kind = "unique, " if declared.unique else "" if declared.kind == "exact" else f"{declared.kind}, "  # fmt: skip
-    title = f"  {declared.column}: index {declared.name}, {kind}{declared.bits} bits"
-    _line(title + verdict.rjust(max(_WIDTH - len(title), len(verdict) + 2)))
+    usual = declared.kind == "exact" and not declared.unique and declared.bits == DEFAULT_BITS
+    bits = f"{declared.bits} bits{', the default' if usual else ''}"
+    title = f"  {declared.column}: index {declared.name}, {kind}{bits}"
+    _line(title + advice.verdict.rjust(max(_WIDTH - len(title), len(advice.verdict) + 2)))
     for finding in advice.findings:
         _show_finding(finding, indent=4)
     rows = [
@@ -193,10 +206,6 @@ def _show_index(advice: Advice) -> None:
         rows.append(("counted", f"{entries.read:,} of {entries.rows:,} values"))
     for name, value in rows:
         _text(value, indent=4, first=f"{name:<26}")
-
-
-def _waived(advice: Advice) -> bool:
-    return any(finding.waived for finding in advice.findings)
 
 
 def _lengths(advice: Advice) -> str:
@@ -294,6 +303,7 @@ def _index(advice: Advice) -> dict[str, Any]:
         "recommended_bits": advice.bits or None,
         "false_positives_then": round(advice.in_vain_then, 4),
         "safe": not advice.fails,
+        "verdict": advice.verdict,
         "findings": _findings(advice.findings),
     }
 

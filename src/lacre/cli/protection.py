@@ -15,7 +15,6 @@ from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
 from lacre.cli.terminal import data, out, say, table, talk, warn
 from lacre.errors import ConfigurationError, MisuseError
 from lacre.fields.field import Field
-from lacre.fields.index import BlindIndex
 from lacre.fields.scheme import Scheme
 from lacre.jobs import databases
 from lacre.jobs.authority import Authority
@@ -46,7 +45,9 @@ _Database = typer.Option(
     help="sqlite:///FILE, or the file's path; postgresql://HOST/DATABASE, the password from PGPASSWORD or PGPASSFILE",
 )
 _Table = typer.Option(..., "--table", help="the table")
-_Columns = typer.Option(..., "--column", help="NAME:CLASS[:NORMALISER], once for each column")
+_Columns = typer.Option(
+    ..., "--column", help="NAME:CLASS[:NORMALISER[:BITS]], once for each column"
+)
 _Store = typer.Option("main", "--store", help="the database's logical name, of [stores.NAME]")
 _Yes = typer.Option(False, "--yes", help="do not ask")
 _Batch = typer.Option(500, "--batch", min=1, max=10_000, help="rows in one transaction")
@@ -221,11 +222,7 @@ def fields_of(operator: Operator, store: str) -> Callable[[PlannedColumn], Field
     """Return what makes the field of a planned column."""
 
     def made(column: PlannedColumn) -> Field:
-        indexes = (
-            ()
-            if column.normaliser is None
-            else (BlindIndex(column.normaliser, unique=column.unique),)
-        )
+        indexes = () if column.index is None else (column.index,)
         return operator.lacre.field_of(
             Scheme(
                 class_=column.class_,
@@ -371,11 +368,10 @@ def model_of(columns: Sequence[PlannedColumn], *, adds_row_id: bool) -> str:
     lines = ["    lacre_rid: Mapped[UUID] = row_id()"] if adds_row_id else []
     for column in columns:
         optional = "" if column.not_null else " | None"
-        index = (
-            ""
-            if column.normaliser is None
-            else f', index=BlindIndex("{column.normaliser}"{", unique=True" if column.unique else ""})'
-        )
+        options = ", unique=True" if column.unique else ""
+        options += f", bits={column.bits}" if column.bits else ""
+        declared = f'BlindIndex("{column.normaliser}"{options})'
+        index = "" if column.normaliser is None else f", index={declared}"
         json_type = ", JSON()" if column.python_type in (dict, list) else ""
         lines.append(
             f'    {column.name}: Mapped[{column.python_type.__name__}{optional}] = encrypted("{column.class_}"{json_type}{index})'
@@ -384,9 +380,12 @@ def model_of(columns: Sequence[PlannedColumn], *, adds_row_id: bool) -> str:
 
 
 def _index_of(column: PlannedColumn) -> str:
-    if column.normaliser is None:
+    index = column.index
+    if index is None:
         return "-"
-    return f"{column.normaliser}, unique" if column.unique else column.normaliser
+    return (
+        f"{index.normaliser}, unique" if index.unique else f"{index.normaliser}, {index.bits} bits"
+    )
 
 
 def _show_report(done: str, report: Report, *, as_json: bool) -> None:
@@ -429,6 +428,7 @@ def _plan_data(decided: Plan) -> dict[str, object]:
                 "class": c.class_,
                 "normaliser": c.normaliser,
                 "unique": c.unique,
+                "bits": None if c.index is None else c.index.bits,
                 "type": c.python_type.__name__,
                 "values": c.values,
                 "nulls": c.nulls,

@@ -41,6 +41,9 @@ _SHORTEST = 8  # bits that an index may be declared with
 _FEW = 16  # values: K of 4 bits
 _COMMON = 0.05  # of the rows: a value so common is recognised by how common it is
 
+# Of an index whose length alone is wrong.
+_VERDICTS = {"few-rows": "TOO FEW ROWS", "too-long": "TOO LONG", "too-short": "TOO SHORT"}
+
 # What can be tried out one by one: how many there are.
 _ENUMERABLE = {
     "cpf": (10**9, "CPFs"),
@@ -93,6 +96,11 @@ class Declared:
     @property
     def per_row(self) -> float:
         return max(self.entries.per_row, 1.0)
+
+    @property
+    def shows_equality(self) -> bool:
+        """Whether a token stands for less than one other value by chance: equal ones, for one that is there."""
+        return self.bits > self.entries.domain_bits
 
     def __str__(self) -> str:
         return f"{self.column}:{self.name}"
@@ -148,6 +156,16 @@ class Advice:
     @property
     def fails(self) -> bool:
         return any(finding.fails for finding in self.findings)
+
+    @property
+    def verdict(self) -> str:
+        """All of it in a few words: what fails, where that is one thing."""
+        failing = {finding.code for finding in self.findings if finding.fails}
+        if not failing:
+            return "WAIVED" if any(finding.waived for finding in self.findings) else "ok"
+        if failing == {"too-long"} and self.declared.shows_equality:
+            return "SHOWS EQUAL VALUES"
+        return _VERDICTS.get("".join(failing), "NOT SAFE") if len(failing) == 1 else "NOT SAFE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,12 +331,10 @@ def _of_blurring(declared: Declared, others: float, most: int | None, *, kept: b
 
 
 def _too_long(declared: Declared) -> str:
+    if declared.shows_equality:
+        return "Too long to hide anything: nearly every value has a token of its own, so whoever has the table sees which rows hold equal values, and how often each occurs, as of a unique index. The re-check that it costs buys nothing."
     alone = 2.0 ** (declared.entries.domain_bits - declared.bits)
-    if alone < 1:
-        shown = "nearly every value has a token of its own, so the table shows which rows hold equal values, and how often each occurs"
-    else:
-        shown = f"a token stands for no more than {_count(alone)} of the values, so few rows share one by chance"
-    return f"Too long: {shown}. It costs a re-check and hides nothing."
+    return f"Too long: a token stands for no more than {_count(alone)} of the values, so few rows share one by chance."
 
 
 def _of_values(declared: Declared) -> list[Finding]:

@@ -18,9 +18,16 @@ from lacre.fields.codecs import Codec
 from lacre.fields.normalisers import normaliser
 from lacre.fields.stored import IndexToken
 
-__all__ = ["BlindIndex", "Index", "Question", "check_in_parts", "normal_form"]
+__all__ = ["DEFAULT_BITS", "BlindIndex", "Index", "Question", "check_in_parts", "normal_form"]
 
 _NUMBERS = frozenset(("digits", "cnpj", "phone", "routing_number"))
+
+DEFAULT_BITS = 32
+"""
+Of an index of which nobody said. How many are safe depends on rows that are not there when a model
+is written; what is declared short can be asked as any shorter one can, so the planned length takes
+its place without another change. It hides nothing meanwhile (``docs/adr/0030``).
+"""
 
 Question = Literal["equals", "startswith", "endswith", "contains"]
 
@@ -151,8 +158,10 @@ class BlindIndex:
         normaliser: what makes two spellings one value; see ``docs/reference/normalisers.md``.
         unique: let the database refuse a second row with one value. Needs 96 bits or more,
             and thereby tells anyone who reads the column which rows hold equal values.
-        bits: of the token. 96 if unique, else 32: short tokens collide by design, and hits are
-            re-checked on the plaintext.
+        bits: of the token. 96 if unique, else 32 until ``lacre index plan`` says how many: a short
+            token is to be shared by several values, and hits are re-checked on the plaintext. One
+            of 32 bits hardly ever is, so it shows whoever has the table which rows hold equal
+            values, as a unique one does. From 96 bits on nothing is re-checked.
         name: of the index; the normaliser's by default. Bound in every token.
     """
 
@@ -168,12 +177,13 @@ class BlindIndex:
     def __post_init__(self) -> None:
         normaliser(self.normaliser)
         if not self.bits:
-            object.__setattr__(self, "bits", 96 if self.unique else 32)
+            object.__setattr__(self, "bits", 96 if self.unique else DEFAULT_BITS)
         if not self.name:
             object.__setattr__(self, "name", self.normaliser)
         if not 8 <= self.bits <= 512:
             raise ConfigurationError(
-                "a blind index has 8 to 512 bits", hint="leave bits out: 96 if unique, else 32"
+                "a blind index has 8 to 512 bits",
+                hint="`lacre index plan` says how many; from 96 bits on nothing is re-checked",
             )
         if self.unique and self.bits < 96:
             raise ConfigurationError(

@@ -11,6 +11,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from lacre.errors import ConfigurationError
+from lacre.fields.index import BlindIndex
 from lacre.fields.rows import row_text
 
 __all__ = [
@@ -38,29 +39,50 @@ JOB = "lacre_job"  # the table that remembers jobs under way
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnRequest:
-    """A column to protect, as asked for. *reader* names what reads its present content, where lacre does not."""
+    """
+    A column to protect, as asked for. *bits* are those of its blind index, 0 for as many as are usual;
+    *reader* names what reads its present content, where lacre does not.
+    """
 
     name: str
     class_: str
     normaliser: str | None = None
     reader: str = ""
+    bits: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """
-        Read ``NAME:CLASS[:NORMALISER]``.
+        Read ``NAME:CLASS[:NORMALISER[:BITS]]``.
 
         Raises:
             ConfigurationError: it is not of that form.
         """
         name, _, rest = text.partition(":")
         class_, _, rule = rest.partition(":")
-        if not name or not class_:
+        # A normaliser may have a colon of its own: phone:BR.
+        normaliser, _, bits = rule.rpartition(":")
+        if not (bits.isascii() and bits.isdigit()):
+            normaliser, bits = rule, ""
+        if not name or not class_ or (bits and not normaliser):
             raise ConfigurationError(
-                "a column is given as NAME:CLASS or NAME:CLASS:NORMALISER",
-                hint="for example email:pii:email",
+                "a column is given as NAME:CLASS, NAME:CLASS:NORMALISER or NAME:CLASS:NORMALISER:BITS",
+                hint="for example email:pii:email, or name:pii:name:12",
             )
-        return cls(name=name, class_=class_, normaliser=rule or None)
+        return cls(name=name, class_=class_, normaliser=normaliser or None, bits=int(bits or 0))
+
+    def index(self, *, unique: bool) -> BlindIndex | None:
+        """
+        Return the blind index that it is to have.
+
+        Raises:
+            ConfigurationError: there is no such normaliser, or the bits are too few or too many.
+        """
+        return _index(self.normaliser, unique=unique, bits=self.bits)
+
+
+def _index(rule: str | None, *, unique: bool, bits: int) -> BlindIndex | None:
+    return None if rule is None else BlindIndex(rule, unique=unique, bits=bits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +114,12 @@ class PlannedColumn:
     values: int
     nulls: int
     reader: str = ""
+    bits: int = 0  # as asked for
+
+    @property
+    def index(self) -> BlindIndex | None:
+        """Its blind index."""
+        return _index(self.normaliser, unique=self.unique, bits=self.bits)
 
     @property
     def companion(self) -> str:

@@ -98,14 +98,15 @@ class Job:
         self, store: str, columns: Sequence[ColumnRequest], *, fold: Callable[[str], str]
     ) -> bool:
         """Whether the job was started with these arguments; *fold* is what names are compared by."""
-        mine = {(fold(c.name), c.class_, c.normaliser, c.reader) for c in self.columns}
-        theirs = {(fold(c.name), c.class_, c.normaliser, c.reader) for c in columns}
+        mine = {(fold(c.name), c.class_, c.normaliser, c.bits, c.reader) for c in self.columns}
+        theirs = {(fold(c.name), c.class_, c.normaliser, c.bits, c.reader) for c in columns}
         return store == self.store and mine == theirs and len(columns) == len(theirs)
 
     def __str__(self) -> str:
         arguments = " ".join(
             f"--column {column.name}:{column.class_}"
             + (f":{column.normaliser}" if column.normaliser else "")
+            + (f":{column.bits}" if column.bits else "")
             for column in self.columns
         )
         reader = next((f" --from {column.reader}" for column in self.columns if column.reader), "")

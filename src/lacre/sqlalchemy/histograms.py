@@ -40,6 +40,7 @@ __all__ = [
     "Opened",
     "TableReading",
     "Unread",
+    "absent_of",
     "compounds_of",
     "read_table",
     "tables_of",
@@ -93,6 +94,13 @@ def compounds_of(mappers: Iterable[Mapper[Any]]) -> dict[sa.Table, list[Any]]:
             column: Any = prop.index_columns[0]
             tables.setdefault(column.table, {}).setdefault(column, prop)
     return {table: list(props.values()) for table, props in tables.items()}
+
+
+def absent_of(engine: sa.Engine, tables: Iterable[sa.Table]) -> list[sa.Table]:
+    """Return those of *tables* that the database does not have."""
+    with _reading(engine, 300.0) as connection:
+        has = sa.inspect(connection).has_table
+        return [table for table in tables if not has(table.name, schema=table.schema)]
 
 
 def read_table(

@@ -8,7 +8,7 @@ read-only transaction, in one snapshot. Values are read only where their type do
 them. A `Plan` holds names, counts and row ids, never a value.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +17,6 @@ from lacre._core.field import MAX_ENCODED, OVERHEAD
 from lacre._core.padding import padded_length
 from lacre.errors import ConfigurationError
 from lacre.fields.codecs import codec_for
-from lacre.fields.index import BlindIndex
 from lacre.jobs.columns import (
     BIDX,
     BIDX2,
@@ -144,7 +143,7 @@ def _planned(
         notices.append,
     )
     _names(catalogue, requests, refuse)
-    forms = dict(_forms(catalogue, requests, sources, refuse))
+    forms = dict(_forms(catalogue, requests, sources, structure.unique, refuse))
     readable = catalogue.kind in ("r", "p") and catalogue.is_owner and not catalogue.hides_rows
     key = row_key(catalogue) if readable else RowKey(columns=(), added=False)
     if key.added and catalogue.partitioned:
@@ -175,6 +174,7 @@ def _planned(
             values=surveys[request.name].values if request.name in surveys else 0,
             nulls=surveys[request.name].nulls if request.name in surveys else 0,
             reader=request.reader,
+            bits=request.bits,
         )
         for request in requests
     )
@@ -214,7 +214,9 @@ def _planned(
 def _requested(catalogue: Catalogue, columns: Sequence[ColumnRequest]) -> list[ColumnRequest]:
     """The requests, with the columns' names spelt as the table spells them."""
     if not columns:
-        raise ConfigurationError("no column was named", hint="--column NAME:CLASS[:NORMALISER]")
+        raise ConfigurationError(
+            "no column was named", hint="--column NAME:CLASS[:NORMALISER[:BITS]]"
+        )
     found: list[ColumnRequest] = []
     for request in columns:
         name = catalogue.spelt(request.name)
@@ -258,6 +260,7 @@ def _forms(
     catalogue: Catalogue,
     requests: Sequence[ColumnRequest],
     sources: Sources,
+    unique: Collection[str],
     refuse: Callable[[str, str], None],
 ) -> Iterator[tuple[str, tuple[Form, ...]]]:
     for request in requests:
@@ -272,9 +275,10 @@ def _forms(
         except ConfigurationError as error:
             refuse(f"{request.name}: {error}", error.hint or "")
             continue
-        if request.normaliser is not None:
+        index = request.index(unique=name in unique)
+        if index is not None:
             try:
-                BlindIndex(request.normaliser).check(codec_for(forms[0].python_type))
+                index.check(codec_for(forms[0].python_type))
             except ConfigurationError as error:
                 refuse(f"{request.name}: {error}", "use the normaliser `exact`, or leave it out")
                 continue

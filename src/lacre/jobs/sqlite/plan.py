@@ -9,14 +9,13 @@ nothing. A `Plan` holds names, counts and row ids, never a value.
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lacre.errors import ConfigurationError
 from lacre.fields.codecs import codec_for
-from lacre.fields.index import BlindIndex
 from lacre.jobs.columns import (
     BIDX,
     BIDX2,
@@ -121,7 +120,7 @@ def planned(
         lambda reason, hint: refusals.append(Refusal(reason=reason, hint=hint)),
         notices.append,
     )
-    forms = dict(_forms(catalogue, requests, sources, refusals))
+    forms = dict(_forms(catalogue, requests, sources, structure.unique, refusals))
     _names_free(catalogue, requests, refusals)
     key = row_key(catalogue, [request.name for request in requests])
     rows, surveys = _survey(catalogue, key, requests, forms, structure, refusals, notices)
@@ -139,6 +138,7 @@ def planned(
             values=surveys[request.name].values if request.name in surveys else 0,
             nulls=surveys[request.name].nulls if request.name in surveys else 0,
             reader=request.reader,
+            bits=request.bits,
         )
         for request in requests
     )
@@ -185,7 +185,9 @@ def planned(
 def _requested(catalogue: Catalogue, columns: Sequence[ColumnRequest]) -> list[ColumnRequest]:
     """The requests, with the columns' names spelt as the table spells them."""
     if not columns:
-        raise ConfigurationError("no column was named", hint="--column NAME:CLASS[:NORMALISER]")
+        raise ConfigurationError(
+            "no column was named", hint="--column NAME:CLASS[:NORMALISER[:BITS]]"
+        )
     spelt: list[ColumnRequest] = []
     for request in columns:
         name = catalogue.spelt(request.name)
@@ -204,6 +206,7 @@ def _forms(
     catalogue: Catalogue,
     requests: Sequence[ColumnRequest],
     sources: Sources,
+    unique: Collection[str],
     refusals: list[Refusal],
 ) -> Iterator[tuple[str, tuple[Form, ...]]]:
     for request in requests:
@@ -217,8 +220,8 @@ def _forms(
         except ConfigurationError as error:
             refusals.append(Refusal(reason=f"{request.name}: {error}", hint=error.hint))
             continue
-        if request.normaliser is not None:
-            index = BlindIndex(request.normaliser)
+        index = request.index(unique=name in unique)
+        if index is not None:
             try:
                 index.check(codec_for(forms[0].python_type))
             except ConfigurationError as error:
