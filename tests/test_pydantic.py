@@ -8,12 +8,12 @@ import logging
 import pickle
 import traceback
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID, uuid4
 
 import pytest
 from fastapi import FastAPI
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
 from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
@@ -225,6 +225,62 @@ def test_the_model_is_silent_about_fields_that_are_missing() -> None:
 
     assert "name" in str(caught.value)
     assert CPF not in str(caught.value)
+
+
+class Pair(ProtectedModel):
+    """Either of two, as a validator of its own says."""
+
+    cpf: Protected[str] | None = None
+    name: Annotated[str, Field(alias="n")] = ""
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if (self.cpf is None) == (self.name == ""):
+            raise ValueError("either")
+        return self
+
+
+class Holding(BaseModel):
+    one: Pair | None = None
+    many: list[Pair] = []
+
+
+@pytest.mark.parametrize("read", [None, "json"])
+def test_no_list_of_errors_holds_what_the_model_was_given(read: str | None) -> None:
+    """Of a field that is missing, and of a model that is refused whole, pydantic lists all that was sent."""
+    pair = {"cpf": CPF, "n": "x"}
+    lists = []
+    for model, given in (
+        (Shown, {"cpf": CPF}),
+        (Pair, pair),
+        (Pair, {"cpf": CPF, "n": []}),
+        (Holding, {"one": pair, "many": [{"n": "x"}, pair]}),
+    ):
+        way = model.model_validate if read is None else model.model_validate_json
+        with pytest.raises(ValidationError) as caught:
+            way(given if read is None else json.dumps(given))
+        lists.append([(error["type"], error["loc"]) for error in caught.value.errors()])
+        told = "".join(traceback.format_exception(caught.value))
+        assert CPF not in told + caught.value.json() + repr(caught.value.errors())
+        assert CPF not in repr(caught.value.__context__)
+
+    assert lists == [
+        [("missing", ("name",))],
+        [("value_error", ())],
+        [("string_type", ("n",))],
+        [("value_error", ("one",)), ("value_error", ("many", 1))],
+    ]
+
+
+def test_a_model_that_is_refused_after_an_assignment_says_nothing_of_the_others() -> None:
+    """Assigning runs the model's validators too, which hold the whole of it."""
+    pair = Pair(cpf=CPF)
+    with pytest.raises(ValidationError) as caught:
+        pair.name = "x"
+
+    assert pair.cpf is not None
+    assert pair.cpf.reveal() == CPF
+    assert CPF not in repr(caught.value.errors()) + str(caught.value)
 
 
 def test_the_schema_of_a_response_is_what_is_sent() -> None:

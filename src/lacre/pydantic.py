@@ -36,7 +36,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import PydanticCustomError, core_schema, to_jsonable_python
+from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema, to_jsonable_python
 
 from lacre.errors import AccessDenied, ConfigurationError, MisuseError
 from lacre.fields.masks import mask
@@ -216,6 +216,25 @@ class MaskedAs:
         return core_schema.no_info_after_validator_function(masked, handler(source))
 
 
+def _silent(value: Any, validate: core_schema.ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validate(value)
+    except ValidationError as error:
+        title = error.title
+        wrong = error.errors(include_url=False, include_context=False, include_input=False)
+    # Outside the handler: the error before would be this one's context.
+    del value
+    lines: list[InitErrorDetails] = [
+        {"type": PydanticCustomError(_literal(each["type"]), _literal(each["msg"])), "loc": each["loc"], "input": None}
+        for each in wrong
+    ]  # fmt: skip
+    raise ValidationError.from_exception_data(title, lines, hide_input=True)
+
+
+def _literal(text: str) -> Any:
+    return text  # where pydantic's stubs take a LiteralString
+
+
 class ProtectedModel(BaseModel):
     """
     A model with protected fields: made of objects or JSON, silent about what it was given.
@@ -227,6 +246,14 @@ class ProtectedModel(BaseModel):
     model_config = ConfigDict(
         hide_input_in_errors=True, from_attributes=True, validate_assignment=True
     )
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        # Around all of it, validators of subclasses too: what `errors()` holds of a field that is
+        # missing, or of a whole model that is refused, is everything that was given.
+        return core_schema.no_info_wrap_validator_function(_silent, handler(source))
 
     @model_validator(mode="before")
     @classmethod
