@@ -7,23 +7,24 @@ import random
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lacre.context import acting_as
+from lacre.errors import MisuseError
 from lacre.jobs.pace import Pace
 from lacre.jobs.sqlite.database import opened
 from lacre.jobs.sqlite.protect import protect
 from lacre.jobs.sqlite.residue import find_plaintext
 from lacre.jobs.sqlite.unprotect import unprotect
 from tests.jobs.double import authority, fields, plain, readable, requests, schema
+from tests.jobs.killing import Child, forked, nursery, survived
 
-ROOT = Path(__file__).parents[2]
 COLUMNS = "email:pii:email name:pii born:pii"
 
 
@@ -70,51 +71,54 @@ class KilledAt:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def killed(job, path: Path, states: Path, at: int) -> bool:
-    """Run *job* in a child that dies before statement *at*; False if it came to its end."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            with acting_as("operator", roles={"operator"}, purpose="protect"):
-                job(
-                    path,
-                    "people",
-                    requests(COLUMNS),
-                    fields=fields("people"),
-                    authority=authority(states),
-                    pace=Pace(batch=7),
-                    connect=KilledAt(at),
-                )
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return os.WIFSIGNALED(status)
+JOBS = {"protect": protect, "unprotect": unprotect}
 
 
+def run(direction: str, path: Path, states: Path, table: str, columns: str, **how) -> None:
+    """A job, as the operator."""
+    with acting_as("operator", roles={"operator"}, purpose="protect"):
+        JOBS[direction](
+            path, table, requests(columns), fields=fields(table), authority=authority(states), **how
+        )
+
+
+def killed(direction: str, path: Path, states: Path, at: int) -> bool:
+    """Run a job in a child that dies before statement *at*; False if it came to its end."""
+    how = {"pace": Pace(batch=7), "connect": KilledAt(at)}
+    return not survived(forked(lambda: run(direction, path, states, "people", COLUMNS, **how)))
+
+
+@pytest.mark.parametrize(("journal", "first"), [("delete", 1), ("wal", 2)])
+def test_every_statement_is_a_safe_place_to_die(volatile, journal, first):
+    """Killed before any one of its statements, every second in each journal mode, a job run again ends as if nothing had happened."""
+    assert killed_at_statements(volatile, journal, range(first, 1000, 2)) > 100
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("journal", ["delete", "wal"])
-def test_every_statement_is_a_safe_place_to_die(tmp_path, journal):
-    """Killed before any one of its statements, a job run again ends as if nothing had happened."""
-    before = tmp_path / "before.db"
+def test_every_statement_is_a_safe_place_to_die_in_both_modes(volatile, journal):
+    """The same before each statement."""
+    assert killed_at_statements(volatile, journal, range(1, 1000)) > 200
+
+
+def killed_at_statements(volatile: Path, journal: str, places: range) -> int:
+    """Kill protect, then unprotect, before each of these statements, and run it again; return how often it died."""
+    before = volatile / "before.db"
     people(before, 18, journal)
     rows, definitions = plain(before, "people"), schema(before)
     secrets = [value for row in rows for value in row[1:4] if value]
-    path, states = tmp_path / "people.db", tmp_path / "states"
-    at = deaths = 0
-    for job in (protect, unprotect):
-        at = 0
-        while True:
-            at += 1
-            for old in tmp_path.glob("people.db*"):
+    path, states = volatile / "people.db", volatile / "states"
+    deaths = 0
+    for direction, job in JOBS.items():
+        for at in places:
+            for old in volatile.glob("people.db*"):
                 old.unlink()
             states.unlink(missing_ok=True)
             shutil.copy(before, path)
             if job is unprotect:
-                shutil.copy(tmp_path / "protected.db", path)
-                shutil.copy(tmp_path / "protected.states", states)
-            if not killed(job, path, states, at):
+                shutil.copy(volatile / "protected.db", path)
+                shutil.copy(volatile / "protected.states", states)
+            if not killed(direction, path, states, at):
                 break
             deaths += 1
             if job is unprotect and schema(path) == definitions:
@@ -137,10 +141,9 @@ def test_every_statement_is_a_safe_place_to_die(tmp_path, journal):
                 assert plain(path, "people") == rows
                 assert schema(path) == definitions
         if job is protect:
-            shutil.copy(path, tmp_path / "protected.db")
-            shutil.copy(states, tmp_path / "protected.states")
-
-    assert deaths > 100
+            shutil.copy(path, volatile / "protected.db")
+            shutil.copy(states, volatile / "protected.states")
+    return deaths
 
 
 class Writer(threading.Thread):
@@ -245,38 +248,22 @@ class Writer(threading.Thread):
             row.update(change)
 
 
-def started(direction: str, path: Path, states: Path, table: str, columns: str) -> subprocess.Popen:
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "tests.jobs.runner",
-            direction,
-            str(path),
-            str(states),
-            table,
-            columns,
-        ],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    return process
+def jobs_on(path: Path, states: Path, table: str, columns: str):
+    """Fork children that protect and unprotect, before there are threads; see `nursery`."""
+
+    def work(direction: str) -> None:
+        try:
+            run(direction, path, states, table, columns, pace=Pace(batch=40))
+        except MisuseError as error:
+            # Killed after its last commit, an unprotect has nothing left to undo.
+            if "is protected" not in str(error):
+                raise
+
+    return nursery({direction: partial(work, direction) for direction in JOBS})
 
 
 def survive(
-    path: Path,
-    states: Path,
-    table: str,
-    columns: str,
-    *,
-    kills: int,
-    seed: int,
-    longest: float,
-    check,
+    started: Callable[[str], Child], *, kills: int, seed: int, longest: float, check: Callable
 ) -> int:
     """Protect and unprotect by turns, killing each run at a random moment, until *kills* were survived."""
     chance = random.Random(seed)
@@ -285,16 +272,13 @@ def survive(
     protected = False
     while count < kills or not protected:
         protected = False
-        process = started(direction, path, states, table, columns)
+        child = started(direction)
         if count < kills:
             time.sleep(chance.uniform(0, longest))
-            process.kill()
-        _, errors = process.communicate()
-        if process.returncode == -signal.SIGKILL:
+            child.kill()
+        if not child.survived():
             count += 1
             continue
-        # Killed after its last commit, an unprotect has nothing left to undo.
-        assert process.returncode == 0 or b"is protected" in errors, errors.decode()
         ended += 1
         protected = direction == "protect"
         check(direction)
@@ -305,53 +289,52 @@ def survive(
 def killed_beside_a_writer(
     path: Path, states: Path, table: str, columns: str, writer: Writer, kills: int
 ) -> None:
-    writer.start()
-    try:
-        survive(
-            path, states, table, columns, kills=kills, seed=kills, longest=0.7, check=lambda _: None
-        )
-        time.sleep(0.2)
-    finally:
-        writer.stop()
+    with jobs_on(path, states, table, columns) as started:
+        writer.start()
+        try:
+            survive(started, kills=kills, seed=kills, longest=0.7, check=lambda _: None)
+            time.sleep(0.2)
+        finally:
+            writer.stop()
 
     assert readable(path, table) == writer.expected()
     assert writer.commits > 100
     assert writer.refused > 0
 
 
-def people_killed_beside_a_writer(tmp_path: Path, journal: str, kills: int, rows: int) -> None:
-    path = tmp_path / "people.db"
+def people_killed_beside_a_writer(volatile: Path, journal: str, kills: int, rows: int) -> None:
+    path = volatile / "people.db"
     people(path, rows, journal)
     writer = Writer(path, "people", ("email", "name"), "note", kills)
-    killed_beside_a_writer(path, tmp_path / "states", "people", COLUMNS, writer, kills)
+    killed_beside_a_writer(path, volatile / "states", "people", COLUMNS, writer, kills)
 
     assert find_plaintext(path, writer.secrets()).clean
 
 
-def test_no_committed_write_is_lost_beside_a_job_that_is_killed(tmp_path):
+def test_no_committed_write_is_lost_beside_a_job_that_is_killed(volatile):
     """Killed 12 times beside a plain-SQL writer, protect ends with every committed write in place."""
-    people_killed_beside_a_writer(tmp_path, "wal", 12, 1200)
+    people_killed_beside_a_writer(volatile, "wal", 12, 1200)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("journal", ["delete", "wal"])
-def test_no_committed_write_is_lost_in_sixty_kills(tmp_path, journal):
+def test_no_committed_write_is_lost_in_sixty_kills(volatile, journal):
     """The same, 60 times, in both journal modes."""
-    people_killed_beside_a_writer(tmp_path, journal, 60, 6000)
+    people_killed_beside_a_writer(volatile, journal, 60, 6000)
 
 
-def sample(tmp_path: Path) -> Path:
+def sample(volatile: Path) -> Path:
     """A public database that this project did not make."""
     spec = importlib.util.find_spec("mendeleev")
     assert spec is not None
     assert spec.submodule_search_locations is not None
-    copy = tmp_path / "elements.db"
+    copy = volatile / "elements.db"
     shutil.copy(Path(spec.submodule_search_locations[0]) / "elements.db", copy)
     return copy
 
 
-def sample_survives(tmp_path: Path, table: str, columns: str, kills: int) -> None:
-    path = sample(tmp_path)
+def sample_survives(volatile: Path, table: str, columns: str, kills: int) -> None:
+    path = sample(volatile)
     rows, definitions = plain(path, table), schema(path)
     ended = []
 
@@ -363,17 +346,16 @@ def sample_survives(tmp_path: Path, table: str, columns: str, kills: int) -> Non
             assert plain(path, table) == rows
             assert schema(path) == definitions
 
-    survive(
-        path, tmp_path / "states", table, columns, kills=kills, seed=kills, longest=0.5, check=check
-    )
+    with jobs_on(path, volatile / "states", table, columns) as started:
+        survive(started, kills=kills, seed=kills, longest=0.5, check=check)
 
     assert ended[-1] == "protect"
 
 
-def test_a_public_database_survives_its_jobs_being_killed(tmp_path):
+def test_a_public_database_survives_its_jobs_being_killed(volatile):
     """A table with a foreign key, in a database of strangers, is the same row by row after kills."""
     sample_survives(
-        tmp_path, "isotopes", "half_life_unit:pii:exact spin:pii parity:pii discovery_year:pii", 4
+        volatile, "isotopes", "half_life_unit:pii:exact spin:pii parity:pii discovery_year:pii", 4
     )
 
 
@@ -392,19 +374,19 @@ def test_a_public_database_survives_its_jobs_being_killed(tmp_path):
         ("ionicradii", "econf:pii:exact coordination:pii spin:pii origin:pii"),
     ],
 )
-def test_public_tables_survive_sixty_kills(tmp_path, table, columns):
+def test_public_tables_survive_sixty_kills(volatile, table, columns):
     """Three tables, sixty kills each."""
-    sample_survives(tmp_path, table, columns, 60)
+    sample_survives(volatile, table, columns, 60)
 
 
 @pytest.mark.long
-def test_a_public_table_loses_no_write_in_sixty_kills(tmp_path):
+def test_a_public_table_loses_no_write_in_sixty_kills(volatile):
     """A table of strangers, a plain-SQL writer on it, sixty kills: every row is the original or the writer's."""
-    path = sample(tmp_path)
+    path = sample(volatile)
     writer = Writer(path, "isotopes", ("spin", "half_life_unit"), "parity", 60)
     killed_beside_a_writer(
         path,
-        tmp_path / "states",
+        volatile / "states",
         "isotopes",
         "half_life_unit:pii:exact spin:pii discovery_year:pii",
         writer,

@@ -4,25 +4,23 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-import traceback
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from lacre.context import acting_as
-from lacre.errors import ConfigurationError
+from lacre.errors import ConfigurationError, MisuseError
 from lacre.jobs.pace import Pace
 from lacre.jobs.postgresql.connection import connected
 from tests.components.postgresql import Database
+from tests.jobs.killing import forked, nursery, survived
 from tests.jobs.postgresql.tables import definitions, protect, readable, rows, unprotect
 from tests.jobs.postgresql.writers import KnowingWriter, PlainWriter
 
-ROOT = Path(__file__).parents[3]
 COLUMNS = "email:pii:email name:pii"
 JOBS = {"protect": protect, "unprotect": unprotect}
 
@@ -119,21 +117,13 @@ def dropped(database: Database, tmp_path: Path, step: int) -> int:
 
 def killed_at_statements(database: Database, tmp_path: Path, step: int) -> int:
     def interrupted(job, at) -> bool:
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                connect = Interrupting(at, killed)
-                with acting_as("operator", roles={"operator"}, purpose="protect"):
-                    job(database, tmp_path, "people", COLUMNS, pace=Pace(batch=7), connect=connect)
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        _, status = os.waitpid(child, 0)
-        assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-        return not os.WIFSIGNALED(status)
+        connect = Interrupting(at, killed)
+
+        def work() -> None:
+            with acting_as("operator", roles={"operator"}, purpose="protect"):
+                job(database, tmp_path, "people", COLUMNS, pace=Pace(batch=7), connect=connect)
+
+        return survived(forked(work))
 
     return each_statement(database, tmp_path, interrupted, step)
 
@@ -160,17 +150,21 @@ def test_every_statement_is_a_safe_place_to_die(database, tmp_path):
     assert killed_at_statements(database, tmp_path, 1) > 150
 
 
-def started(direction: str, database: Database, states: Path) -> subprocess.Popen:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.jobs.postgresql.runner", direction, database.dsn(), str(states), "people", COLUMNS],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None
-    process.stdout.readline()
-    return process
+def jobs_on(database: Database, tmp_path: Path):
+    """Fork children that protect and unprotect, before there are threads; see `nursery`."""
+
+    def work(direction: str) -> None:
+        try:
+            with acting_as("operator", roles={"operator"}, purpose="protect"):
+                JOBS[direction](
+                    database, tmp_path, "people", COLUMNS, pace=Pace(batch=40, workers=2)
+                )
+        except MisuseError as error:
+            # Killed after its last commit, an unprotect has nothing left to undo.
+            if "is protected" not in str(error):
+                raise
+
+    return nursery({direction: partial(work, direction) for direction in JOBS})
 
 
 @contextmanager
@@ -189,20 +183,17 @@ def survive(database: Database, tmp_path: Path, *, kills: int, count: int, longe
     people(database, count)
     chance = random.Random(kills)
     plain, knowing = PlainWriter(database, 0, kills), KnowingWriter(database, 1, kills)
-    with working(plain, knowing):
+    with jobs_on(database, tmp_path) as started, working(plain, knowing):
         killed_so_far, direction, protected = 0, "protect", False
         while killed_so_far < kills or not protected:
             protected = False
-            process = started(direction, database, tmp_path / "states")
+            child = started(direction)
             if killed_so_far < kills:
                 time.sleep(chance.uniform(0, longest))
-                process.kill()
-            _, errors = process.communicate()
-            if process.returncode == -signal.SIGKILL:
+                child.kill()
+            if not child.survived():
                 killed_so_far += 1
                 continue
-            # Killed after its last commit, an unprotect has nothing left to undo.
-            assert process.returncode == 0 or b"is protected" in errors, errors.decode()
             protected = direction == "protect"
             direction = "unprotect" if direction == "protect" else "protect"
         time.sleep(0.3)
