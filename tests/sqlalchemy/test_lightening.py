@@ -174,6 +174,6 @@ def test_a_statement_is_lightened_once(
     monkeypatch.setattr(sessions, "lightened", lambda found: made.append(1) or real(found))
     engine.clear_compiled_cache()
     for n in range(3):
-        session.execute(SHAPES["where"](f"{n}@example.org")).all()
+        session.execute(SHAPES["column"](f"{n}@example.org")).all()
 
     assert len(made) == 1

@@ -20,9 +20,9 @@ from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, ColumnElement
 from sqlalchemy.sql.util import extract_first_column_annotation
 
-from lacre.sqlalchemy.rechecking import _SHAPING
 from lacre.sqlalchemy.searching import Term
 from lacre.sqlalchemy.selecting import NotInSQL
+from lacre.sqlalchemy.whole_objects import _SHAPING
 from tests.sqlalchemy.conftest import one_each
 from tests.sqlalchemy.models import CPF, EMAIL, Colour, Customer, Order, Party, Person
 

@@ -29,12 +29,14 @@ from lacre.keys.hierarchy import KeyKind
 from lacre.keys.resolver import ScopeHandle
 from lacre.policy.model import Right
 from lacre.sqlalchemy.declared import logical_table, sealed_properties
+from lacre.sqlalchemy.shapes import Shape
 from lacre.sqlalchemy.types import SealedValue
 from lacre.sqlalchemy.violations import Duplicate
 
 __all__ = ["Application", "Binding", "binding_of", "leave", "left"]
 
 _HANDLES = 1000  # scopes kept at most
+_SHAPES = 500  # shapes of statements, as many as SQLAlchemy keeps compiled
 _LEFT = "lacre_left"  # among the attributes of an InstanceState
 
 
@@ -69,6 +71,7 @@ class Binding:
         self._fields: dict[Any, HeldField] = {}
         self._pending: dict[Any, HeldField] = {}
         self._handles: dict[tuple[str, str, bool], ScopeHandle] = {}
+        self.shapes: dict[Any, Shape] = {}  # of statements, by what SQLAlchemy tells them apart by
         self._plain: WeakKeyDictionary[Mapper[Any], tuple[tuple[str, tuple[str, ...]], ...]] = (
             WeakKeyDictionary()
         )
@@ -92,6 +95,12 @@ class Binding:
                 )
             self._fields[prop] = field
         return field
+
+    def remember(self, key: Any, shape: Shape) -> None:
+        """Remember what was found of a statement, for every other of its shape."""
+        if len(self.shapes) >= _SHAPES:
+            self.shapes.clear()
+        self.shapes[key] = shape
 
     def refuse_overdue(self, mapper: Mapper[Any]) -> None:
         """

@@ -11,6 +11,7 @@ Leans on private names of SQLAlchemy, each pinned by a test: `_where_criteria`,
 `_having_criteria`, `_setup_joins`, `_generate`, `_is_clone_of`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,7 +21,7 @@ from sqlalchemy.sql.selectable import CompoundSelect, FromClause
 
 from lacre.sqlalchemy.searching import Term
 
-__all__ = ["lightened"]
+__all__ = ["lightened", "replaced"]
 
 
 def lightened(statement: Any) -> Any:
@@ -35,18 +36,23 @@ def lightened(statement: Any) -> Any:
     for name in ("_where_criteria", "_having_criteria"):
         criteria = getattr(statement, name, ())
         if criteria:
-            setattr(copy, name, tuple(_replaced(found) for found in criteria))
+            setattr(copy, name, tuple(replaced(found, _replacement) for found in criteria))
     joins = getattr(statement, "_setup_joins", ())
     if joins:
         copy._setup_joins = tuple(  # noqa: SLF001
-            (target, _replaced(on) if isinstance(on, sa.ColumnElement) else on, *rest)
+            (
+                target,
+                replaced(on, _replacement) if isinstance(on, sa.ColumnElement) else on,
+                *rest,
+            )
             for target, on, *rest in joins
         )
     return copy
 
 
-def _replaced(criterion: Any) -> Any:
-    copy: Any = visitors.replacement_traverse(criterion, {}, _replacement)
+def replaced(criterion: Any, replacement: Callable[..., Any]) -> Any:
+    """Return a copy of *criterion* with what *replacement* returns in place of its parts, which remembers none of them."""
+    copy: Any = visitors.replacement_traverse(criterion, {}, replacement)
     for element in visitors.iterate(copy):
         # A copy remembers what it was made of, which SQLAlchemy needs of tables and columns only.
         if not isinstance(element, FromClause | sa.ColumnClause):

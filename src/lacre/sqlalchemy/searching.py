@@ -53,6 +53,7 @@ __all__ = [
     "asking",
     "in_parts",
     "short_refused",
+    "tokens_of",
 ]
 
 _TRUTH = sa.Boolean()
@@ -67,6 +68,8 @@ class Asking:
     rechecked: set[int] = field(default_factory=set)
     tokens: dict[int, list[bytes]] = field(default_factory=dict)
     unchecked: list["Asked"] = field(default_factory=list)  # whose hits stay candidates
+    # The parameters that it was given, where another one that asks for them is executed instead.
+    given: Sequence[Any] = ()
     lightens: bool = True  # whether it is not to be compiled together with values
 
 
@@ -105,7 +108,7 @@ class Term(BindParameter[Any]):
     @classmethod
     def _made(cls, held: Callable[[], Asked | None], type_: Any) -> "Term":
         term = cls(
-            None, callable_=lambda: _tokens(held()), expanding=True, type_=type_, unique=True
+            None, callable_=lambda: tokens_of(held()), expanding=True, type_=type_, unique=True
         )
         term.held = held
         return term
@@ -135,7 +138,7 @@ class Slot(BindParameter[Any]):
         held = ref(asked)
 
         def entry() -> Any:
-            found: Any = _tokens(held())[position]
+            found: Any = tokens_of(held())[position]
             return [_Number(each) for each in found.numbers] if numbers else found
 
         type_: Any = sa.Integer() if numbers else TokensType()
@@ -333,8 +336,13 @@ class InEither(BooleanClauseList):
         return made  # type: ignore[no-any-return]
 
     @property
+    def term(self) -> Term:
+        """One of the terms of its parts, which ask the same."""
+        return next(part for part in visitors.iterate(self) if isinstance(part, Term))
+
+    @property
     def asked(self) -> Asked:
-        return next(part.asked for part in visitors.iterate(self) if isinstance(part, Term))
+        return self.term.asked
 
     def _negate(self) -> Any:
         return self.of(self.value, self.columns, self.asked, negated=not self.negated)
@@ -354,9 +362,15 @@ def short_refused(asked: Asked, where: str) -> UnsupportedQuery:
     )
 
 
-def in_parts(asked: Asked, dialect: str) -> ColumnElement[Any]:
+def in_parts(
+    asked: Asked, dialect: str, entry: Callable[[int], Any] | None = None
+) -> ColumnElement[Any]:
     """
     Return the condition that finds the candidates of *asked*, by an index of several tokens.
+
+    Args:
+        entry: returns the parameter of one entry, by its place; on PostgreSQL. By default it is
+            of *asked* itself.
 
     Raises:
         UnsupportedQuery: what is asked is too short; or the database has no such index.
@@ -365,15 +379,11 @@ def in_parts(asked: Asked, dialect: str) -> ColumnElement[Any]:
     prop, mapper = comparator.prop, comparator._parentmapper  # noqa: SLF001 - pinned by a test
     column = prop.index_columns[prop.declared.indexes.index(asked.index)]
     # All of them now: how many there are is part of the statement.
-    entries = _tokens(asked)
+    entries = tokens_of(asked)
     if dialect == "postgresql":
+        entry = entry or (lambda position: Slot.of(asked, position, numbers=False))
         mapped = comparator.mapped(column, mapper.get_property_by_column(column).key)
-        return sa.or_(
-            *(
-                mapped.bool_op("@>")(Slot.of(asked, position, numbers=False))
-                for position in range(len(entries))
-            )
-        )
+        return sa.or_(*(mapped.bool_op("@>")(entry(position)) for position in range(len(entries))))
     if dialect != "sqlite":
         raise UnsupportedQuery(
             f"{prop} has a {asked.index.kind} index, which {dialect} does not have",
@@ -393,9 +403,9 @@ def in_parts(asked: Asked, dialect: str) -> ColumnElement[Any]:
                 .where(tokens.c[TOKEN].in_(Slot.of(asked, position, numbers=True)))
                 .group_by(*of_row)
                 # Each token is there once for a row: so many are all of them.
-                .having(sa.func.count() == len(IndexTokens(entry).numbers))
+                .having(sa.func.count() == len(IndexTokens(found).numbers))
             )
-            for position, entry in enumerate(entries)
+            for position, found in enumerate(entries)
         )
     )
 
@@ -406,7 +416,15 @@ def _over() -> MisuseError:
     )
 
 
-def _tokens(asked: Asked | None) -> list[bytes]:
+def tokens_of(asked: Asked | None) -> list[bytes]:
+    """
+    Return the tokens of what is asked by the statement that is executed, made once for it.
+
+    Raises:
+        AccessDenied, InvalidValue
+        UnsupportedQuery: the hits are to be re-checked, and are not.
+        MisuseError: the statement is not executed in a session of lacre.
+    """
     if asked is None:
         raise _over()
     statement = asking.get()

@@ -20,10 +20,11 @@ from lacre.sqlalchemy.binding import Application, Binding, leave
 from lacre.sqlalchemy.candidates import is_marked, marked
 from lacre.sqlalchemy.lightening import lightened
 from lacre.sqlalchemy.loading import invoked
-from lacre.sqlalchemy.rechecking import Whole, is_candidates, is_query, rechecked
+from lacre.sqlalchemy.rechecking import is_candidates, is_query, rechecked
 from lacre.sqlalchemy.searching import Asking, HeavyTerm, asking
 from lacre.sqlalchemy.statements import refuse_values
 from lacre.sqlalchemy.translating import TranslatingSession, prepare_writing
+from lacre.sqlalchemy.whole_objects import Whole
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import async_sessionmaker
