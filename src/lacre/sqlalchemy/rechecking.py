@@ -103,7 +103,7 @@ def rechecked(state: ORMExecuteState, asking: Asking) -> Any | None:
         by_table.setdefault(place, []).append(term)
     if len(by_table) == 1:
         (((entity, _), terms),) = by_table.items()
-        if entity_of_whole(statement) is entity and is_quiet(state, comparator._parentmapper):
+        if entity_of_whole(statement) is entity and is_quiet(state, sa.inspect(entity).mapper):
             candidates = Candidates.of(asking.binding, terms)
             return Whole(candidates.beside(statement), candidates, asking.binding, terms)
     # What is asked of one table of an entity is asked together: its candidates are read once.
