@@ -151,7 +151,7 @@ def test_private_parts() -> None:
     [condition] = query._where_criteria
     [(target, on, *_)] = query._setup_joins
     copy._where_criteria = ()
-    terms = [part for part in visitors.iterate(condition) if isinstance(part, Term)]
+    terms = {part for part in visitors.iterate(condition) if isinstance(part, Term)}
 
     assert len(terms) == 2  # one for each column of a unique index
     assert condition._clone()._is_clone_of is condition

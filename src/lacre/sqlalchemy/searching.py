@@ -32,6 +32,7 @@ from sqlalchemy.sql.elements import (
     BindParameter,
     BooleanClauseList,
     ColumnElement,
+    Grouping,
 )
 
 from lacre.errors import LacreError, MisuseError, UnsupportedQuery
@@ -294,6 +295,27 @@ def _in(column: Any, asked: Asked, *, negated: bool) -> BinaryExpression[Any]:
     return BinaryExpression(column, term, op, type_=_TRUTH, negate=negation)
 
 
+class Rare(Grouping[Any]):
+    """
+    A condition of which few rows are true, whatever SQLite's statistics say of its column.
+
+    Of a column that is NULL in every row they say that each value is in every row, and the whole
+    table would be read.
+    """
+
+    inherit_cache = True
+
+
+@compiles(Rare, "sqlite")
+def _as_rare(element: Any, compiler: Any, **kw: Any) -> Any:
+    return f"likelihood({compiler.process(element.element, **kw)}, 0.0001)"
+
+
+@compiles(Rare)
+def _as_it_is(element: Any, compiler: Any, **kw: Any) -> Any:
+    return compiler.process(element.element, **kw)
+
+
 class InEither(BooleanClauseList):
     """
     Whether one of the two columns of a unique index has a token that is asked for.
@@ -314,23 +336,25 @@ class InEither(BooleanClauseList):
         cls, value: Any, columns: Sequence[Any], asked: Asked, *, negated: bool
     ) -> ColumnElement[Any]:
         """Return the condition on *columns*; of NULL in place of a *value* neither it nor its opposite is true."""
-        parts: list[Any] = [_in(column, asked, negated=negated) for column in columns]
         op = operators.or_
         if negated:
-            pairs = zip(columns, parts, strict=True)
-            parts = [sa.or_(column.is_(None), part).self_group() for column, part in pairs]
+            pairs = zip(columns, [_in(each, asked, negated=True) for each in columns], strict=True)
+            parts: list[Any] = [
+                sa.or_(column.is_(None), part).self_group() for column, part in pairs
+            ]
             if asked.values:  # NULL is not in an empty list, and in no other
                 parts.insert(0, value.is_not(None))
             op = operators.and_
         else:
             # False, and not NULL, where there is another value: somebody may say NOT around it. And
             # NULL where there is none, which costs PostgreSQL nothing where nobody does.
-            pairs = zip(columns, parts, strict=True)
+            found = [Rare(_in(column, asked, negated=False)) for column in columns]
+            pairs = zip(columns, found, strict=True)
             parts = [sa.and_(column.is_not(None), part).self_group(op) for column, part in pairs]
-            # SQLite looks the NULLs up: in the first column, where mostly few are.
-            first, second = columns
-            none = first.is_(None), sa.func.coalesce(second, first).is_(None)
-            parts.append(sa.and_(*none, sa.null()).self_group(op))
+            # SQLite looks up what every part asks, NULL or not: so this one too asks for the tokens,
+            # which no such row has, and not for the NULLs, of which one of the columns is full.
+            none = sa.func.coalesce(*columns).is_(None)
+            parts.append(sa.and_(found[0], none, sa.null()).self_group(op))
         made: Any = cls._construct_raw(op, parts)
         made.value, made.columns, made.negated = value, columns, negated
         return made  # type: ignore[no-any-return]
