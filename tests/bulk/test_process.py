@@ -10,14 +10,18 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import URL, Engine, select, text
 
 from lacre import AccessDenied, ConfigurationError, NoPrincipal, acting_as
 from lacre.bulk import BulkReader
 from lacre.bulk.frames import Kind, read_frame, write_frame
-from lacre.errors import MisuseError, ReadingFailed
+from lacre.bulk.parquet import ParquetFile, part_of
+from lacre.errors import MisuseError, ReadingFailed, RowBudgetExceeded
 from lacre.fields.column_state import ColumnState
 from tests.bulk.conftest import CANARY
 from tests.sqlalchemy.conftest import on_postgresql, on_sqlite
@@ -257,6 +261,34 @@ def test_without_pyarrow_it_says_what_to_install(
         reader.to_arrow(EMAILS, rows=5)
 
     assert caught.value.hint == "pip install 'lacre[arrow]'"
+
+
+def test_what_was_not_finished_is_no_parquet_file(tmp_path: Path) -> None:
+    """Neither while it is written nor when it was given up: whoever kept it finds no footer."""
+    schema = pa.schema([("x", pa.int64())])
+    batch = pa.record_batch([[1, 2, 3]], schema=schema)
+    path, kept, name = tmp_path / "it.parquet", tmp_path / "kept.parquet", uuid4()
+
+    def written(finish: bool) -> None:
+        with ParquetFile(path, schema, name=name) as file:
+            file.write(batch)
+            kept.unlink(missing_ok=True)
+            os.link(part_of(path, name), kept)
+            with pytest.raises(pa.ArrowInvalid):
+                pq.read_table(kept)
+            if not finish:
+                raise RowBudgetExceeded("enough")
+            file.finish()
+
+    with pytest.raises(RowBudgetExceeded):
+        written(finish=False)
+    with pytest.raises(pa.ArrowInvalid):
+        pq.read_table(kept)
+    assert list(tmp_path.iterdir()) == [kept]
+
+    written(finish=True)
+    assert pq.read_table(path).num_rows == 3
+    assert not part_of(path, name).exists()
 
 
 def test_frames_are_whole_or_none(tmp_path: Path) -> None:

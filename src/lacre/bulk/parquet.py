@@ -68,11 +68,13 @@ class ParquetFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with suppress(Exception):  # a disk that is full is full for the footer too
-            self._writer.close()
+        # In this order: closing the writer writes the footer, which is what makes a file whole, and
+        # killed before it was removed it would pass for all of the rows.
         with suppress(OSError):
             self._file.close()
         self.remove()
+        with suppress(Exception):  # there is nothing to write to any more
+            self._writer.close()
 
     def remove(self) -> None:
         """Remove what was written and not finished."""
