@@ -338,9 +338,9 @@ class InEither(BooleanClauseList):
         """Return the condition on *columns*; of NULL in place of a *value* neither it nor its opposite is true."""
         op = operators.or_
         if negated:
-            pairs = zip(columns, [_in(each, asked, negated=True) for each in columns], strict=True)
             parts: list[Any] = [
-                sa.or_(column.is_(None), part).self_group() for column, part in pairs
+                sa.or_(column.is_(None), _in(column, asked, negated=True)).self_group()
+                for column in columns
             ]
             if asked.values:  # NULL is not in an empty list, and in no other
                 parts.insert(0, value.is_not(None))
