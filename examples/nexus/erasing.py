@@ -20,7 +20,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from lacre import LacreError
-from lacre.errors import KeyDestroyed, Tampered
+from lacre.errors import ConfigurationError, KeyDestroyed, Tampered
 from lacre.jobs.certificates import read_certificate
 from nexus.models import ErasureRequest, User
 from nexus.service import Service
@@ -68,7 +68,7 @@ def _of_subject(service: Service, data: bytes) -> dict[str, str]:
     policy = service.lacre.policy.file
     try:
         body = read_certificate(data, signers=service.lacre.signers)
-    except Tampered:
+    except (ConfigurationError, Tampered):
         raise NotErased("the certificate is signed by no operator of this service") from None
     here = (policy.app, policy.env, policy.service, policy.default_tenant, "subject")
     if tuple(body.get(name) for name in ("app", "env", "service", "tenant", "kind")) != here:

@@ -101,6 +101,17 @@ class Tampered(LacreError):
             hint="restore the row from a backup; see docs/errors.md#tampered",
         )
 
+    @classmethod
+    def signed(cls, what: str) -> "Tampered":
+        """Return the error of *what* somebody signed and is another by now. Nothing is decrypted there: to say so is no oracle."""
+        made = cls()
+        LacreError.__init__(
+            made,
+            f"{what} is not what its signer signed: it was changed, or cut",
+            hint="take it from where it was issued, or from a backup",
+        )
+        return made
+
 
 class AccessDenied(LacreError):
     """The policy does not give this principal the right, for this purpose."""

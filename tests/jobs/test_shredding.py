@@ -2,6 +2,7 @@
 """Shredding a subject: its keys, its index values, its certificate, its hold, and who else is untouched."""
 
 import datetime as dt
+import hashlib
 import json
 import threading
 from dataclasses import replace
@@ -34,6 +35,8 @@ from lacre.errors import (
 from lacre.jobs.pace import Pace
 from lacre.jobs.shredding import Attempt, Shredder
 from lacre.keys.hierarchy import KeyKind, subject_digest
+from lacre.sqlalchemy import erasing
+from lacre.sqlalchemy.erasing import subject_tables
 from lacre.testing import FrozenClock
 from tests.components.postgresql import Database
 from tests.jobs.erasing import MODELS, Shop
@@ -307,11 +310,18 @@ def test_a_forged_certificate_is_refused(small: Shop, tmp_path: Path) -> None:
         good.replace(b'","', b'", "', 1),
     ):
         file.write_bytes(forged)
-        with pytest.raises(Tampered):
+        with pytest.raises(Tampered, match="not what its signer signed"):
             verify_certificate(file, as_json=False, config=small.config)
     file.write_bytes(good)
-    with pytest.raises(Tampered):
+    with pytest.raises(ConfigurationError, match=r"as its signer, whom lacre\.toml does not trust"):
         verify_certificate(file, as_json=False, config=stranger.config)
+    for other in (b"", b"{}", b"\xff\n", good[:40], small.config.read_bytes()):
+        file.write_bytes(other)
+        with pytest.raises(ConfigurationError, match="no certificate of erasure"):
+            verify_certificate(file, as_json=False, config=small.config)
+    file.unlink()
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        renew_certificate(file, config=small.config, passphrase_file=None)
 
 
 def _initialised(directory: Path) -> Path:
@@ -447,20 +457,51 @@ def test_another_subjects_pseudonym_shreds_nobody_else(small: Shop) -> None:
     assert small.read(ANA)[1] == "Ana Canary"
 
 
-def test_shredding_twice_says_so_and_sweeps_again(small: Shop) -> None:
-    """A second run finds the tombstone, erases index values that came later, and certifies without keys."""
+def test_shredding_twice_says_so_and_sweeps_again(
+    small: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second run says when it was erased, erases index values that came later, and certifies with the keys of the first certificate."""
     small.shred(ANA)
     with small.engine() as engine, engine.begin() as connection:
         connection.exec_driver_sql(
             f"UPDATE customers SET name_bidx = x'01020304' WHERE id = '{ANA}'"
         )
+    (file,) = small.files()
+    (first,) = small.certificates()
+    assert "erased already" not in capsys.readouterr().err
 
     small.shred(ANA)
 
     ((name,),) = small.stored(f"SELECT name_bidx FROM customers WHERE id = '{ANA}'")
     assert bytes(name) == bytes(4)
     again = small.certificates()[-1]
-    assert (again["subject"], again["keys"], again["verdict"]) == ("", [], "pending")
+    same = ("subject", "keys", "shredded_at", "erased_from_live_at", "waits_for", "verdict")
+    assert [again[each] for each in same] == [first[each] for each in same]
+    assert again["renews"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert f"erased already, on {first['shredded_at']}" in capsys.readouterr().err
+    for each in small.files():
+        each.unlink()
+    small.shred(ANA)
+    (alone,) = small.certificates()
+    assert (alone["subject"], alone["keys"]) == ("", [])
+    assert alone["waits_for"] == [
+        f"nothing: the subject was erased already, on {first['shredded_at']}, and the certificate of that run names the keys"
+    ]
+
+
+def test_every_value_is_tried(small: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rows are the subject's: they are read some at a time, and all of them."""
+    monkeypatch.setattr(erasing, "_AT_ONCE", 10)
+    query = "INSERT INTO orders (id, customer_id, note, note_bidx) SELECT lower(hex(randomblob(16))), customer_id, note, note_bidx FROM orders WHERE customer_id = :id"
+    with small.engine() as engine, engine.begin() as connection:
+        for _ in range(6):
+            connection.execute(sa.text(query), {"id": ANA})
+    with as_operator(small.config, None, purpose="test"), small.engine() as engine:
+        [_, orders] = subject_tables(load_models(MODELS))
+        with engine.connect() as connection:
+            found = list(orders.sealed_values(connection, ANA, "default"))
+
+    assert len(found) == len({each.row for each in found}) == 64
 
 
 def test_two_shredders_at_once_leave_one_tombstone(shop: Shop) -> None:

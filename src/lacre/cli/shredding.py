@@ -36,8 +36,6 @@ from lacre.sqlalchemy.erasing import SealedValue, SubjectTable, subject_tables
 
 __all__ = ["database_at", "shred", "shredder_of"]
 
-_SAMPLE = 1000  # rows of each table that the verifier tries
-
 
 def shred(
     subject: str | None = typer.Argument(None, help="the subject's id, as the column of subject= holds it"),
@@ -202,10 +200,7 @@ class _Work:
             self.engine.connect() as connection,
         ):
             for each in self.tables:
-                found = each.sealed_values(
-                    connection, each.subject_of(text), self.tenant, limit=_SAMPLE
-                )
-                for value in found:
+                for value in each.sealed_values(connection, each.subject_of(text), self.tenant):
                     values += 1
                     whole = replace(value.scheme, subject=False, moving=False)
                     tries = (
@@ -307,6 +302,8 @@ def _tell(done: Sequence[Shredded], *, as_json: bool) -> None:
         )
     )
     for each in done:
+        if each.again:
+            say(f"it was erased already, on {each.body['shredded_at']}: its keys were gone, and what was written since is erased now")  # fmt: skip
         say(f"certificate: {each.path}")
         for wait in each.body["waits_for"]:
             say(f"it waits for {wait}")

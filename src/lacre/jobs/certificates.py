@@ -9,20 +9,24 @@ the policy's word on backups; it proves that an operator said so, not that nobod
 
 import datetime as dt
 import hashlib
+import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lacre.errors import Tampered
+from lacre.errors import ConfigurationError, Tampered
 from lacre.keys.epochs import Epoch, EpochState
 from lacre.keys.hierarchy import KeyRow, KeyState
 from lacre.keys.sealing import bucket_of, bucket_scope
 from lacre.kms.local import Identity, PublicIdentity, text
 
-__all__ = ["Irrecoverable", "irrecoverable", "read_certificate", "write_certificate"]
+__all__ = ["FORMAT", "Irrecoverable", "irrecoverable", "read_certificate", "write_certificate"]
 
 _LABEL = b"lacre/1/erasure".ljust(16, b"\0")
 _LONGEST = 16 * 1024 * 1024
+_FINGERPRINT = re.compile("[0-9a-f]{32}")
+FORMAT = "lacre-erasure-1"
 
 # What every certificate says of the index values it lists.
 STATEMENT = (
@@ -128,29 +132,36 @@ def read_certificate(data: bytes, *, signers: Collection[PublicIdentity]) -> dic
     Return what a certificate says, once one of *signers* is found to have signed it.
 
     Raises:
-        Tampered: whatever is wrong with it.
+        ConfigurationError: it is no certificate; or it names a signer who is not among *signers*.
+        Tampered: it is not what was signed.
     """
-    parts = data.split(b"\n")
-    if len(data) > _LONGEST or len(parts) != 3 or parts[2]:
-        raise Tampered
-    line, last, _ = parts
+    line, _, rest = data.partition(b"\n")
     try:
-        signature = text.from_base64url(last.decode("ascii"), 64)
-    except ValueError:
-        raise Tampered from None
-    for signer in signers:
-        try:
-            signer.verify(_signed(line), signature)
-        except Tampered:
-            continue
-        try:
-            body = text.load(line)
-        except ValueError:
-            raise Tampered from None
-        if type(body) is dict and body.get("signer") == signer.fingerprint:
-            return body
-        break
-    raise Tampered
+        found = json.loads(line.decode("ascii"))
+    except (ValueError, RecursionError):
+        found = None
+    if len(data) > _LONGEST or type(found) is not dict or found.get("format") != FORMAT:
+        raise ConfigurationError(
+            "the file is no certificate of erasure", hint="lacre shred says where it wrote one"
+        )
+    named = found.get("signer")
+    signer = next((each for each in signers if each.fingerprint == named), None)
+    if signer is None:
+        # Its own word, which nothing vouches for yet: it only says whom to ask.
+        shown = named if isinstance(named, str) and _FINGERPRINT.fullmatch(named) else "nobody"
+        raise ConfigurationError(
+            f"the certificate names {shown} as its signer, whom lacre.toml does not trust",
+            hint="check it where it was issued; or [local] signers, if that identity is to be trusted here",
+        )
+    try:
+        last, end = rest[:-1], rest[-1:]
+        signer.verify(_signed(line), text.from_base64url(last.decode("ascii"), 64))
+        body = text.load(line)
+    except (ValueError, Tampered):
+        raise Tampered.signed("the certificate") from None
+    if end != b"\n" or type(body) is not dict:
+        raise Tampered.signed("the certificate")
+    return body
 
 
 def _signed(line: bytes) -> bytes:

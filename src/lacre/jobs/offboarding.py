@@ -19,7 +19,7 @@ from lacre.audit.events import Erased, KeyChanged, who
 from lacre.audit.recorder import Recorder
 from lacre.context import current
 from lacre.errors import KeyNotFound, MisuseError, SubjectHeld
-from lacre.jobs.certificates import STATEMENT, later
+from lacre.jobs.certificates import FORMAT, STATEMENT, later
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
 from lacre.policy.model import PolicyFile
 
@@ -114,7 +114,7 @@ class Offboarder:
         now = self.now()
         data_kept = self.policy.erasure.data_backups_kept
         return {
-            "format": "lacre-erasure-1",
+            "format": FORMAT,
             "kind": "tenant",
             "app": self.policy.app,
             "env": self.policy.env,

@@ -26,8 +26,15 @@ from typing import Any, Protocol
 from lacre.audit.events import Erased, KeyChanged, who
 from lacre.audit.recorder import Recorder
 from lacre.context import current
-from lacre.errors import KeyNotFound, MisuseError, SubjectHeld
-from lacre.jobs.certificates import STATEMENT, irrecoverable, later, write_certificate
+from lacre.errors import ConfigurationError, KeyNotFound, MisuseError, SubjectHeld, Tampered
+from lacre.jobs.certificates import (
+    FORMAT,
+    STATEMENT,
+    irrecoverable,
+    later,
+    read_certificate,
+    write_certificate,
+)
 from lacre.jobs.holding import read_hold
 from lacre.keys.epochs import EpochLedger
 from lacre.keys.hierarchy import KeyRow, KeyState, Scope, SubjectRow, subject_digest
@@ -86,7 +93,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shredded:
-    """What a shredding did. *certificate* is the bytes of the certificate."""
+    """What a shredding did, or one *again*, which found nothing to destroy. *certificate* is its bytes."""
 
     pseudonym: str
     again: bool
@@ -102,6 +109,7 @@ class _Journal:
     pseudonym: str
     began: str
     keys: list[dict[str, Any]]
+    first: str = ""  # SHA-256 of the certificate that said so first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,11 +177,13 @@ class Shredder:
             MisuseError: its keys kept changing.
         """
         row = self.refuse(text)
-        again = row.shredded is not None
         journal = self._destroyed(row)
+        again = bool(journal.first) or not journal.keys
         rows, erased = count(), dict(erase())
         tried = attempt()
         body = self._body(row.digest, journal, reason=reason, rows=rows, erased=erased, tried=tried)
+        if journal.first:
+            body["renews"] = journal.first
         certificate = write_certificate(body, signer=self.signer)
         path = self._kept(journal.pseudonym, certificate)
         self._record("certified", journal.pseudonym, len(journal.keys), certificate)
@@ -246,13 +256,34 @@ class Shredder:
             found = json.loads(self._journal(row.digest).read_text(encoding="ascii"))
             journal = _Journal(**found)
         except (FileNotFoundError, ValueError, TypeError):
-            # Certified before: its certificate names the keys, and nothing links them any more.
-            return _Journal(pseudonym="", began=str(row.shredded), keys=[])
+            return self._certified(row)
         # The times that count are the rows': a run that died may have begun before.
         named = [bytes.fromhex(key["key"]) for key in journal.keys]
         ended = {each.key_id.hex(): each.changed for each in self.store.rows_of(named)}
         keys = [key | {"destroyed": ended.get(key["key"], row.shredded)} for key in journal.keys]
         return _Journal(pseudonym=journal.pseudonym, began=str(row.shredded), keys=keys)
+
+    def _certified(self, row: SubjectRow) -> _Journal:
+        # Nothing in the key store links a tombstone and the keys that were its subject's: what the
+        # first certificate says is found by the moment, where one subject alone was shredded then.
+        when, found = str(row.shredded), dict[str, tuple[str, bytes, dict[str, Any]]]()
+        for path in self.certificates.glob("*.json"):
+            data = path.read_bytes()
+            if when.encode() not in data:
+                continue
+            try:
+                body = read_certificate(data, signers=self.signers)
+            except (ConfigurationError, Tampered):
+                continue
+            mine = (body.get("kind"), body.get("tenant"), body.get("keystore"), body.get("shredded_at"))  # fmt: skip
+            if mine == ("subject", self.scope.tenant, self.store.keystore_id, when) and body["keys"]:  # fmt: skip
+                latest = (str(body["issued_at"]), data, body)
+                found[body["subject"]] = max(latest, found.get(body["subject"], latest), key=lambda each: each[:2])  # fmt: skip
+        if len(found) != 1:
+            return _Journal(pseudonym="", began=when, keys=[])
+        [(_, data, body)] = found.values()
+        digest = hashlib.sha256(data).hexdigest()
+        return _Journal(pseudonym=body["subject"], began=when, keys=body["keys"], first=digest)
 
     def _is_sealed(self, key: KeyRow) -> bool:
         sealing = self.policy.sealing
@@ -285,14 +316,16 @@ class Shredder:
         )
         waits = list(found.waits)
         if not journal.keys:
-            waits.append("nothing: the keys are named by the certificate of an earlier run")
+            waits.append(
+                f"nothing: the subject was erased already, on {journal.began}, and the certificate of that run names the keys"
+            )
         if tried.opened:
             waits.append(
                 "values that opened: they are not under the subject's keys; re-encrypt them, then shred again"
             )
         kept = policy.erasure.data_backups_kept
         return {
-            "format": "lacre-erasure-1",
+            "format": FORMAT,
             "kind": "subject",
             "app": policy.app,
             "env": policy.env,

@@ -12,7 +12,7 @@ it is made from the value.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -30,6 +30,8 @@ from lacre.sqlalchemy.token_columns import check_triggers
 from lacre.sqlalchemy.types import TokensType
 
 __all__ = ["SealedValue", "SubjectTable", "subject_tables"]
+
+_AT_ONCE = 500  # rows held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +96,9 @@ class SubjectTable:
         return changed
 
     def sealed_values(
-        self, connection: sa.Connection, subject: Any, tenant: str, *, limit: int
-    ) -> Sequence[SealedValue]:
-        """Return stored values of the subject, *limit* rows' at most."""
+        self, connection: sa.Connection, subject: Any, tenant: str
+    ) -> Iterator[SealedValue]:
+        """Yield every stored value of the subject, some rows at a time."""
         named = row_facts(self.mapper).columns
         query = (
             sa.select(
@@ -104,15 +106,12 @@ class SubjectTable:
             )
             .select_from(self.mapper.selectable)
             .where(*self._of(subject, tenant))
-            .limit(limit)
         )
-        found = []
-        for row in connection.execute(query):
+        for row in connection.execute(query, execution_options={"yield_per": _AT_ONCE}):
             text = row_of_values(self.mapper, list(row[: len(named)]))
             for (scheme, _), value in zip(self.values, row[len(named) :], strict=True):
                 if value is not None:
-                    found.append(SealedValue(scheme=scheme, row=text, value=bytes(value)))
-        return found
+                    yield SealedValue(scheme=scheme, row=text, value=bytes(value))
 
     def _overwrite(
         self,
