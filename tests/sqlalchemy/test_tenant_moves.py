@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,8 +18,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 
 from lacre import AccessDenied, ConfigurationError, DuplicateValue, Lacre
 from lacre.errors import KeyDestroyed, KeyNotFound, MisuseError, SubjectHeld
-from lacre.keys.hierarchy import KeyState, subject_digest
-from lacre.sqlalchemy import encrypted, moving_tenants
+from lacre.keys.hierarchy import KeyKind, KeyState, subject_digest
+from lacre.sqlalchemy import compound, encrypted, moving_tenants
 from lacre.sqlalchemy.tenants import Conflict, TenantMove
 from tests.sqlalchemy.conftest import Acting, Sessions, on_sqlite
 from tests.sqlalchemy.models import Base as Untenanted
@@ -139,6 +140,47 @@ def test_a_value_that_is_there_already_is_reported_first(
 
     assert _tenants(engine)["clients"] == [("north", 6), ("south", 2)]
     assert "2@example.org" not in str(caught.value) + repr(plan)
+
+
+class Clinics(DeclarativeBase):
+    pass
+
+
+class Bed(Clinics):
+    """One of each number in each ward; a bed without a number may be there often."""
+
+    __tablename__ = "beds"
+    __lacre_tenant__ = "tenant"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    tenant: Mapped[str]
+    ward: Mapped[str] = encrypted("pii")
+    number: Mapped[int | None] = encrypted("pii")
+    place = compound("ward", "number", unique=True)
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_values_that_are_there_together_are_reported_first(
+    engine: Engine, operator: Lacre, sessions: Sessions, acting: Acting, rotated: bool
+) -> None:
+    """By a unique compound index, under whichever index root of the target its token is; NULL is like nothing else."""
+    Clinics.metadata.create_all(engine)
+    with acting("app"), sessions.begin() as session:
+        for tenant, beds in ((NORTH, (("A", 1), ("A", 2), ("B", None))), (SOUTH, (("A", 2), ("B", 1), ("B", None)))):  # fmt: skip
+            session.add_all(Bed(tenant=tenant, ward=ward, number=number) for ward, number in beds)
+    if rotated:
+        with operator.acting_as("operator", roles={"operator"}, purpose="rotation"):
+            provisioner = replace(operator.provisioner, settle=0.0)
+            provisioner.rotate(operator.scope(SOUTH, "pii", KeyKind.INDEX))
+    with acting("app", tenant=NORTH), sessions() as session:
+        session.info["lacre"].application.resolver.forget()
+        twice = session.scalars(select(Bed).where(Bed.place == ("A", 2))).one().id
+    with acting("app"):
+        plan = TenantMove(sessions, Bed, source=NORTH, target=SOUTH).plan()
+
+    assert plan.conflicts == (
+        Conflict(table="beds", columns=("ward", "number"), count=1, rows=(twice.hex,)),
+    )
 
 
 def test_a_value_written_since_the_plan_stops_the_move(

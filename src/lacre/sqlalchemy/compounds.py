@@ -162,6 +162,11 @@ class CompoundProperty(ColumnProperty[Any]):
         return found
 
     @property
+    def unique_columns(self) -> list[tuple[int, sa.Column[Any]]]:
+        """The position of the index and its column, where it is unique."""
+        return [(0, self.index_columns[0])] if self._unique else []
+
+    @property
     def index(self) -> CompoundIndex:
         """The index."""
         return CompoundIndex(

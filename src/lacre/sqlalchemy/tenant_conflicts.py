@@ -2,13 +2,14 @@
 """
 Which values of rows that are to move the target has already, where each may be there once.
 
-Unique blind indexes are compared by the tokens that the target would have, plain columns that are
+Unique indexes, compound ones too, are compared by the tokens that the target would have, plain columns that are
 unique together with the tenant by their values. What is written meanwhile the database decides.
 Moves nothing and hands no value out.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from sqlalchemy.orm.attributes import instance_state
 
 from lacre.context import acting_as
 from lacre.fields.held import HeldField
+from lacre.sqlalchemy.compounds import compound_properties
 from lacre.sqlalchemy.declared import row_facts, row_of_values, sealed_properties
 from lacre.sqlalchemy.subjects import subject_key, subject_of_values
 from lacre.sqlalchemy.tenant_tables import TenantTable
@@ -45,16 +47,23 @@ def conflicts(
             row_of_values(mapper, [getattr(each, key) for key in row_facts(mapper).keys])
             for each in some
         ]
+        named = list(zip(rows, some, strict=True))
+        opened = partial(_opened, session, mapper, named, source, acting_for)
         for prop in sealed_properties(mapper):
             if prop.unique_columns:
-                about = subject_key(mapper, prop)
-                items = [
-                    (row, raw_held(each, prop), None if about is None else getattr(each, about))
-                    for row, each in zip(rows, some, strict=True)
-                ]
-                found = _of_index(session, prop, items, source, target, acting_for)
+                read = zip(rows, opened(prop), strict=True)
+                found = _of_index(session, prop, read, target, acting_for)
                 if found:
                     yield (prop.key,), found
+        for compound in compound_properties(mapper):
+            if compound.unique_columns:
+                together = zip(*map(opened, compound.parts), strict=True)
+                whole = [None if None in each else each for each in together]
+                found = _of_index(
+                    session, compound, zip(rows, whole, strict=True), target, acting_for
+                )
+                if found:
+                    yield compound.attributes, found
         for names in table.unique_beside(mapper):
             values = [tuple(getattr(each, name) for name in names) for each in some]
             there = _of_target(session, table, mapper, names, values)
@@ -63,25 +72,44 @@ def conflicts(
                 yield (*names,), found
 
 
+def _opened(
+    session: Session,
+    mapper: Mapper[Any],
+    named: Sequence[tuple[str, Any]],
+    source: str,
+    acting_for: Callable[[str], acting_as],
+    prop: Any,
+) -> list[Any]:
+    # Opened to be compared and handed to nobody: part of the move, and no look.
+    held: HeldField = session.info["lacre"].field(prop)
+    about = subject_key(mapper, prop)
+    values: list[Any] = []
+    with acting_for(source):
+        for row, each in named:
+            raw = raw_held(each, prop)
+            if raw is None:
+                values.append(None)
+                continue
+            whose = None if about is None else getattr(each, about)
+            subject = subject_of_values(prop.parent, prop, whose)
+            values.append(held.reopened(raw, row=row, tenant=source, subject=subject))
+    return values
+
+
 def _of_index(
     session: Session,
     prop: Any,
-    items: Sequence[tuple[str, Any, Any]],
-    source: str,
+    values: Iterable[tuple[str, Any]],
     target: str,
     acting_for: Callable[[str], acting_as],
 ) -> list[str]:
     held: HeldField = session.info["lacre"].field(prop)
+    rows: dict[tuple[int, bytes], str] = {}
     with acting_for(target):
         writing = held.writing(tenant=target)
-    rows: dict[tuple[int, bytes], str] = {}
-    with acting_for(source):
-        # Opened to be compared and handed to nobody: part of the move, and no look.
-        for row, raw, about in items:
-            if raw is None:
+        for row, value in values:
+            if value is None:
                 continue
-            subject = subject_of_values(prop.parent, prop, about)
-            value = held.reopened(raw, row=row, tenant=source, subject=subject)
             for position, _ in prop.unique_columns:
                 for token in writing.tokens_of_every_root(value, position):
                     rows[position, token] = row
