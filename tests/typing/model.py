@@ -30,6 +30,8 @@ class Customer(Base):
     )
     name_and_birth = compound("name", "born", normalisers={"name": "name"}, unique=True)
     data: Mapped[dict[str, Any]] = encrypted("pii", JSON(), padded=False, nullable=False)
+    diary: Mapped[str | None] = encrypted("pii", subject="id")
+    note: Mapped[str] = encrypted("pii", index=BlindIndex("name"), subject="id", moving=True)
 
 
 def use(lacre: Lacre, engine: Engine) -> None:
@@ -45,5 +47,16 @@ def use(lacre: Lacre, engine: Engine) -> None:
         assert_type(customer.email, str)
         assert_type(customer.cpf, str | None)
         assert_type(customer.born, dt.date | None)
+        assert_type(customer.diary, str | None)
+        assert_type(customer.note, str)
         customer.email = "y"
         customer.cpf = None
+
+
+def apart(lacre: Lacre, whose: UUID) -> None:
+    """Of subjects, without an ORM."""
+    box = lacre.field("pii", table="diaries", column="text", subject=True)
+    sealed = box.encrypt("x", row=1, subject=whose)
+    box.decrypt(sealed, row=1, subject=str(whose))
+    box.encrypt_many([(1, "x")], subjects=[whose])
+    box.decrypt_many([(1, sealed)], subjects=[whose])

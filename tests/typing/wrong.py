@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mistakes that both type checkers report, each on the line that says so, and nothing else."""
 
+from lacre import Lacre
 from lacre.sqlalchemy import BlindIndex, encrypted, row_id
 from tests.typing.dataclass_model import Member
 from tests.typing.model import Customer
@@ -16,6 +17,14 @@ def looks(customer: Customer) -> None:
     abs(customer.email)  # reported
     len(customer.cpf)  # reported
     customer.data.append("x")  # reported
+
+
+def subjects(customer: Customer, lacre: Lacre) -> None:
+    customer.note = None  # reported
+    encrypted("pii", subject=True)  # reported
+    encrypted("pii", subject=Customer.id)  # reported
+    lacre.field("pii", table="t", column="c", subject="id")  # reported
+    lacre.field("pii", table="t", column="c").encrypt("x", row=1, subject=1.5)  # reported
 
 
 def constructors() -> None:
