@@ -16,9 +16,10 @@ from click.testing import Result
 from cryptography.fernet import Fernet
 from typer.testing import CliRunner
 
+from lacre.cli.old_values import sources_of
 from lacre.cli.operator import as_operator
 from lacre.cli.program import app
-from lacre.cli.protection import authority_of, fields_of, sources_of
+from lacre.cli.protection import authority_of, fields_of
 from lacre.errors import MisuseError, Tampered
 from lacre.jobs import databases
 from lacre.jobs.columns import ColumnRequest

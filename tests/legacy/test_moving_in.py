@@ -4,12 +4,14 @@
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from lacre import BlindIndex, Lacre, acting_as
+from lacre.cli.old_values import Timed, foretell, lasting
 from lacre.errors import (
     ConfigurationError,
     InvalidValue,
@@ -36,7 +39,9 @@ from lacre.legacy import ChandleryReader, FernetReader, RailsReader, SqlalchemyU
 from tests.components.aws import AWS
 from tests.components.postgresql import Database
 from tests.jobs.double import FixedKeyField, authority, fields_as_planned
+from tests.jobs.killing import forked, survived
 from tests.jobs.postgresql.tables import readable, rows
+from tests.jobs.test_killed import KilledAt
 from tests.legacy.moving import COLUMNS, move, sources
 from tests.legacy.originals import CONTEXT, FileKms, chandlery, kept, nexus
 
@@ -153,6 +158,55 @@ def test_a_killed_move_goes_on(database, tmp_path):
     assert kills == 4
     assert added > 0
     assert moved(database, tmp_path) == sorted(clear)
+
+
+def test_a_killed_move_goes_on_on_sqlite(tmp_path):
+    """Killed before any of its statements, and written to in the old format meanwhile, the same call ends with every row once."""
+    key = Fernet.generate_key()
+    reader = FernetReader(name="old", keys=[key])
+    columns = [ColumnRequest(name="cpf", class_="pii", normaliser="cpf", reader="old")]
+    before, path, states = (tmp_path / name for name in ("before.db", "clinic.db", "states"))
+
+    def row(number: int) -> tuple[str, str]:
+        return f"{number:032x}", Fernet(key).encrypt(cpf_of(number).encode()).decode()
+
+    with closing(sqlite3.connect(before)) as connection, connection:
+        connection.execute("CREATE TABLE patients (id TEXT PRIMARY KEY, cpf TEXT)")
+        connection.executemany("INSERT INTO patients VALUES (?, ?)", map(row, range(1, 10)))
+    decided = sqlite_plan(before, "patients", columns, sources=lambda _: reader)
+
+    def run(**how: Any) -> None:
+        with acting_as("operator", roles={"operator"}, purpose="protect"):
+            sqlite_protect(
+                path, "patients", columns, fields=fields_as_planned, authority=authority(states),
+                sources=lambda _: reader, pace=Pace(batch=4), **how,
+            )  # fmt: skip
+
+    kills = late = 0
+    for at in range(1, 2000, 7):
+        for old in tmp_path.glob("clinic.db*"):
+            old.unlink()
+        states.unlink(missing_ok=True)
+        shutil.copy(before, path)
+        if survived(forked(partial(run, connect=KilledAt(at)))):
+            break
+        kills, wanted = kills + 1, list(range(1, 10))
+        with closing(sqlite3.connect(path)) as connection, connection:
+            ((kind,),) = connection.execute("SELECT DISTINCT typeof(cpf) FROM patients")
+            if kind == "text":  # as the old application would: it knows nothing of lacre
+                connection.execute("INSERT INTO patients (id, cpf) VALUES (?, ?)", row(77))
+                wanted.append(77)
+                late += 1
+        run()
+        with closing(sqlite3.connect(path)) as connection:
+            held = connection.execute("SELECT id, cpf FROM patients ORDER BY id").fetchall()
+
+        assert [int(name, 16) for name, _ in held] == wanted
+        opened = FixedKeyField("patients", decided.columns[0]).decrypt_many(held)
+        assert opened == [cpf_of(number) for number in wanted]
+        assert b"gAAAA" not in path.read_bytes()
+    assert kills > 15
+    assert 0 < late < kills
 
 
 def test_what_the_reader_does_not_open_is_listed_and_stops_the_move(database, tmp_path):
@@ -328,6 +382,9 @@ def test_the_command_moves_what_aws_kms_opens(cli, home, moto: AWS, database, mo
 
     assert planned.returncode == 0, planned.stderr
     assert "7 calls of the key service" in planned.stderr
+    # 7 CPFs and 6 telephones, told before the first of them is asked for.
+    assert planned.stderr.startswith("this plan asks the key service 13 times or more")
+    assert "moving asks 2 times as many again" in planned.stderr
     assert run.stdout == "protected: encryptedCpf, encryptedPhone of users, 7 rows\n", run.stderr
     said = planned.stdout + planned.stderr + run.stdout + run.stderr
     assert not [text for _, *texts in clear for text in texts if text and text in said]
@@ -388,6 +445,49 @@ PATIENTS = [
     "--column",
     "age:pii",
 ]
+
+
+def test_a_plan_that_asks_a_key_service_says_how_long_it_will_take(tmp_path, capsys):
+    """How many calls before it starts, after twenty values what one takes; without a key service nothing."""
+    path = tmp_path / "clinic.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE patients (id TEXT PRIMARY KEY, cpf TEXT, name TEXT)")
+        connection.executemany(
+            "INSERT INTO patients VALUES (?, 'x', ?)",
+            [(f"{n:032x}", "x" if n % 2 else None) for n in range(60)],
+        )
+
+    class Slow:
+        name, python_type, authenticated = "slow", str, True
+
+        def __init__(self, calls: int) -> None:
+            self.calls = calls
+
+        def found(self, stored: object) -> tuple[str, str]:
+            return str(stored), ""
+
+    requests = [ColumnRequest(name=n, class_="pii", reader="slow") for n in ("cpf", "name")]
+    database, slow, quick = str(path), Slow(2), Slow(0)
+    sources = foretell(database, "patients", requests, lambda _: slow)
+    before = capsys.readouterr().err
+    told: list[float] = []
+    ticks = iter(range(1000))
+    reader = Timed(slow, told.append, clock=lambda: float(next(ticks)))
+    for _ in range(50):
+        assert reader.found("x") == ("x", "")
+    sqlite_plan(path, "patients", requests, sources=sources)
+    during = capsys.readouterr().err
+
+    assert before.startswith("this plan asks the key service 180 times or more")
+    assert "moving asks 3 times as many again" in before
+    assert told == [1.0]
+    assert "a value takes 0 ms: some 1 s for this plan" in during
+    assert during.count("for this plan") == 1
+    assert [lasting(each) for each in (0.2, 89, 90, 5300, 5400, 90_000)] == [
+        "1 s", "89 s", "2 min", "88 min", "1 h 30 min", "25 h 00 min",
+    ]  # fmt: skip
+    assert foretell(database, "patients", requests, lambda _: quick)(None).calls == 0  # type: ignore[arg-type]
+    assert capsys.readouterr().err == ""
 
 
 def test_the_command_moves_an_sqlite_table_to_its_values_type(cli, home):

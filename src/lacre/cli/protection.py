@@ -11,6 +11,7 @@ import typer
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lacre.cli.old_values import foretell, sources_of
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
 from lacre.cli.terminal import data, out, say, table, talk, warn
 from lacre.errors import ConfigurationError, MisuseError
@@ -24,7 +25,7 @@ from lacre.jobs.ledger import Job, Report
 from lacre.jobs.pace import Pace
 from lacre.jobs.pace import Progress as Position
 from lacre.jobs.postgresql.estimate import Estimate, estimated
-from lacre.jobs.sources import NO_SOURCES, Source, SourceReader, Sources
+from lacre.jobs.sources import NO_SOURCES
 from lacre.jobs.sqlite.plan import Plan as SQLitePlan
 
 __all__ = [
@@ -35,7 +36,6 @@ __all__ = [
     "named",
     "progress_bar",
     "protect",
-    "sources_of",
     "unprotect",
 ]
 
@@ -115,7 +115,8 @@ def protect(
             _show_job(job, as_json=dry_run and as_json)
             found, adds_row_id = job.columns, job.key.added
         else:
-            decided = databases.plan(database, table_name, requests, store=store, sources=sources)
+            timed = foretell(database, table_name, requests, sources) if from_ else sources
+            decided = databases.plan(database, table_name, requests, store=store, sources=timed)
             figures = None
             if not isinstance(decided, SQLitePlan) and not decided.refusals:
                 figures = estimated(
@@ -235,28 +236,6 @@ def fields_of(operator: Operator, store: str) -> Callable[[PlannedColumn], Field
         )
 
     return made
-
-
-def sources_of(operator: Operator, store: str, name: str) -> Sources:
-    """Return what reads columns by the legacy reader *name*, opened once, each value recorded."""
-    from lacre.legacy.opening import open_reader
-    from lacre.legacy.reading import RecordedReader
-
-    lacre = operator.lacre
-    today = lacre.deadlines.now()[0].date()
-    reader = open_reader(lacre.policy.file, name, base=operator.base, day=today)
-
-    def source(asked: Source) -> SourceReader:
-        scheme = Scheme(
-            class_=asked.class_,
-            store=store,
-            table=asked.table,
-            column=asked.column,
-            python_type=reader.python_type,
-        )
-        return RecordedReader(lacre.field_of(scheme), reader)
-
-    return source
 
 
 def authority_of(operator: Operator) -> Authority:

@@ -41,6 +41,7 @@ __all__ = [
     "to_undo",
     "under_way",
     "unprotect",
+    "values_in",
 ]
 
 Plan = sqlite_plan.Plan | postgresql_plan.Plan
@@ -63,6 +64,18 @@ def plan(
     if is_postgresql(database):
         return postgresql_plan.plan(database, table, columns, store=store, sources=sources)
     return sqlite_plan.plan(file_of(database), table, columns, store=store, sources=sources)
+
+
+def values_in(database: str, table: str, columns: Sequence[ColumnRequest]) -> int:
+    """
+    Return how many values *columns* of *table* hold together, NULLs left out.
+
+    Raises:
+        ConfigurationError: as `plan`.
+    """
+    if is_postgresql(database):
+        return postgresql_plan.values_in(database, table, columns)
+    return sqlite_plan.values_in(file_of(database), table, columns)
 
 
 def protect(

@@ -39,7 +39,7 @@ from lacre.jobs.postgresql.values import forms_for, read_as, type_for
 from lacre.jobs.sources import NO_SOURCES, Source, Sources, foreign_form
 from lacre.jobs.survey import Survey
 
-__all__ = ["Plan", "plan", "planned"]
+__all__ = ["Plan", "plan", "planned", "values_in"]
 
 _LONGEST_NAME = 63 - len(COMPANION)
 _COLUMNS = 1500  # of the 1600 that a table may ever have had
@@ -102,6 +102,21 @@ def plan(
     """
     with connect(database) as connection:
         return planned(connection, database, table, columns, store=store, sources=sources)
+
+
+def values_in(database: str, table: str, columns: Sequence[ColumnRequest]) -> int:
+    """
+    Return how many values *columns* hold that are not NULL, together.
+
+    Raises:
+        ConfigurationError: as `plan`.
+    """
+    with connected(database) as connection:
+        catalogue = Catalogue(connection, table)
+        counts = " + ".join(
+            f"count({quoted(each.name)})" for each in _requested(catalogue, columns)
+        )
+        return int(run(connection, f"SELECT {counts} FROM {catalogue.sql}").fetchone()[0])
 
 
 def planned(

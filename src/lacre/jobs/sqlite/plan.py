@@ -38,7 +38,7 @@ from lacre.jobs.sqlite.structure import Structure, structure_of
 from lacre.jobs.sqlite.values import forms_for, type_for
 from lacre.jobs.survey import Survey
 
-__all__ = ["Plan", "plan", "planned"]
+__all__ = ["Plan", "plan", "planned", "values_in"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +95,25 @@ def plan(
         # One snapshot for the whole inspection; it takes no lock that stops writers in WAL mode.
         connection.execute("BEGIN")
         return planned(connection, path, table, columns, store=store, sources=sources)
+    finally:
+        connection.close()
+
+
+def values_in(path: Path, table: str, columns: Sequence[ColumnRequest]) -> int:
+    """
+    Return how many values *columns* hold that are not NULL, together.
+
+    Raises:
+        ConfigurationError: as `plan`.
+    """
+    connection = opened(path)
+    try:
+        catalogue = Catalogue(connection, table)
+        counts = " + ".join(
+            f"count({quoted(each.name)})" for each in _requested(catalogue, columns)
+        )
+        ((found,),) = connection.execute(f"SELECT {counts} FROM {quoted(catalogue.table)}")
+        return int(found)
     finally:
         connection.close()
 
