@@ -98,12 +98,20 @@ def test_a_class_may_give_its_values_time(cli: Run, shop: Path, home: Path) -> N
     config.write_text(text.replace("[classes.pii]\n", '[classes.pii]\nreencrypt_within = "90 days"\n'), encoding="utf-8")  # fmt: skip
     cli("keys", "rotate", "--class", "pii")
     young = cli("reencrypt", *ARGUMENTS, "--coverage", "--check")
+    unnamed = cli("keys", "due", *ARGUMENTS)
     left = cli("reencrypt", *ARGUMENTS, "--older-than", "90 days", "--yes")
     with closing(sqlite3.connect(home / "lacre" / "keys.db")) as connection, connection:
         connection.execute("UPDATE lacre_key SET created = '2020-01-01T00:00:00Z' WHERE kind = 'data' AND version = 2")  # fmt: skip
     old = cli("reencrypt", *ARGUMENTS, "--coverage", "--check")
+    named = cli("keys", "due", *ARGUMENTS, "--within", "0", "--json")
 
     assert young.returncode == 0, young.stderr
+    assert unnamed.returncode == 0, unnamed.stdout
+    assert named.returncode == 10
+    assert ("customers", "email", 3, "lacre reencrypt") in [
+        (each.get("table"), each.get("column"), each.get("values"), each["do"])
+        for each in json.loads(named.stdout)
+    ]
     assert left.returncode == 0, left.stderr
     assert "moved" not in left.stderr
     assert old.returncode == 10
