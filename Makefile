@@ -15,7 +15,7 @@ DEMO := .venv-demo/bin/python
 TEST := .venv-test/bin/python
 SOURCES := $(shell find src -name '*.py' 2>/dev/null) pyproject.toml $(wildcard README.md)
 
-.PHONY: help demo nexus test test-long components bench load lint clean constraints
+.PHONY: help demo nexus test test-long components bench load lint style types floors clean constraints
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' Makefile | awk -F: '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -27,24 +27,32 @@ nexus: .venv-test/.stamp  ## the example service, on a PostgreSQL of its own, un
 	@scripts/find-postgresql --install >/dev/null
 	@PYTHONPATH=.:examples $(TEST) -m nexus
 
-lint: .venv-test/.stamp  ## ruff, mypy and the floors
+lint: types style floors  ## ruff, mypy and the floors
+
+style: .venv-test/.stamp
 	$(TEST) -m ruff check .
 	$(TEST) -m ruff format --check .
+
+types: .venv-test/.stamp
 	$(TEST) -m mypy
 	MYPYPATH=src:examples $(TEST) -m mypy --strict -p nexus
+
+floors: .venv-test/.stamp
 	.venv-test/bin/lint-imports
 
 # Go keeps its cache in the checkout: HOME may be unset, or not ours to write to.
 PYTEST = PATH="$$(scripts/find-go --install):$$PATH" \
 	GOTOOLCHAIN=local GOFLAGS=-mod=mod GOPROXY=off GOCACHE="$(CURDIR)/.cache/go" GOPATH="$(CURDIR)/.cache/gopath" \
 	BARE_PYTHON="$(CURDIR)/.venv-bare/bin/python" \
-	$(TEST) -m pytest -n 2
+	$(TEST) -m pytest -n 2 --dist worksteal
 
 # What differs between the two SQLAlchemy that are supported.
-ON_SQLALCHEMY_20 = tests/sqlalchemy tests/stores
+ON_SQLALCHEMY_20 = tests/sqlalchemy tests/stores -m "not long and not any_sqlalchemy"
 
-test: .venv-test/.stamp .venv-ministack/.stamp .venv-sqlalchemy20/.stamp .venv-bare/.stamp components lint  ## every check and test
-	.venv-sqlalchemy20/bin/python -m pytest -n 2 -m "not long" $(ON_SQLALCHEMY_20)
+# Environments are made, and the code is checked, two at a time; then the tests run.
+test: components  ## every check and test
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target .venv-test/.stamp .venv-sqlalchemy20/.stamp .venv-ministack/.stamp .venv-bare/.stamp lint
+	.venv-sqlalchemy20/bin/python -m pytest -n 2 --dist worksteal $(ON_SQLALCHEMY_20)
 	$(PYTEST) -m "not long"
 
 test-long: .venv-test/.stamp .venv-ministack/.stamp .venv-bare/.stamp components  ## the tests that take minutes

@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +40,7 @@ __all__ = [
     "commands",
     "dead_links",
     "links",
+    "modules_of",
     "pages",
     "prose",
     "run_page",
@@ -211,21 +213,28 @@ def run_page(page: Path, directory: Path) -> int:
     source = page.read_text("utf-8")
     module = ModuleType("documented_page")
     module.__file__ = str(page)
-    before, path, loaded = Path.cwd(), list(sys.path), set(sys.modules)
-    finders = set(sys.path_importer_cache)
     context = contextvars.copy_context()
     ran = 0
-    os.chdir(directory)
-    sys.modules[module.__name__] = module
+    with chdir(directory), modules_of(directory):
+        sys.modules[module.__name__] = module
+        try:
+            for block in blocks(source):
+                run = _runner(block)
+                if run is not None:
+                    context.run(run, block, page, module)
+                    ran += 1
+        finally:
+            del sys.modules[module.__name__]
+    return ran
+
+
+@contextmanager
+def modules_of(directory: Path) -> Iterator[None]:
+    """Forget afterwards where modules were looked for, and those found in *directory*: another has a shop.py of its own."""
+    path, loaded, finders = list(sys.path), set(sys.modules), set(sys.path_importer_cache)
     try:
-        for block in blocks(source):
-            run = _runner(block)
-            if run is not None:
-                context.run(run, block, page, module)
-                ran += 1
+        yield
     finally:
-        del sys.modules[module.__name__]
-        # Every page may write a shop.py of its own: the next one imports its own.
         for name in set(sys.modules) - loaded:
             written = getattr(sys.modules[name], "__file__", None)
             if written and Path(written).resolve().is_relative_to(directory.resolve()):
@@ -234,8 +243,6 @@ def run_page(page: Path, directory: Path) -> int:
         for place in set(sys.path_importer_cache) - finders:
             del sys.path_importer_cache[place]
         sys.path[:] = path
-        os.chdir(before)
-    return ran
 
 
 def _runner(block: Block) -> Callable[[Block, Path, ModuleType], None] | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lacre import BlindIndex, Lacre, acting_as
+from tests.components.processes import wait_until
 from tests.jobs.test_killed import Writer, sample
 
 COLUMNS = ("half_life_unit:pii:exact", "spin:pii", "discovery_year:pii")
@@ -80,6 +81,14 @@ def clear(home: Path, path: Path) -> list[tuple[object, ...]]:
         return rows
 
 
+def begun(path: Path) -> bool:
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute(
+            "SELECT 1 FROM pragma_table_info('isotopes') WHERE name = 'spin_lacre'"
+        )
+        return found.fetchone() is not None
+
+
 def survive(home: Path, tmp_path: Path, *, kills: int, seed: int) -> None:
     path = sample(tmp_path)
     chance = random.Random(seed)
@@ -93,6 +102,8 @@ def survive(home: Path, tmp_path: Path, *, kills: int, seed: int) -> None:
         survived = 0
         while survived < kills:
             process = started(home, path, throttle)
+            if not survived:
+                wait_until(lambda: begun(path), process, "the job", tmp_path / "nothing")
             time.sleep(chance.uniform(0.3, 2.0))
             process.kill()
             _, errors = process.communicate()

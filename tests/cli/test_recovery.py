@@ -278,16 +278,16 @@ def test_another_applications_dump_is_refused(cli: Run, home: Path, made: Path) 
 
 
 def test_a_key_store_moves_to_postgresql(
-    cli: Run, home: Path, made: Path, database: Database
+    process: Run, home: Path, made: Path, database: Database
 ) -> None:
     """`--into` another database; with its URL in lacre.toml the application goes on there."""
-    done = cli("keys", "restore", "keys.dump", "--into", database.text_url())
+    done = process("keys", "restore", "keys.dump", "--into", database.text_url())
     config = home / "lacre.toml"
     config.write_text(config.read_text().replace("sqlite:///lacre/keys.db", database.text_url()))
     (home / "lacre" / "keys.db").unlink()
 
     assert done.returncode == 0, done.stderr
     assert database.server.password not in done.stderr
-    assert cli("keys", "rotate", "--class", "pii").returncode == 0
-    listed = json.loads(cli("keys", "list", "--json").stdout)
+    assert process("keys", "rotate", "--class", "pii").returncode == 0
+    listed = json.loads(process("keys", "list", "--json").stdout)
     assert len(listed) == 12

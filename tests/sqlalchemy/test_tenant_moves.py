@@ -465,6 +465,7 @@ def _check_whole(engine: Engine, sessions: Sessions, acting: Acting, clients: in
     return list(of.values()).count(NORTH)
 
 
+@pytest.mark.any_sqlalchemy
 def test_a_move_that_is_killed_goes_on(
     engine: Engine, sessions: Sessions, acting: Acting, home: Path
 ) -> None:

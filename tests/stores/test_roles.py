@@ -23,6 +23,7 @@ from tests.components.postgresql import Database
 from tests.keys.parts import scope
 from tests.stores.rows import COLUMN, ROW, SUBJECT, WRAPPED, subject_key
 
+pytestmark = pytest.mark.any_sqlalchemy
 ROLES = Roles()
 SEEN = SeenSerial(kms_key="local://x", serial=5, hash="aa", version_id="bb", mac=b"m" * 32)
 TABLES = (

@@ -24,6 +24,7 @@ from tests.components.key_stores import KeptInPostgreSQL, KeyStorePlace
 from tests.components.postgresql import Database
 from tests.keys.parts import Parts, handle, scope
 
+pytestmark = pytest.mark.any_sqlalchemy
 RUNNER = Path(__file__).with_name("versioner.py")
 Start = Callable[[], "subprocess.Popen[str]"]
 
