@@ -8,13 +8,15 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import URL, Engine, create_engine
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
+from lacre import Lacre
 from lacre.errors import ConfigurationError
 from lacre.fields.advice import Declared
 from lacre.fields.planning import Distribution
 from lacre.sqlalchemy.histograms import TableReading, compounds_of, read_table, tables_of
 from lacre.sqlalchemy.mapped import mappers_of
+from tests.sqlalchemy import tenanted
 from tests.sqlalchemy.models import Base, Citizen, Customer
 
 CANARY = "canary-41f7"
@@ -250,3 +252,36 @@ def test_tokens_of_combinations_are_counted_afterwards(session: Session, engine:
 
     assert found.entries == Distribution.of([1] * 4, bits=96)
     assert (found.column, found.read_from, found.unique) == ("name_and_birth", "tokens", True)
+
+
+def test_rows_of_one_tenant_are_counted(url: URL, lacre: Lacre) -> None:
+    """Rows hide among those of their tenant: counted is the tenant that the middle row is of, before protection and after."""
+    engine = create_engine(url)
+    kind = "uuid" if engine.dialect.name == "postgresql" else "char(32)"
+    sizes = {"north": 3, "middle": 40, "south": 20}
+    plain = [{"i": uuid4().hex, "t": tenant, "n": f"{tenant[0]} {n % 9}"} for tenant, size in sizes.items() for n in range(size)]  # fmt: skip
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE TABLE clients (id {kind}, tenant text, email text, name text)")  # fmt: skip
+        connection.execute(sa.text("INSERT INTO clients (id, tenant, name) VALUES (:i, :t, :n)"), plain)  # fmt: skip
+    before = read(engine, tenanted.Client)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE clients")
+    tenanted.Base.metadata.create_all(engine)
+    sessions = lacre.sqlalchemy(sessionmaker(engine))
+    with lacre.acting_as("a", roles={"app"}, purpose="x", tenant="default"), sessions() as session:
+        session.add_all([tenanted.Client(tenant="default", name=f"n {n % 9}") for n in range(20)])
+        session.commit()
+    with engine.begin() as connection:
+        # Tokens of another tenant, whatever they are.
+        moved = "UPDATE clients SET tenant = 'other' WHERE id IN (SELECT id FROM clients LIMIT 2)"
+        connection.exec_driver_sql(moved)
+    after = read(engine, tenanted.Client)
+    engine.dispose()
+
+    assert (before.rows, before.tenants, before.all_rows) == (40, 3, 63)
+    assert (after.rows, after.tenants, after.all_rows) == (18, 2, 20)
+    for reading, found in ((before, 9), (after, 9)):
+        exact = next(each.entries for each in reading.declared if each.kind == "exact" and each.column == "name")  # fmt: skip
+        assert (exact.rows, exact.read) == (reading.rows, reading.rows)
+        assert exact.distinct <= found
+    assert max(each.entries.read for each in after.declared if each.kind == "contains") == 18

@@ -22,8 +22,9 @@ from lacre.cli.operator import Config, PassphraseFile, as_operator
 from lacre.cli.reading import Database, reading
 from lacre.cli.terminal import data, out, say
 from lacre.errors import ConfigurationError
-from lacre.fields.advice import Advice, Finding, TableAdvice, Waiver, advise
+from lacre.fields.advice import SHORTEST, Advice, Finding, TableAdvice, Waiver, advise
 from lacre.fields.index import DEFAULT_BITS
+from lacre.fields.planning import FEWEST_ROWS
 from lacre.policy.columns import WaiverSettings
 from lacre.policy.loading import load_policy
 
@@ -123,7 +124,7 @@ def plan(
 @contextmanager
 def _opening(
     config: Path, passphrase_file: Path | None, engine: Any, count: int
-) -> Iterator[Callable[[Any], Iterable[Any]] | None]:
+) -> Iterator[Callable[[Any, Any], Iterable[Any]] | None]:
     """What returns a sample of a property's values, looked at by the operator; None where none may be."""
     if not count:
         yield None
@@ -135,8 +136,9 @@ def _opening(
     with as_operator(config, passphrase_file, purpose="plan") as operator:
         sessions = operator.lacre.sqlalchemy(sessionmaker(engine))
 
-        def opened(prop: Any) -> Iterator[Any]:
-            for instance in sampled(sessions, prop.parent, count, tokens=False):
+        def opened(prop: Any, condition: Any) -> Iterator[Any]:
+            found = sampled(sessions, prop.parent, count, tokens=False, condition=condition)
+            for instance in found:
                 yield looked_at(instance, prop)
 
         yield opened
@@ -161,6 +163,8 @@ def _reason(waiver: WaiverSettings) -> str:
 def _show(advice: TableAdvice, read: Any) -> None:
     how = "all read" if read.read >= read.rows else f"about {read.read:,} of them read"
     _line(f"{advice.table}: {advice.rows:,} rows, {how}")
+    if read.tenants:
+        _text(f"They are the rows of one tenant of {read.tenants:,}, of middle size; there are {read.all_rows:,} rows. Whoever has the table sees whose a row is, so it hides among those of its tenant only.", indent=2)  # fmt: skip
     for each in advice.indexes:
         out.print()
         _show_index(each)
@@ -171,7 +175,7 @@ def _show(advice: TableAdvice, read: Any) -> None:
     for column, count in read.refused:
         out.print()
         _text(f"{count:,} values of {column} are none that its normaliser takes: lacre protect refuses them, and they were not counted.", indent=2)  # fmt: skip
-    if advice.indexes:
+    if advice.indexes and advice.rows >= FEWEST_ROWS:
         out.print()
         _line("  All indexes of a row together, for whoever has the table")
         for name, value in _together(advice):
@@ -191,10 +195,17 @@ def _show_index(advice: Advice) -> None:
     _line(title + advice.verdict.rjust(max(_WIDTH - len(title), len(advice.verdict) + 2)))
     for finding in advice.findings:
         _show_finding(finding, indent=4)
-    rows = [
-        ("different values in use", f"about {declared.values.values:,.0f} (K = {declared.values.domain_bits:.1f} bits)"),
-        ("rows of the commonest", f"{declared.values.share:.2%}"),
-    ]  # fmt: skip
+    if not declared.values.rows:
+        return
+    if declared.in_parts and declared.read_from == "tokens":
+        rows = [
+            ("different values in use", "tokens of parts do not tell; --decrypt opens a sample")
+        ]
+    else:
+        rows = [
+            ("different values in use", f"about {declared.values.values:,.0f} (K = {declared.values.domain_bits:.1f} bits)"),
+            ("rows of the commonest", f"{declared.values.share:.2%}"),
+        ]  # fmt: skip
     if advice.lengths is not None:
         rows.append(("safe lengths", _lengths(advice)))
         then = f"; {_rows(advice.in_vain_then)} at {advice.bits} bits" if advice.bits else ""
@@ -212,6 +223,8 @@ def _lengths(advice: Advice) -> str:
     lengths = advice.lengths
     if not lengths or lengths.most < 1:
         return "none: the values are too few"
+    if lengths.most < SHORTEST:
+        return f"{lengths.most} at most, and an index has {SHORTEST} or more"
     if lengths.least == lengths.most:
         return f"{lengths.most} bits"
     return f"{lengths.least} bits (hides more) to {lengths.most} (reads less)"
@@ -224,7 +237,7 @@ def _declare(advice: Advice) -> str:
         return f"bits={advice.bits}"
     if any(finding.code == "few-values" for finding in advice.findings):
         return "no index of its own"
-    return "bits=96, which shows equal values openly and reads nothing in vain; a compound index; or none (an index has 8 bits or more)"
+    return "bits=96, which shows equal values openly and reads nothing in vain; a compound index; or none"
 
 
 def _together(advice: TableAdvice) -> list[tuple[str, str]]:
@@ -274,6 +287,8 @@ def _record(advice: TableAdvice, read: Any) -> dict[str, Any]:
         "table": advice.table,
         "rows": advice.rows,
         "rows_read": read.read,
+        "tenants": read.tenants,
+        "rows_of_all_tenants": read.all_rows,
         "bits_told_by_short_tokens": round(advice.told, 2),
         "bits_told_by_all": round(advice.told_by_all, 2),
         "rows_alike": round(advice.alike, 2),

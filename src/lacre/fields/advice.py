@@ -12,7 +12,7 @@ Does no I/O and sees no value (`lacre.fields.planning`, `lacre.sqlalchemy.histog
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import floor, log2
+from math import exp, floor, log2
 
 from lacre.fields.normalisers import normaliser
 from lacre.fields.planning import (
@@ -28,6 +28,7 @@ from lacre.fields.planning import (
 )
 
 __all__ = [
+    "SHORTEST",
     "Advice",
     "Declared",
     "Finding",
@@ -37,8 +38,9 @@ __all__ = [
     "possible_values",
 ]
 
-_SHORTEST = 8  # bits that an index may be declared with
+SHORTEST = 8  # bits that an index may be declared with
 _FEW = 16  # values: K of 4 bits
+_ALONE = 0.9  # of the values: if so many have a token of their own, the others hide nobody
 _COMMON = 0.05  # of the rows: a value so common is recognised by how common it is
 
 # Of an index whose length alone is wrong.
@@ -98,9 +100,9 @@ class Declared:
         return max(self.entries.per_row, 1.0)
 
     @property
-    def shows_equality(self) -> bool:
-        """Whether a token stands for less than one other value by chance: equal ones, for one that is there."""
-        return self.bits > self.entries.domain_bits
+    def alone(self) -> float:
+        """The part of the values that share their token with no other, by chance."""
+        return exp(-max(self.entries.values - 1, 0.0) / 2.0**self.bits)
 
     def __str__(self) -> str:
         return f"{self.column}:{self.name}"
@@ -163,7 +165,7 @@ class Advice:
         failing = {finding.code for finding in self.findings if finding.fails}
         if not failing:
             return "WAIVED" if any(finding.waived for finding in self.findings) else "ok"
-        if failing == {"too-long"} and self.declared.shows_equality:
+        if failing == {"too-long"} and self.declared.alone >= _ALONE:
             return "SHOWS EQUAL VALUES"
         return _VERDICTS.get("".join(failing), "NOT SAFE") if len(failing) == 1 else "NOT SAFE"
 
@@ -237,11 +239,11 @@ def _parts(blurring: Sequence[Declared], rows: int, told: float) -> dict[int, fl
     """Return what each of the indexes that can stay may tell, by its identity, where others tell *told*."""
     # At least two rows alike: one bit less than it takes to number the rows.
     budget = log2(max(rows, 2)) - 1 - told
-    kept = [each for each in blurring if not _is_few(each) and _cap(each) >= _SHORTEST]
+    kept = [each for each in blurring if not _is_few(each) and _cap(each) >= SHORTEST]
     while kept:
         parts = shared_out(budget, [_cap(each) for each in kept])
         least = min(range(len(kept)), key=lambda at: parts[at] / kept[at].per_row)
-        if len(kept) == 1 or parts[least] / kept[least].per_row >= _SHORTEST:
+        if len(kept) == 1 or parts[least] / kept[least].per_row >= SHORTEST:
             return {id(each): part for each, part in zip(kept, parts, strict=True)}
         del kept[least]  # too little for an index: what it may tell goes to the others
     return {}
@@ -293,7 +295,8 @@ def _of_blurring(declared: Declared, others: float, most: int | None, *, kept: b
     if rows < FEWEST_ROWS:
         findings.insert(0, Finding(
             code="few-rows", refuses=True,
-            says=f"Only {rows} rows hold a value: no length hides one among so few. Plan again when there is data, or on a copy that has it.",
+            says=(f"Only {rows} rows hold a value: no length hides one among so few." if rows else "No row holds a value: there is nothing to count.")
+            + " Plan again when there is data, or on a copy that has it.",
         ))  # fmt: skip
         return Advice(
             declared=declared, lengths=None, bits=None, in_vain=in_vain, in_vain_then=in_vain,
@@ -308,8 +311,10 @@ def _of_blurring(declared: Declared, others: float, most: int | None, *, kept: b
         lengths = Lengths(
             least=min(ours.least, theirs.least, max(lengths.most, 1)), most=lengths.most
         )
-    bits: int | None = lengths.most if kept and lengths.most >= _SHORTEST else 0
-    if declared.bits > lengths.most:
+    bits: int | None = lengths.most if kept and lengths.most >= SHORTEST else 0
+    if _is_few(declared):
+        bits = 0  # no length is what is wrong
+    elif declared.bits > lengths.most:
         findings.insert(0, Finding(code="too-long", refuses=True, says=_too_long(declared)))
     elif declared.bits < lengths.least:
         findings.insert(0, Finding(
@@ -318,8 +323,6 @@ def _of_blurring(declared: Declared, others: float, most: int | None, *, kept: b
         ))  # fmt: skip
     else:
         bits = None
-    if _is_few(declared):
-        bits = 0
     return Advice(
         declared=declared,
         lengths=lengths,
@@ -331,10 +334,9 @@ def _of_blurring(declared: Declared, others: float, most: int | None, *, kept: b
 
 
 def _too_long(declared: Declared) -> str:
-    if declared.shows_equality:
+    if declared.alone >= _ALONE:
         return "Too long to hide anything: nearly every value has a token of its own, so whoever has the table sees which rows hold equal values, and how often each occurs, as of a unique index. The re-check that it costs buys nothing."
-    alone = 2.0 ** (declared.entries.domain_bits - declared.bits)
-    return f"Too long: a token stands for no more than {_count(alone)} of the values, so few rows share one by chance."
+    return f"Too long: about {declared.alone:.0%} of the values share their token with no other, so whoever has the table sees which rows hold equal values among them."
 
 
 def _of_values(declared: Declared) -> list[Finding]:

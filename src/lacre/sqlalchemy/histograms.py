@@ -32,7 +32,7 @@ from lacre.fields.index import Index
 from lacre.fields.normalisers import normaliser
 from lacre.fields.planning import Distribution
 from lacre.sqlalchemy.compounds import compound_properties
-from lacre.sqlalchemy.declared import sealed_properties
+from lacre.sqlalchemy.declared import row_facts, sealed_properties
 
 __all__ = [
     "Combinations",
@@ -47,7 +47,8 @@ __all__ = [
 ]
 
 
-Opened = Callable[[Any], Iterable[Any]]
+# Returns a sample of the values of a property, of rows under a condition if there is one.
+Opened = Callable[[Any, Any], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +66,17 @@ class TableReading:
     What one table showed.
 
     *rows* of the table, of which about *read* were counted; *refused* values that a normaliser
-    does not take, by column.
+    does not take, by column. Where rows name their tenant, all of it is of one tenant: whoever has
+    the table sees whose a row is, so it hides among those of its tenant. *tenants* is how many there
+    are, 0 where rows name none; *all_rows* are everybody's.
     """
 
     table: str
     rows: int
     read: int
     declared: tuple[Declared, ...]
+    tenants: int
+    all_rows: int
     unread: tuple[Unread, ...] = ()
     refused: tuple[tuple[str, int], ...] = ()
 
@@ -128,11 +133,16 @@ def read_table(
     """
     with _reading(engine, timeout) as connection:
         present = _columns(connection, table)
-        rows = connection.execute(
+        everybody = connection.execute(
             sa.select(sa.func.count()).select_from(_named(table))
         ).scalar_one()
+        tenant = _tenant_column(table, properties)
+        own, rows = None, everybody
+        tenants = 0
+        if tenant is not None and tenant.name in present:
+            tenants, own, rows = _middle_tenant(connection, table, tenant.name)
         part = sample / rows if sample is not None and rows > sample else None
-        read = _Read(connection, table, part, opened)
+        read = _Read(connection, table, part, opened, tenant if tenants else None, own)
         for prop in properties:
             if not prop.scheme.indexes:
                 continue
@@ -149,6 +159,8 @@ def read_table(
             table=table.name,
             rows=rows,
             read=round(rows * part) if part else rows,
+            tenants=tenants,
+            all_rows=everybody,
             declared=tuple(read.declared),
             unread=tuple(read.unread),
             refused=tuple(read.refused),
@@ -189,6 +201,28 @@ def _named(table: sa.Table, *columns: str) -> Any:
     return sa.table(table.name, *(sa.column(name) for name in columns), schema=table.schema)
 
 
+def _tenant_column(table: sa.Table, properties: Sequence[Any]) -> Any:
+    for prop in properties:
+        key = row_facts(prop.parent).tenant
+        if key is not None and prop.parent.column_attrs[key].columns[0].table is table:
+            return prop.parent.column_attrs[key].columns[0]
+    return None
+
+
+def _middle_tenant(connection: sa.Connection, table: sa.Table, name: str) -> tuple[int, Any, int]:
+    """Return how many tenants there are, and the one that the row in the middle is of, with its rows."""
+    found = _named(table, name)
+    column, rows = found.c[name], sa.func.count().label("rows")
+    statement = sa.select(column, rows).where(column.is_not(None)).group_by(column)
+    counts = connection.execute(statement.order_by(rows.desc(), column)).all()
+    left = sum(count for _, count in counts) / 2
+    for tenant, count in counts:
+        left -= count
+        if left <= 0:
+            return len(counts), tenant, count
+    return 0, None, 0
+
+
 def _names(prop: Any, present: set[str]) -> list[list[str]]:
     """Return, of each index, the columns that this database has for it: two of a unique one."""
     columns = zip(prop.index_columns, prop.second_columns, strict=True)
@@ -207,11 +241,15 @@ class _Read:
         table: sa.Table,
         part: float | None,
         opened: Opened | None,
+        tenant: Any,
+        own: Any,
     ) -> None:
         self._connection = connection
         self._table = table
         self._part = part
         self._opened = opened
+        self._tenant = tenant  # the column, None where rows name none
+        self._own = own  # what it holds of the rows that are counted
         self.declared: list[Declared] = []
         self.unread: list[Unread] = []
         self.refused: list[tuple[str, int]] = []
@@ -227,7 +265,9 @@ class _Read:
         if not encrypted:
             values = self._plaintext(name)
         elif self._opened is not None and (not told or any(each.several for each in indexes)):
-            values = ((value, 1) for value in self._opened(prop) if value is not None)
+            # As the database holds it, whatever its type makes of it.
+            own = None if self._tenant is None else sa.type_coerce(self._tenant, sa.types.NULLTYPE) == self._own  # fmt: skip
+            values = ((value, 1) for value in self._opened(prop, own) if value is not None)
             read_from = "decrypted"
         if values is not None:
             countings = [Counting(index, prop) for index in indexes]
@@ -254,10 +294,10 @@ class _Read:
         index, [stored] = prop.index, _names(prop, present)
         names = [part.columns[0].name for part in prop.parts]
         if not any(self._holds(name)[1] for name in names):
-            found = self._picked(_named(self._table, *names))
+            found = self._picked(self._rows(*names))
             columns = [found.c[name] for name in names]
             times = sa.func.count()
-            statement = self._where(sa.select(*columns, times)).group_by(*columns)
+            statement = self._where(sa.select(*columns, times), found).group_by(*columns)
             statement = statement.where(*(column.is_not(None) for column in columns))
             counting = Combinations(index)
             for *values, count in self._connection.execute(statement):
@@ -308,14 +348,24 @@ class _Read:
 
     def _holds(self, name: str) -> tuple[int, bool]:
         """Return how many rows hold a value of a column, and whether those are ciphertext."""
-        table = _named(self._table, name)
-        column = table.c[name]
-        filled = self._connection.execute(sa.select(sa.func.count(column))).scalar_one()
+        found = self._rows(name)
+        column = found.c[name]
+        counted = self._of_tenant(sa.select(sa.func.count(column)), found)
+        filled = self._connection.execute(counted).scalar_one()
         first = self._connection.execute(
             sa.select(column).where(column.is_not(None)).limit(1)
         ).scalar()
         held = isinstance(first, bytes | memoryview) and bytes(first[:2]) == MAGIC_AND_SUITE
         return filled, held
+
+    def _rows(self, *names: str) -> Any:
+        of = () if self._tenant is None else (self._tenant.name,)
+        return _named(self._table, *dict.fromkeys((*names, *of)))
+
+    def _of_tenant(self, statement: Any, found: Any) -> Any:
+        if self._tenant is None:
+            return statement
+        return statement.where(found.c[self._tenant.name] == self._own)
 
     def _picked(self, table: Any) -> Any:
         # Each row by its own chance, not whole pages: neighbours are often alike.
@@ -323,7 +373,8 @@ class _Read:
             return table.tablesample(sa.func.bernoulli(self._part * 100))
         return table
 
-    def _where(self, statement: Any) -> Any:
+    def _where(self, statement: Any, found: Any) -> Any:
+        statement = self._of_tenant(statement, found)
         if self._part is not None and self._connection.dialect.name != "postgresql":
             million = 1_000_000
             return statement.where(
@@ -332,24 +383,26 @@ class _Read:
         return statement
 
     def _tokens(self, names: Sequence[str]) -> Iterator[int]:
-        found = self._picked(_named(self._table, *names))
+        found = self._picked(self._rows(*names))
         # Of a unique index one of two columns has the token, or both.
         held = [found.c[name] for name in names]
         column = held[0] if len(held) == 1 else sa.func.coalesce(*held)
         times = sa.func.count().label("times")
-        each = self._where(sa.select(times).where(column.is_not(None))).group_by(column).subquery()
+        held_by = self._where(sa.select(times), found).where(column.is_not(None))
+        each = held_by.group_by(column).subquery()
         return self._summary(each)
 
     def _parts(self, name: str) -> Iterator[int]:
         """Count the tokens of an index that has several in a row: an array, or JSON text."""
-        found = _named(self._table, name)
+        found = self._rows(name)
         column = found.c[name]
         if self._connection.dialect.name == "postgresql":
-            picked = sa.select(sa.func.unnest(column).label("token")).select_from(found).subquery()
+            tokens = sa.select(sa.func.unnest(column).label("token")).select_from(found)
         else:
-            tokens = sa.func.json_each(column).table_valued("value")
-            joined = found.join(tokens, sa.true())
-            picked = sa.select(tokens.c.value.label("token")).select_from(joined).subquery()
+            split = sa.func.json_each(column).table_valued("value")
+            joined = found.join(split, sa.true())
+            tokens = sa.select(split.c.value.label("token")).select_from(joined)
+        picked = self._of_tenant(tokens, found).subquery()
         times = sa.func.count().label("times")
         each = sa.select(times).select_from(picked).group_by(picked.c.token).subquery()
         return self._summary(each)
@@ -360,11 +413,10 @@ class _Read:
             yield from (times for _ in range(tokens))
 
     def _plaintext(self, name: str) -> Iterator[tuple[Any, int]]:
-        found = self._picked(_named(self._table, name))
+        found = self._picked(self._rows(name))
         column = found.c[name]
-        statement = self._where(
-            sa.select(column, sa.func.count()).where(column.is_not(None))
-        ).group_by(column)
+        held = sa.select(column, sa.func.count()).where(column.is_not(None))
+        statement = self._where(held, found).group_by(column)
         rows = self._connection.execution_options(yield_per=10_000).execute(statement)
         yield from ((value, count) for value, count in rows)
 

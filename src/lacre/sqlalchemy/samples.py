@@ -21,13 +21,19 @@ _PAGE = 500  # objects in memory at a time
 
 
 def sampled(
-    sessions: "sessionmaker[Session]", mapper: Mapper[Any], count: int, *, tokens: bool = True
+    sessions: "sessionmaker[Session]",
+    mapper: Mapper[Any],
+    count: int,
+    *,
+    tokens: bool = True,
+    condition: Any = None,
 ) -> Iterator[Any]:
     """
     Return up to *count* objects of *mapper*, each in a session that is open while it is used.
 
     Args:
         tokens: False leaves the columns of indexes out: the database may not have them yet.
+        condition: on the rows that are picked from.
     """
     left_out = (
         []
@@ -41,6 +47,8 @@ def sampled(
     key = list(mapper.primary_key)
     with sessions() as session:
         statement = sa.select(*key).select_from(mapper.persist_selectable)
+        if condition is not None:
+            statement = statement.where(condition)
         picked = session.execute(statement.order_by(sa.func.random()).limit(count)).all()
     for start in range(0, len(picked), _PAGE):
         page = [tuple(row) for row in picked[start : start + _PAGE]]
