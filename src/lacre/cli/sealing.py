@@ -84,6 +84,7 @@ def sealer_of(operator: Operator) -> Sealer:
             administration=operator.keystore() if local.directory else None,
             directory=directory,
             recipients=operator.recipients(),
+            keystore_id=operator.store.keystore_id,
         ),
         services=lacre.services,
         scope=lacre.policy.service_scope(),

@@ -23,7 +23,7 @@ from lacre.audit.recorder import Recorder
 from lacre.context import current
 from lacre.errors import ConfigurationError, KeyDisabled, MisuseError, Tampered
 from lacre.fields.column_state import Signer
-from lacre.keys.epochs import Epoch, EpochKeys, EpochLedger, Epochs, EpochState
+from lacre.keys.epochs import FIRST, Epoch, EpochKeys, EpochLedger, Epochs, EpochState
 from lacre.keys.hierarchy import USABLE, KeyRow, KeyState, Scope
 from lacre.keys.minting import pending_row, wrapped_under
 from lacre.keys.ports import KeyReader, KeyService, KeyWriter
@@ -227,6 +227,9 @@ class Sealer:
         # The epoch's seal key, active; and the one before only opens.
         scope = seal_scope(self.scope)
         if epoch.seal is None:
+            if epoch.number == 1:
+                # From here on the key service shows any other key store that this one is in use.
+                self.keys.open(epoch.number, above=FIRST)
             versions = self.store.versions(scope)
             fresh = self._row(scope, versions, epoch.kms_key)
             wrapped = service_of(self.services, epoch.kms_key).mint(

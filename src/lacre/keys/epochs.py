@@ -18,7 +18,11 @@ from lacre.errors import Tampered
 from lacre.fields.column_state import Signer, Verifier
 from lacre.keys.hierarchy import Scope
 
-__all__ = ["Epoch", "EpochKeys", "EpochLedger", "EpochState", "Epochs"]
+__all__ = ["FIRST", "Epoch", "EpochKeys", "EpochLedger", "EpochState", "Epochs"]
+
+# The version that a KMS key is made with. No epoch is under it, where versions have numbers: a key
+# with no other is one that no key store seals with yet.
+FIRST = "1"
 
 # 16 bytes like every label, so that no other signed message of lacre begins with it.
 _LABEL = b"lacre/1/epoch".ljust(16, b"\0")
@@ -116,10 +120,12 @@ class EpochKeys(Protocol):
         Make the KMS key of epoch *number*; return its URI. The same again where it is there already.
 
         Args:
-            above: the version of the KMS key that the epoch before has, where versions have numbers.
+            above: the version of the KMS key that the epoch before has, where versions have numbers;
+                `FIRST` once the row of the first epoch is there, and None before that.
 
         Raises:
-            KeyServiceDenied, KeyServiceUnreachable, ConfigurationError
+            KeyServiceDenied, KeyServiceUnreachable
+            ConfigurationError: another key store may seal under it.
         """
         ...
 

@@ -82,6 +82,7 @@ def open_epoch_keys(
     administration: "KeystoreAdministration | None",
     directory: Path | None,
     recipients: "Collection[PublicIdentity]",
+    keystore_id: str,
 ) -> EpochKeys:
     """
     Return what makes and destroys the epoch KMS keys of `[sealing]`.
@@ -90,6 +91,7 @@ def open_epoch_keys(
         services: as `open_key_services` opened them.
         administration: of the local keystore in *directory*, where epoch KMS keys are ``local://``.
         recipients: who may open those.
+        keystore_id: of the key store, so that no other finds its keys by their aliases.
 
     Raises:
         ConfigurationError: there is no `[sealing]`, or no local keystore to keep them in.
@@ -113,7 +115,7 @@ def open_epoch_keys(
 
         waiting = file.sealing.waiting
         return AwsEpochKeys(
-            named,
+            f"{named}-{keystore_id[:8]}",
             service=service,
             waiting=7 if waiting is None else waiting.days,
             tags={"lacre-app": file.app, "lacre-env": file.env, "lacre-service": file.service},

@@ -3,7 +3,8 @@
 
 import pytest
 
-from lacre.errors import KeyDestroyed, KeyServiceDenied
+from lacre.errors import ConfigurationError, KeyDestroyed, KeyServiceDenied
+from lacre.keys.epochs import FIRST
 from lacre.kms.openbao.epochs import OpenBaoEpochKeys
 from tests.kms.openbao.conftest import Engine, bound
 
@@ -11,13 +12,22 @@ CONTEXT = bound(kind="seal", tenant="-", **{"class": "-"})
 
 
 def test_an_epoch_gets_a_version_of_its_own_once(engine: Engine) -> None:
-    """The first epoch has the version there is; the next another; asking again makes no third."""
+    """The first epoch has the second version there is, the next another; asking again makes no more."""
     service = engine.service()
     keys = OpenBaoEpochKeys(engine.pii, service=service)
 
-    assert keys.open(1, above=None) == engine.pii
-    assert keys.open(2, above="1") == engine.pii
-    assert keys.open(2, above="1") == engine.pii
+    for number, above, version in ((1, None, 1), (1, FIRST, 2), (1, FIRST, 2), (2, "2", 3), (2, "2", 3)):  # fmt: skip
+        assert keys.open(number, above=above) == engine.pii
+        assert service.status(engine.pii).version == version
+
+
+def test_two_key_stores_seal_under_no_one_key(engine: Engine) -> None:
+    """A key that has an epoch begins none of another key store: its end would be the end of both."""
+    service = engine.service()
+    OpenBaoEpochKeys(engine.pii, service=service).open(1, above=FIRST)
+
+    with pytest.raises(ConfigurationError, match="another key store may seal"):
+        OpenBaoEpochKeys(engine.pii, service=service).open(1, above=None)
     assert service.status(engine.pii).version == 2
 
 

@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Callable
 from typing import final
 
-from lacre.errors import KeyServiceDenied
+from lacre.errors import ConfigurationError, KeyServiceDenied
 from lacre.kms.openbao.service import OpenBaoKeyService
 
 __all__ = ["OpenBaoEpochKeys"]
@@ -24,9 +24,10 @@ def _now() -> dt.datetime:
 @final
 class OpenBaoEpochKeys:
     """
-    The versions of *kms_key*, which serves one service's epochs and nothing else.
+    The versions of *kms_key*, which serves one key store's epochs and nothing else.
 
-    Whatever else it wrapped would be destroyed with them.
+    Whatever else it wrapped would be destroyed with them. A copy of a key store, restored elsewhere,
+    is not told from the one it is of.
     """
 
     def __init__(
@@ -41,8 +42,19 @@ class OpenBaoEpochKeys:
         self._clock = clock
 
     def open(self, number: int, *, above: str | None) -> str:
-        """Give the key a version above that of the epoch before, unless there is one already."""
+        """
+        Give the key a version above that of the epoch before, unless there is one already.
+
+        Raises:
+            ConfigurationError: a first epoch is to begin under a key that has versions already, so
+                another key store may seal with it: what ends its epochs would end those of both.
+        """
         newest = self._service.status(self._kms_key).version or 0
+        if above is None and newest > 1:
+            raise ConfigurationError(
+                f"{self._kms_key} has version {newest} already: another key store may seal with it, and each would destroy the other's epochs; no epoch was begun",
+                hint="make a Transit key for this key store alone, and name it: [sealing] kms_key",
+            )
         if above is not None and newest <= int(above):
             self._service.rotate(self._kms_key)
         return self._kms_key
