@@ -43,7 +43,7 @@ def reencrypt(
     store: str = typer.Option("main", "--store", help="the database's logical name, of [stores.NAME]"),
     older_than: str | None = typer.Option(None, "--older-than", help='leave values alone whose key was replaced less than, say, "30 days" ago'),
     workers: int = typer.Option(1, "--workers", min=1, max=64, help="threads that work here (PostgreSQL); run the command on other machines too for more"),
-    batch: int = typer.Option(500, "--batch", min=1, max=10_000, help="rows in one transaction"),
+    batch: int = typer.Option(1000, "--batch", min=1, max=10_000, help="rows in one transaction"),
     throttle: float | None = typer.Option(None, "--throttle", min=1.0, help="rows a second at most"),
     max_lag: float | None = typer.Option(None, "--max-lag", min=0.0, help="seconds a replica may be behind (PostgreSQL)"),
     coverage: bool = typer.Option(False, "--coverage", help="only say which values are under which keys"),

@@ -90,7 +90,7 @@ class Moving:
         key = self.key_of(subject)
         # The encoding is kept byte for byte: its type is bound in the context. A fresh salt, drawn
         # here for this value alone.
-        plaintext = self.opened(row, raw, subject)
+        plaintext = self._opened(context, raw, subject)
         made = core.encrypt(
             key.prepared,
             key.key_id,
@@ -103,6 +103,9 @@ class Moving:
 
     def opened(self, row: str, raw: Any, subject: RowId | None = None) -> bytes:
         """Return the encoded plaintext of *raw*; raises as `moved` does."""
+        return self._opened(self._tenant.place.at(row), raw, subject)
+
+    def _opened(self, context: bytes, raw: Any, subject: RowId | None) -> bytes:
         if not (isinstance(raw, bytes) and core.looks_encrypted(raw)):
             raise PlaintextFound("a column of ciphertext holds something else")
         try:
@@ -111,7 +114,7 @@ class Moving:
             if subject is None:
                 raise
             held = self._resolver.to_move(self._tenant.data, raw[3:19])
-        return core.decrypt(held.prepared, raw, self._tenant.place.at(row))
+        return core.decrypt(held.prepared, raw, context)
 
     def event(self, rows: Sequence[str], before: Iterable[bytes], *, failed: bool) -> Reencrypted:
         """Return the event of having moved the field in *rows* from the keys *before*, or of having failed to."""

@@ -19,6 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from lacre import BlindIndex, Lacre
 from lacre.context import acting_as
 from lacre.errors import DuplicateValue, MisuseError
+from lacre.jobs import sweeps
 from lacre.jobs.pace import Pace
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState
 from lacre.sqlalchemy import ContainsIndex, PrefixIndex, encrypted
@@ -252,8 +253,9 @@ def test_tokens_of_every_kind_are_put_right(shop: Shop, column: str) -> None:
     assert members(shop) == [1, 1, 1, 1, 1, 1, 0, 0]
 
 
-def test_two_rows_of_one_value_are_named(shop: Shop) -> None:
+def test_two_rows_of_one_value_are_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where two rows hold one value, one of them keeps its tokens, the other is counted and named, and all else is done."""
+    monkeypatch.setattr(sweeps, "_PATIENCE", 2.0)
     shop.fill()
     with shop.sessions() as session:
         one, two = session.scalars(sa.select(Person).where(Person.email.in_(["p1@example.org", "p2@example.org"])).order_by(Person.id)).all()  # fmt: skip

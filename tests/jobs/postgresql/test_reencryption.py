@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from lacre import Lacre
 from lacre.context import acting_as
 from lacre.errors import ConfigurationError, LacreError
+from lacre.jobs import sweeps
 from lacre.jobs.pace import Pace
 from lacre.jobs.postgresql.connection import connected
 from tests.components.postgresql import Database
@@ -92,6 +93,31 @@ def test_two_workers_touch_each_row_once(shop: Shop, database: Database) -> None
     assert emails(shop) == before
 
 
+def test_a_batch_is_moved_while_the_one_before_is_written(shop: Shop) -> None:
+    """One worker has two batches under way: neither's UPDATE begins before the other's is ready."""
+    people(shop, 60)
+    fresh = shop.rotate()
+    both = threading.Barrier(2, timeout=30)
+
+    def connect(dsn: str) -> Any:
+        connection, first = connected(dsn), [True]
+
+        class Cursor(psycopg.Cursor[Any]):
+            def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+                if query.startswith("UPDATE ONLY") and first:
+                    first.clear()
+                    both.wait()
+                return super().execute(query, *args, **kwargs)
+
+        connection.cursor_factory = Cursor
+        return connection
+
+    [outcome] = shop.reencrypt("people", connect=connect)
+
+    assert (outcome.rows, outcome.coverage[0].share) == (60, 1.0)
+    assert key_ids(shop, "people", "email") == {fresh.key_id}
+
+
 def test_a_row_that_somebody_holds_is_waited_for(shop: Shop, database: Database) -> None:
     """A row another transaction has locked is left out at first, keeps what that writes, and is moved after it."""
     people(shop, 20)
@@ -115,8 +141,9 @@ def test_a_row_that_somebody_holds_is_waited_for(shop: Shop, database: Database)
     assert emails(shop)[UUID(int=7)] == "held@example.org"
 
 
-def test_what_is_held_too_long_is_told(shop: Shop) -> None:
+def test_what_is_held_too_long_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where somebody holds a row for longer than the job waits, the outcome says that it is left."""
+    monkeypatch.setattr(sweeps, "_PATIENCE", 2.0)
     people(shop, 20)
     shop.rotate()
     with shop.engine.connect() as connection:

@@ -129,6 +129,7 @@ class Passes:
         self._connect = connect
         self._tally = tally
         self._replicas = Replicas(pace)
+        self._moving = threading.Semaphore(pace.workers)
         self._report = Reporter(pace, "reencrypt", total=total, done=0)
         with connect() as connection:
             self._catalogue = catalogue_of(connection, reencrypting.table)
@@ -137,7 +138,6 @@ class Passes:
 
     def run(self) -> None:
         """Pass over the whole table once, beside whoever else does."""
-        task = " ".join(self._job.writes)
         failed = threading.Event()
 
         def worker(connection: Any) -> None:
@@ -147,16 +147,18 @@ class Passes:
                 failed.set()
                 raise
 
-        with self._connect() as connection:
-            catalogue = catalogue_of(connection, self._job.table)
-            chunks = Chunks(catalogue, task, batch=self._pace.batch)
-            chunks.list_if_none(connection)
-            if self._pace.workers == 1:
-                worker(connection)
-                return
         with ExitStack() as stack:
-            connections = [stack.enter_context(self._connect()) for _ in range(self._pace.workers)]
-            pool = stack.enter_context(ThreadPoolExecutor(self._pace.workers))
+            first = stack.enter_context(self._connect())
+            catalogue = catalogue_of(first, self._job.table)
+            chunks = Chunks(catalogue, " ".join(self._job.writes), batch=self._pace.batch)
+            # One more than asked for, of which only so many read and move: while PostgreSQL writes
+            # what one has moved, the processor is another's.
+            more = min(self._pace.workers, chunks.list_if_none(first) - 1)
+            if more < 1:
+                worker(first)
+                return
+            connections = [first, *(stack.enter_context(self._connect()) for _ in range(more))]
+            pool = stack.enter_context(ThreadPoolExecutor(len(connections)))
             # Each thread acts as whoever runs the job.
             running = [
                 pool.submit(contextvars.copy_context().run, worker, connection)
@@ -166,6 +168,9 @@ class Passes:
                 one.result()
 
     def _work(self, connection: Any, chunks: Chunks, failed: threading.Event) -> None:
+        # Flushed by the job itself, batch by batch. Replicas are not waited for: what a failover
+        # takes back is still under the old key, which decrypts.
+        run(connection, "SET synchronous_commit = 'local'")
         after: Chunk = (0, -1, 0)
         while not failed.is_set():
             self._replicas.wait(connection)
@@ -181,9 +186,19 @@ class Passes:
         import psycopg
 
         try:
-            # Flushed by the job itself, batch by batch. Replicas are not waited for: what a
-            # failover takes back is still under the old key, which decrypts.
-            with transaction(connection, synchronous_commit="local"):
+            try:
+                return self._moved(connection, chunks, after, self._update)
+            except psycopg.errors.UniqueViolation:
+                # Seldom, so that all other batches need no savepoint. Claimed again, row by row.
+                return self._moved(connection, chunks, after, self._update_each)
+        except psycopg.errors.DeadlockDetected:
+            return after  # others have gone first; the chunk is claimed again
+
+    def _moved(
+        self, connection: Any, chunks: Chunks, after: Chunk, update: Callable[..., int]
+    ) -> Chunk | None:
+        with transaction(connection):
+            with self._moving:
                 chunk = chunks.claim(connection, after)
                 if chunk is None:
                     return None
@@ -192,10 +207,13 @@ class Passes:
                 if leaf is None or not rows:
                     return chunk
                 page = self._job.page([row[1:] for row in rows])
-                self._job.record(page)
-                written = self._write(connection, leaf, rows, page.made)
-        except psycopg.errors.DeadlockDetected:
-            return after  # others have gone first; the chunk is claimed again
+            self._job.record(page)
+            changed = [
+                (row, values)
+                for row, values in zip(rows, page.made, strict=True)
+                if values is not None
+            ]
+            written = update(connection, self._sql.writing(leaf), changed) if changed else 0
         page.count(self._tally, written=written, rows=len(rows))
         self._report(written)
         return chunk
@@ -211,22 +229,16 @@ class Passes:
         found = run(connection, sql, parameters, binary=True).fetchall()
         return [statements.parts(row) for row in found]
 
-    def _write(
-        self, connection: Any, leaf: Leaf, rows: list[Any], made: Sequence[Sequence[Any] | None]
-    ) -> int:
+    def _update(self, connection: Any, sql: str, changed: Sequence[tuple[Any, Any]]) -> int:
+        parameters = [
+            [row[0] for row, _ in changed],
+            *_columns([values for _, values in changed], len(self._job.writes)),
+        ]
+        return int(run(connection, sql, parameters).rowcount)
+
+    def _update_each(self, connection: Any, sql: str, changed: Sequence[tuple[Any, Any]]) -> int:
         import psycopg
 
-        changed = [
-            (row, values) for row, values in zip(rows, made, strict=True) if values is not None
-        ]
-        if not changed:
-            return 0
-        sql = self._sql.writing(leaf)
-        try:
-            with connection.transaction():
-                return self._update(connection, sql, changed)
-        except psycopg.errors.UniqueViolation:
-            pass
         written = 0
         for one in changed:
             try:
@@ -235,13 +247,6 @@ class Passes:
             except psycopg.errors.UniqueViolation:
                 self._tally.duplicate(self._job.writes, self._job.table.row_text(one[0][1]))
         return written
-
-    def _update(self, connection: Any, sql: str, changed: Sequence[tuple[Any, Any]]) -> int:
-        parameters = [
-            [row[0] for row, _ in changed],
-            *_columns([values for _, values in changed], len(self._job.writes)),
-        ]
-        return int(run(connection, sql, parameters).rowcount)
 
     def stale(self) -> int:
         """Read every row, write nothing, and return how many would be written, or failed."""
