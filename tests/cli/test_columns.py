@@ -207,6 +207,22 @@ def test_a_person_reads_a_table(shop: Shop) -> None:
     assert not any(cpf in shown.stdout + shown.stderr for cpf in CPFS if cpf)
 
 
+def test_another_stores_database_is_told_from_an_empty_one(home: Path) -> None:
+    """Of a database that lacks a column's table it is said as which store it was read; read as its own, it warns of nothing."""
+    config = home / "lacre.toml"
+    with config.open("a") as file:
+        file.write('\n[stores.archive]\n[columns."customers.cpf"]\nclass = "pii"\n')
+    sqlite3.connect(home / "archive.db").close()
+    arguments = ["columns", "list", "--config", str(config), "--database", f"sqlite:///{home}/archive.db", "--check"]  # fmt: skip
+    taken, own = (CliRunner().invoke(app, [*arguments, *more]) for more in ([], ["--store", "archive"]))  # fmt: skip
+
+    assert taken.exit_code == 6
+    said = " ".join(taken.stderr.split())
+    assert "customers.cpf is a column of store main, as which --database is read" in said
+    assert "--store NAME says of which store it is" in said
+    assert (own.exit_code, "warning" in own.stderr) == (0, False)
+
+
 def drifted(shop: Shop, *more: str) -> Result:
     return run(shop, "drift", "--database", shop.url, "--table", "customers", "--column", "cpf:pii:cpf", *more)  # fmt: skip
 

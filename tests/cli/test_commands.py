@@ -390,6 +390,8 @@ def test_protect_run_again_shows_the_same_model(cli: Run, shop: Path) -> None:
     assert model
     assert all(line in again.stderr.splitlines() for line in model)
     assert "protected already" in again.stderr
+    assert again.stdout.startswith("protected already: ")
+    assert "stopped" not in again.stdout
     assert "protected already" in dry.stderr
     assert "warning" not in again.stderr
 

@@ -81,7 +81,7 @@ def list_columns(
         keys.close()
     lines = [_line(each) for each in standings]
     if database:
-        lines = _counted(lines, database)
+        lines = _counted(lines, database, store)
     wrong = [*forged, *(sentence for line in lines for sentence in line.wrong)]
     due = [line.due for line in lines if line.due]
     if as_json:
@@ -151,7 +151,7 @@ def _line(standing: Standing) -> _Line:
     return _Line(standing=standing)
 
 
-def _counted(lines: list[_Line], database: str) -> list[_Line]:
+def _counted(lines: list[_Line], database: str, store: str) -> list[_Line]:
     from lacre.sqlalchemy.tallies import tally
 
     counted = []
@@ -161,7 +161,7 @@ def _counted(lines: list[_Line], database: str) -> list[_Line]:
             try:
                 found = tally(connection, standing.table, standing.column)
             except ConfigurationError as error:
-                said = f"{standing}: {error}"
+                said = f"{standing} is a column of store {store}, as which --database is read: {error}; --store NAME says of which store it is"
                 counted.append(_Line(standing=standing, wrong=(*line.wrong, said), due=line.due))
                 continue
             wrong = [*line.wrong, *_contradictions(standing, found)]

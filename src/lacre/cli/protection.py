@@ -152,7 +152,10 @@ def protect(
                 decided=decided,
                 sources=sources,
             )
-    _show_report("protected", report, as_json=as_json)
+    if job is not None and job.phase == "done":
+        _show_report("protected already", replace(report, resumed=False), as_json=as_json)
+    else:
+        _show_report("protected", report, as_json=as_json)
     if report.joined:
         return
     say("declare the columns in your model:")
