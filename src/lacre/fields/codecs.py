@@ -79,7 +79,7 @@ def _exactly(python_type: type, value: object) -> None:
     # codec of its own. str and bytes subclasses would lose what they add.
     if type(value) is not python_type:
         raise InvalidValue(
-            f"the field holds {python_type.__name__}, the value is a {type(value).__name__}"
+            f"the field holds {python_type.__name__}, the value is of type {type(value).__name__}"
         )
 
 
@@ -108,7 +108,7 @@ def _encode_bytes(value: bytes | bytearray | memoryview) -> bytes:
         return value
     if type(value) is bytearray or type(value) is memoryview:
         return bytes(value)
-    raise InvalidValue(f"the field holds bytes, the value is a {type(value).__name__}")
+    raise InvalidValue(f"the field holds bytes, the value is of type {type(value).__name__}")
 
 
 def _encode_int(value: int) -> bytes:

@@ -74,6 +74,9 @@ class ContainsIndex:
     def parts(self) -> tuple[str, ...]:
         return ("",)
 
+    def least(self, question: Question) -> int:
+        return 3 if question == "contains" else 2
+
     def check(self, codec: Codec) -> None:
         if codec.name != "str":
             raise ConfigurationError(f"a contains index takes text, the field holds {codec.name}")
@@ -105,10 +108,9 @@ class ContainsIndex:
         after = " " if text and question == "endswith" else ""
         trigrams = _trigrams(f"{before}{text}{after}")
         if not trigrams:
-            least = 3 if question == "contains" else 2
             raise UnsupportedQuery(
-                f"a text to search by has {least} characters at least, after normalising",
-                hint="ask for a longer one",
+                f"{question} takes {self.least(question)} characters at least, after normalising",
+                hint="ask for more of the text: the index is of three characters together, an end of the text being one",
             )
         return IndexTokens.of(sorted(self._numbers(trigrams, keys)))
 

@@ -85,6 +85,10 @@ class Index(Protocol):
         """What a value is stored with that is a candidate for every question; None: there is none."""
         ...
 
+    def least(self, question: Question) -> int:
+        """Return how many characters of the normalised text *question* takes."""
+        ...
+
     def check(self, codec: Codec) -> None:
         """Raise `ConfigurationError` unless values of *codec* can be indexed this way."""
         ...
@@ -123,7 +127,7 @@ def normal_form(name: str, value: object, codec: Codec) -> bytes:
         return bytes(codec.encode(value))
     if not isinstance(value, str):
         raise InvalidValue(
-            f"the normaliser {name} takes text, the value is a {type(value).__name__}"
+            f"the normaliser {name} takes text, the value is of type {type(value).__name__}"
         )
     return normaliser(name).normalise(value).encode()
 
@@ -208,6 +212,9 @@ class BlindIndex:
     @property
     def parts(self) -> tuple[str, ...]:
         return ("",)
+
+    def least(self, question: Question) -> int:
+        return 0
 
     def check(self, codec: Codec) -> None:
         if self.normaliser != "exact" and codec.name != "str":

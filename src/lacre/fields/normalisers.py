@@ -77,7 +77,9 @@ def normaliser(name: str) -> Normaliser:
 def _guarded(rule: Callable[[str], str], longest: int | None) -> Callable[[str], str]:
     def normalise(value: str) -> str:
         if not isinstance(value, str):
-            raise InvalidValue(f"a normaliser takes text, the value is a {type(value).__name__}")
+            raise InvalidValue(
+                f"a normaliser takes text, the value is of type {type(value).__name__}"
+            )
         if longest is not None and len(value) > longest:
             raise InvalidValue(f"a value to normalise has at most {longest} characters")
         if not value.isascii() and _SURROGATE.search(value):

@@ -85,6 +85,9 @@ class PrefixIndex:
     def always(self) -> bytes | None:
         return None
 
+    def least(self, question: Question) -> int:
+        return self.lengths[0]
+
     def check(self, codec: Codec) -> None:
         if codec.name != "str":
             raise ConfigurationError(f"a prefix index takes text, the field holds {codec.name}")
@@ -109,8 +112,8 @@ class PrefixIndex:
             if length <= len(text):
                 return IndexTokens.of((self._token(key, text[:length]),))
         raise UnsupportedQuery(
-            f"a prefix to search by has {self.lengths[0]} characters at least",
-            hint=f"ask for a longer beginning, or declare lengths=({self.lengths[0] - 1}, ...), which tells more to whoever reads the table",
+            f"{question} takes {self.lengths[0]} characters at least, after normalising",
+            hint=f"ask for a longer beginning: the index has the lengths {', '.join(map(str, self.lengths))}; a shorter one, declared besides, tells more to whoever reads the table",
         )
 
     def normalised(self, value: object, codec: Codec) -> bytes:

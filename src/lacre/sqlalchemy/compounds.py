@@ -19,6 +19,7 @@ from lacre.errors import ConfigurationError
 from lacre.fields.compound_index import CompoundIndex
 from lacre.fields.scheme import Scheme
 from lacre.sqlalchemy.declared import Declared, logical_table
+from lacre.sqlalchemy.refusing import is_sql, spelt, unsupported
 from lacre.sqlalchemy.searching import Asked, Comparing, InEither
 from lacre.sqlalchemy.types import IndexType
 
@@ -202,41 +203,46 @@ class CompoundComparator(Comparing):
             for column in self.prop.token_columns
         ]
         held = columns[0] if len(columns) == 1 else sa.func.coalesce(*columns)
-        if op in (operators.is_, operators.is_not) and (
+        if op in (operators.is_, operators.is_not, operators.eq, operators.ne) and (
             other[0] is None or isinstance(other[0], sa.sql.elements.Null)
         ):
             return op(held, None)
-        if op in (operators.eq, operators.ne) and other[0] is not None:
+        if op in (operators.eq, operators.ne):
             values: tuple[Any, ...] = (other[0],)
-        elif op in (operators.in_op, operators.not_in_op) and isinstance(
-            other[0], list | tuple | set | frozenset
+        elif (
+            op in (operators.in_op, operators.not_in_op)
+            and isinstance(other[0], Iterable)
+            and not isinstance(other[0], str | bytes)
+            and not is_sql(other[0])
         ):
             values = tuple(other[0])
         else:
-            raise self._unsupported(f"used with {getattr(op, '__name__', op)}", hint=_HINT)
+            raise unsupported(self.prop, f"used with {spelt(op)}", hint=_HINT)
         wanted = len(self.prop.attributes)
         if any(
             not isinstance(value, tuple) or len(value) != wanted or not _are_values(value)
             for value in values
         ):
-            raise self._unsupported(f"compared to anything but {wanted} values", hint=_HINT)
+            names = ", ".join(self.prop.attributes)
+            raise unsupported(
+                self.prop,
+                f"compared to anything but tuples of {wanted} values, ({names})",
+                hint=_HINT,
+            )
         index, negated = self.prop.index, op in (operators.ne, operators.not_in_op)
         if len(columns) == 1:
             return self._in(index, columns[0], values, negated=negated)
         return InEither.of(held, columns, Asked(self, index, values), negated=negated)
 
     def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> Any:
-        raise self._unsupported(f"used with {getattr(op, '__name__', op)}", hint=_HINT)
+        raise unsupported(self.prop, f"used with {spelt(op)}", hint=_HINT)
 
 
-_HINT = "it answers ==, !=, in_ of tuples with a value for each attribute, and is_(None)"
+_HINT = "it answers == and != of a tuple with a value for each attribute, in_ of a list of such tuples, and is_(None): where one of them is NULL there is no token, so ask the attributes one by one"
 
 
 def _are_values(parts: Iterable[Any]) -> bool:
-    return not any(
-        part is None or isinstance(part, sa.ClauseElement) or hasattr(part, "__clause_element__")
-        for part in parts
-    )
+    return not any(part is None or is_sql(part) for part in parts)
 
 
 def compound_properties(mapper: Mapper[Any]) -> list[CompoundProperty]:

@@ -12,9 +12,10 @@ from sqlalchemy.sql import operators
 
 from lacre.fields.index import Question
 
-__all__ = ["text_question"]
+__all__ = ["LIKE", "TEXT", "text_question"]
 
-_TEXT: dict[Any, tuple[Question, bool]] = {
+# The operators, what they ask, and whether capital letters make no difference.
+TEXT: dict[Any, tuple[Question, bool]] = {
     operators.contains_op: ("contains", False),
     operators.icontains_op: ("contains", True),
     operators.startswith_op: ("startswith", False),
@@ -22,7 +23,7 @@ _TEXT: dict[Any, tuple[Question, bool]] = {
     operators.endswith_op: ("endswith", False),
     operators.iendswith_op: ("endswith", True),
 }
-_LIKE = {operators.like_op: False, operators.ilike_op: True}
+LIKE = {operators.like_op: False, operators.ilike_op: True}
 
 
 def text_question(
@@ -35,10 +36,10 @@ def text_question(
     signs and all, unless there is an escape character.
     """
     escape = options.get("escape")
-    if not other or not isinstance(other[0], str) or not (op in _TEXT or op in _LIKE):
+    if not other or not isinstance(other[0], str) or not (op in TEXT or op in LIKE):
         return None
-    if op in _TEXT:
-        question, whatever_case = _TEXT[op]
+    if op in TEXT:
+        question, whatever_case = TEXT[op]
         text = other[0] if escape is None else _literal(other[0], escape)
         return None if text is None else (question, text, whatever_case)
     pattern = other[0]
@@ -51,8 +52,8 @@ def text_question(
     if text is None or not (before or after):
         return None
     if before and after:
-        return "contains", text, _LIKE[op]
-    return ("startswith" if after else "endswith"), text, _LIKE[op]
+        return "contains", text, LIKE[op]
+    return ("startswith" if after else "endswith"), text, LIKE[op]
 
 
 def _literal(text: str, escape: str | None) -> str | None:

@@ -35,10 +35,19 @@ from sqlalchemy.sql.elements import (
     Grouping,
 )
 
-from lacre.errors import LacreError, MisuseError, UnsupportedQuery
+from lacre.errors import InvalidValue, LacreError, MisuseError, UnsupportedQuery
+from lacre.fields.codecs import codec_for
 from lacre.fields.index import Index, Question
 from lacre.fields.stored import IndexTokens
 from lacre.sqlalchemy.questions import text_question
+from lacre.sqlalchemy.refusing import (
+    is_sql,
+    not_answered,
+    short_refused,
+    spelt,
+    unsupported,
+    without_index,
+)
 from lacre.sqlalchemy.selecting import Selected
 from lacre.sqlalchemy.token_columns import TOKEN, token_table
 from lacre.sqlalchemy.types import TokensType, unwrapped
@@ -53,7 +62,6 @@ __all__ = [
     "Term",
     "asking",
     "in_parts",
-    "short_refused",
     "tokens_of",
 ]
 
@@ -180,13 +188,6 @@ class Comparing(ColumnProperty.Comparator[Any]):
     ) -> ColumnElement[Any]:
         return _in(column, Asked(self, index, values), negated=negated)
 
-    def _unsupported(self, what: str, *, hint: str = "") -> UnsupportedQuery:
-        return UnsupportedQuery(
-            f"{self.prop} is encrypted and cannot be {what}",
-            hint=hint
-            or "the database sees ciphertext: ==, !=, in_, is_(None), contains, startswith and endswith work by way of an index; for the rest load the objects and compare there",
-        )
-
 
 class SealedComparator(Comparing):
     """What ``Model.attribute`` can do in a query."""
@@ -213,7 +214,11 @@ class SealedComparator(Comparing):
             op in (operators.eq, operators.ne) and other[0] is None
         ):
             if other[0] is not None and not isinstance(other[0], sa.sql.elements.Null):
-                raise self._unsupported("compared with is_ to anything but None")
+                raise unsupported(
+                    self.prop,
+                    "compared with is_ to anything but None",
+                    hint="== asks for a value, is_(None) for rows without one",
+                )
             return op(self.mapped(self.prop.columns[0], self.prop.key), None)  # type: ignore[no-any-return]
         if op in (operators.eq, operators.ne):
             return self._asked((other[0],), negated=op is operators.ne)
@@ -226,31 +231,42 @@ class SealedComparator(Comparing):
                 or not isinstance(other[0], Iterable)
                 or isinstance(other[0], sa.ClauseElement)
             ):
-                raise self._unsupported("compared with in_ to anything but a list of values")
+                raise unsupported(
+                    self.prop,
+                    "compared with in_ to anything but a list of values",
+                    hint="give the values themselves: in_([...]); of a subquery select them first",
+                )
             return self._asked(tuple(other[0]), negated=op is operators.not_in_op)
-        raise self._unsupported(f"used with {_spelt(op)}")
+        raise not_answered(self.prop, op, other, kwargs)
 
     def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> ColumnElement[Any]:
-        raise self._unsupported(f"used with {_spelt(op)}")
+        raise not_answered(self.prop, op, (other,), kwargs)
 
     def _asked(self, values: tuple[Any, ...], *, negated: bool) -> ColumnElement[Any]:
         if self.equality is None:
-            raise self._unsupported(
+            raise unsupported(
+                self.prop,
                 "searched without an index",
                 hint='declare one: encrypted(..., index=BlindIndex("exact"))',
             )
         index, columns = self.equality
-        if any(
-            value is None
-            or isinstance(value, sa.ClauseElement)
-            or hasattr(value, "__clause_element__")
-            for value in values
-        ):
-            raise self._unsupported("compared to NULL in a list, or to another column or subquery")
+        if any(value is None for value in values):
+            raise unsupported(
+                self.prop,
+                "compared to None in a list",
+                hint="leave None out of the list: is_(None) asks for rows without a value",
+            )
+        if any(map(is_sql, values)):
+            raise unsupported(
+                self.prop,
+                "compared to another column, an expression or a subquery",
+                hint="tokens of two columns are never equal: select the values first, and ask for those",
+            )
         if negated and not index.exact:
-            raise self._unsupported(
+            raise unsupported(
+                self.prop,
                 f"asked for inequality by an index of {index.bits} bits",
-                hint="short tokens collide, so rows would be missing: declare bits=96",
+                hint="short tokens collide, so rows would be missing: declare bits=96; or ask for those that are equal, and leave their primary keys out",
             )
         if len(columns) == 1:
             return self._in(index, columns[0], values, negated=negated)
@@ -260,28 +276,35 @@ class SealedComparator(Comparing):
     def _in_part(
         self, op: Any, question: Question, value: str, whatever_case: bool
     ) -> ColumnElement[Any]:
-        found = zip(self.prop.declared.indexes, self.prop.index_columns, strict=True)
-        for index, column in found:
-            if question not in index.questions:
-                continue
-            if whatever_case and index.normaliser != "name":
-                raise self._unsupported(
-                    f"used with {_spelt(op)} by an index that tells capital letters from small ones",
-                    hint=f'{question}() asks it as it is; with the normaliser "name" case makes no difference',
-                )
-            key = self._parentmapper.get_property_by_column(column).key
-            term = Term.of(Asked(self, index, (value,), question), column.type)
-            # What every dialect renders; it is replaced before the statement runs.
-            return self.mapped(column, key).bool_op("@>")(term)  # type: ignore[no-any-return]
-        kinds = {
-            "startswith": 'PrefixIndex("name") or ContainsIndex("name")',
-            "contains": 'ContainsIndex("name")',
-            "endswith": 'ContainsIndex("name")',
-        }
-        raise self._unsupported(
-            f"used with {_spelt(op)} without an index that answers it",
-            hint=f"declare one: encrypted(..., index={kinds[question]})",
+        pairs = zip(self.prop.declared.indexes, self.prop.index_columns, strict=True)
+        found = [(index, column) for index, column in pairs if question in index.questions]
+        if not found:
+            raise without_index(self.prop, op, question)
+        if whatever_case:
+            found = [(index, column) for index, column in found if index.normaliser == "name"]
+        if not found:
+            raise unsupported(
+                self.prop,
+                f"used with {spelt(op)} by an index that tells capital letters from small ones",
+                hint=f'{question}() asks it as it is; with the normaliser "name" case makes no difference',
+            )
+        # The first that the text is long enough for; or that which a longer one has soonest.
+        chosen = next(
+            ((index, column) for index, column in found if self._is_long(index, question, value)),
+            min(found, key=lambda pair: pair[0].least(question)),
         )
+        index, column = chosen
+        key = self._parentmapper.get_property_by_column(column).key
+        term = Term.of(Asked(self, index, (value,), question), column.type)
+        # What every dialect renders; it is replaced before the statement runs.
+        return self.mapped(column, key).bool_op("@>")(term)  # type: ignore[no-any-return]
+
+    def _is_long(self, index: Index, question: Question, value: str) -> bool:
+        try:
+            normal = index.normalised(value, codec_for(str)).decode()
+        except InvalidValue:
+            return True  # the search says so
+        return len(normal) >= index.least(question)
 
 
 def _in(column: Any, asked: Asked, *, negated: bool) -> BinaryExpression[Any]:
@@ -370,20 +393,6 @@ class InEither(BooleanClauseList):
 
     def _negate(self) -> Any:
         return self.of(self.value, self.columns, self.asked, negated=not self.negated)
-
-
-def short_refused(asked: Asked, where: str) -> UnsupportedQuery:
-    """Return the error for a short index asked where its hits cannot be re-checked."""
-    prop = asked.comparator.prop
-    if asked.index.several:
-        return UnsupportedQuery(
-            f"{prop} has a {asked.index.kind} index, whose hits cannot be re-checked {where}",
-            hint="join the condition with AND in a SELECT; for UPDATE and DELETE select the rows first",
-        )
-    return UnsupportedQuery(
-        f"{prop} has an index of {asked.index.bits} bits, whose hits cannot be re-checked {where}",
-        hint="join the condition with AND in a SELECT, or declare the index with bits=96",
-    )
 
 
 def in_parts(
@@ -477,20 +486,9 @@ def tokens_of(asked: Asked | None) -> list[bytes]:
             )
         ]
     except LacreError as error:
+        if isinstance(error, InvalidValue | UnsupportedQuery):
+            # The index does not know whose it is.
+            error.args = (f"{comparator.prop}: {error}", *error.args[1:])
         raise unwrapped(error) from None
     statement.tokens[id(asked)] = found
     return found
-
-
-def _spelt(op: Any) -> str:
-    # As it is written in a query, where SQLAlchemy's own name for it is another.
-    signs = {operators.lt: "<", operators.le: "<=", operators.gt: ">", operators.ge: ">="}
-    name = str(getattr(op, "__name__", op)).removesuffix("_op")
-    words = {
-        "asc": "ORDER BY",
-        "desc": "ORDER BY",
-        "between": "BETWEEN",
-        "like": "LIKE",
-        "ilike": "ILIKE",
-    }
-    return signs.get(op) or words.get(name, name)
