@@ -8,8 +8,9 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -118,9 +119,9 @@ class Child:
 
 
 @contextmanager
-def nursery(works: Mapping[str, Callable[[], None]]) -> Iterator[Callable[[str], Child]]:
+def nursery(work: Callable[[str], None]) -> Iterator[Callable[[str], Child]]:
     """
-    Fork a process that forks children for any of *works*, by name; yield what has it do so, one at a time.
+    Fork a process that forks children; yield what has one do *work*, given a word, one at a time.
 
     Made before there are threads, whose locks a fork would copy, it goes on where there are some.
     """
@@ -129,8 +130,8 @@ def nursery(works: Mapping[str, Callable[[], None]]) -> Iterator[Callable[[str],
     def serve() -> None:
         ours.close()
         with theirs.makefile("rw", buffering=1, encoding="ascii") as messages:
-            while name := messages.readline().strip():
-                child = forked(works[name])
+            while word := messages.readline().strip():
+                child = forked(partial(work, word))
                 messages.write(f"{child}\n")
                 messages.flush()
                 messages.write(f"{os.waitpid(child, 0)[1]}\n")
@@ -141,8 +142,8 @@ def nursery(works: Mapping[str, Callable[[], None]]) -> Iterator[Callable[[str],
     try:
         with ours, ours.makefile("rw", buffering=1, encoding="ascii") as messages:
 
-            def born(name: str) -> Child:
-                messages.write(f"{name}\n")
+            def born(word: str) -> Child:
+                messages.write(f"{word}\n")
                 messages.flush()
                 return Child(messages)
 

@@ -10,7 +10,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -259,7 +258,7 @@ def jobs_on(path: Path, states: Path, table: str, columns: str):
             if "is protected" not in str(error):
                 raise
 
-    return nursery({direction: partial(work, direction) for direction in JOBS})
+    return nursery(work)
 
 
 def survive(

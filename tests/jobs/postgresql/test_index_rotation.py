@@ -2,13 +2,10 @@
 """Index roots that are rotated while programs write: one value is in one row, whoever knows which root."""
 
 import datetime as dt
-import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -25,7 +22,8 @@ from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState
 from lacre.sqlalchemy import ContainsIndex, PrefixIndex, encrypted
 from lacre.sqlalchemy.tables import tables_of
 from tests.components.postgresql import Database
-from tests.jobs.postgresql.test_reencryption import Killing, Writer, in_child
+from tests.jobs.killing import nursery
+from tests.jobs.postgresql.test_reencryption import Killing, Writer
 from tests.jobs.sealed_models import Base, Member, Person
 from tests.jobs.sweeping import Shop
 
@@ -411,24 +409,28 @@ def survive(shop: Shop, *, kills: int) -> None:
     lacre, table = shop.lacre, shop.tables()["people"]
     killed, at, rotations = 0, 3, 0
     writer = Writer(shop, rows)
-    writer.start()
-    try:
-        while killed < kills:
-            activated(lacre)
-            lacre.resolver.forget()
-            rotations += 1
-            for _ in range(6):
-                sweeper = shop.sweeper(pace=Pace(batch=7), connect=Killing(at))
-                _, status = os.waitpid(in_child(partial(sweeper.reindex, table)), 0)
-                assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-                killed += os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-                at = at + 1 if os.WIFSIGNALED(status) else 3
-            done = shop.sweeper().reindex(table)
-            assert (done.stale, done.failures) == (0, ())
-            destroyed(lacre)
-            lacre.resolver.forget()
-    finally:
-        writer.stop()
+
+    def work(place: str) -> None:
+        with acting_as("operator", roles={"operator"}, purpose="reencrypt"):
+            shop.sweeper(pace=Pace(batch=7), connect=Killing(int(place))).reindex(table)
+
+    with nursery(work) as started:
+        writer.start()
+        try:
+            while killed < kills:
+                activated(lacre)
+                lacre.resolver.forget()
+                rotations += 1
+                for _ in range(6):
+                    died = not started(str(at)).survived()
+                    killed += died
+                    at = at + 1 if died else 3
+                done = shop.sweeper().reindex(table)
+                assert (done.stale, done.failures) == (0, ())
+                destroyed(lacre)
+                lacre.resolver.forget()
+        finally:
+            writer.stop()
     done = shop.sweeper().reindex(table)
     expected |= writer.written
 

@@ -6,7 +6,6 @@ import random
 import signal
 import time
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -164,7 +163,7 @@ def jobs_on(database: Database, tmp_path: Path):
             if "is protected" not in str(error):
                 raise
 
-    return nursery({direction: partial(work, direction) for direction in JOBS})
+    return nursery(work)
 
 
 @contextmanager

@@ -5,9 +5,7 @@ import os
 import random
 import signal
 import threading
-import traceback
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +20,7 @@ from lacre.jobs import sweeps
 from lacre.jobs.pace import Pace
 from lacre.jobs.postgresql.connection import connected
 from tests.components.postgresql import Database
+from tests.jobs.killing import forked, nursery, survived
 from tests.jobs.sealed_models import Person
 from tests.jobs.sweeping import Shop, key_ids
 
@@ -60,32 +59,18 @@ def touched(database: Database) -> list[Any]:
         return connection.execute("SELECT id, count(*) FROM touched GROUP BY id").fetchall()
 
 
-def in_child(work: Any) -> int:
-    """Run *work* in a forked process, and return how it ended."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            with acting_as("operator", roles={"operator"}, purpose="reencrypt"):
-                work()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return child
-
-
 def test_two_workers_touch_each_row_once(shop: Shop, database: Database) -> None:
     """Two processes of two threads each, given the same command, write every row once and leave none."""
     people(shop, 400)
     before, fresh = emails(shop), shop.rotate()
-    children = [
-        in_child(lambda: shop.reencrypt("people", pace=Pace(batch=8, workers=2))) for _ in range(2)
-    ]
-    ended = [os.waitpid(child, 0)[1] for child in children]
 
-    assert ended == [0, 0]
+    def work() -> None:
+        with acting_as("operator", roles={"operator"}, purpose="reencrypt"):
+            shop.reencrypt("people", pace=Pace(batch=8, workers=2))
+
+    ended = [survived(child) for child in [forked(work), forked(work)]]
+
+    assert ended == [True, True]
     counts = touched(database)
     assert len(counts) == 400
     assert {count for _, count in counts} == {1}
@@ -250,21 +235,23 @@ def survive(shop: Shop, database: Database, *, kills: int) -> None:
     people(shop, rows)
     expected: dict[UUID, str | None] = emails(shop)
     writer = Writer(shop, rows)
-    writer.start()
+
+    def work(place: str) -> None:
+        with acting_as("operator", roles={"operator"}, purpose="reencrypt"):
+            shop.reencrypt("people", pace=Pace(batch=7), connect=Killing(int(place)))
+
     killed, at = 0, 3
-    try:
-        while killed < kills:
-            shop.rotate()
-            for _ in range(4):
-                connect = Killing(at)
-                job = partial(shop.reencrypt, "people", pace=Pace(batch=7), connect=connect)
-                child = in_child(job)
-                _, status = os.waitpid(child, 0)
-                assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-                killed += os.WIFSIGNALED(status)
-                at = at + 1 if os.WIFSIGNALED(status) else 3
-    finally:
-        writer.stop()
+    with nursery(work) as started:
+        writer.start()
+        try:
+            while killed < kills:
+                shop.rotate()
+                for _ in range(4):
+                    died = not started(str(at)).survived()
+                    killed += died
+                    at = at + 1 if died else 3
+        finally:
+            writer.stop()
     fresh = shop.rotate()
     [outcome] = shop.reencrypt("people")
 
