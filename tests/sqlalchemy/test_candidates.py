@@ -6,16 +6,26 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine, delete, func, not_, or_, select, text, update
+from sqlalchemy import Engine, ForeignKey, delete, func, not_, or_, select, text, update
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-from sqlalchemy.orm import Session, joinedload, selectinload, sessionmaker
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    aliased,
+    joinedload,
+    mapped_column,
+    selectinload,
+    sessionmaker,
+)
 
 from lacre import AccessDenied, Lacre, UnsupportedQuery
 from lacre.errors import EvidenceUnavailable, MisuseError
 from lacre.fields.stored import IndexToken
-from lacre.sqlalchemy import Candidate, candidates
+from lacre.sqlalchemy import BlindIndex, Candidate, candidates, encrypted
 from tests.components.postgresql import Database
 from tests.sqlalchemy import tenanted
 from tests.sqlalchemy.conftest import Acting, on_sqlite
@@ -296,6 +306,57 @@ def test_candidates_of_another_tenant_are_none(
         everyone = session.scalar(counted)
 
     assert (found, everyone) == (Candidate(1, False), 2)
+
+
+class Owned(DeclarativeBase):
+    pass
+
+
+class Asset(Owned):
+    """The base of a joined inheritance, which names the tenant."""
+
+    __tablename__ = "assets"
+    __lacre_tenant__ = "tenant"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    kind: Mapped[str]
+    tenant: Mapped[str]
+
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "asset"}  # noqa: RUF012
+
+
+class House(Asset):
+    __tablename__ = "houses"
+
+    id: Mapped[UUID] = mapped_column(ForeignKey("assets.id"), primary_key=True)
+    street: Mapped[str] = encrypted("pii", index=BlindIndex("exact", bits=8))
+
+    __mapper_args__ = {"polymorphic_identity": "house"}  # noqa: RUF012
+
+
+def test_the_tenant_of_a_joined_class_is_asked_for_where_it_is(
+    lacre: Lacre, engine: Engine, acting: Acting
+) -> None:
+    """Where the base names the tenant, candidates of a child, counted or not, are this tenant's; under an alias too."""
+    Owned.metadata.create_all(engine)
+    sessions = lacre.sqlalchemy(sessionmaker(engine))
+    with acting("app", tenant="default"), sessions() as session:
+        houses = [House(tenant="default", street="the same") for _ in range(2)]
+        session.add_all(houses)
+        session.commit()
+        moved = update(Asset.__table__).where(Asset.__table__.c.id == houses[0].id)  # type: ignore[arg-type]
+        session.connection().execute(moved.values(tenant="north"))
+        session.commit()
+        kept = houses[1].id
+    with acting("searcher"), sessions() as session:
+        for house in (House, aliased(House)):
+            condition = house.street == "the same"
+            (found,) = session.scalars(candidates(select(house).where(condition)))
+            counts = [select(func.count(house.id)), select(func.count()).select_from(house)]
+            counted = [session.scalar(candidates(count.where(condition))) for count in counts]
+
+            assert (found.possible.id, found.certain) == (kept, False)
+            assert counted == [Candidate(1, False)] * 2
 
 
 async def _searched(lacre: Lacre, url: Any, options: dict[str, Any]) -> None:
