@@ -12,7 +12,15 @@ from uuid import UUID
 from sqlalchemy import Enum, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DontWrapMixin
-from sqlalchemy.orm import MappedColumn, Session, SessionTransaction, lazyload, mapped_column
+from sqlalchemy.orm import (
+    MappedColumn,
+    Session,
+    SessionTransaction,
+    joinedload,
+    lazyload,
+    mapped_column,
+    with_loader_criteria,
+)
 from sqlalchemy.orm.attributes import InstrumentedAttribute, instance_state, manager_of_class
 from sqlalchemy.orm.base import NO_VALUE
 from sqlalchemy.orm.properties import ColumnProperty
@@ -212,6 +220,20 @@ def test_tables_of_an_inheritance_and_what_columns_are_from() -> None:
     assert (statement._from_obj, statement._setup_joins) == ((), ())
     assert statement.select_from(Customer)._from_obj
     assert statement.join(Customer)._setup_joins
+
+
+def test_conditions_that_options_add() -> None:
+    """A criteria option holds its condition in `where_criteria`, a loader's parts theirs in `_extra_criteria`."""
+    condition = Customer.city == "x"
+    statement: Any = select(Order).options(
+        with_loader_criteria(Customer, condition), joinedload(Order.customer.and_(condition))
+    )
+    criteria, loader = statement._with_options
+    [part] = loader.context
+
+    assert criteria.deferred_where_criteria is False
+    assert criteria.where_criteria.compare(condition)
+    assert [found.compare(condition) for found in part._extra_criteria] == [True]
 
 
 def test_what_a_result_of_objects_is_made_of(session: Session) -> None:

@@ -4,7 +4,7 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, delete, func, insert, not_, or_, select, text, update
+from sqlalchemy import Engine, delete, func, insert, not_, or_, select, text, true, update
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -131,6 +131,13 @@ def _refused() -> dict[str, Any]:
         "delete": delete(Customer).where(by_name),
         "on": select(Order).join(Customer, by_name),
         "option": select(Customer).options(with_loader_criteria(Customer, by_name)),
+        "option, twice": select(Customer)
+        .where(by_name)
+        .options(with_loader_criteria(Customer, by_name)),
+        "relationship in an option, twice": select(Order, Customer)
+        .join(Customer, true())
+        .where(by_name)
+        .options(joinedload(Order.customer.and_(by_name))),
         "of relationship": select(Order).join(Order.customer.and_(by_name)),
     }
 

@@ -17,16 +17,17 @@ refused.
 
 Leans on names of SQLAlchemy that are not public, each pinned by a test: `Select._raw_columns`,
 `_from_obj`, `_setup_joins`, `_having_criteria`, `_distinct_on`, `_pre_columns_clause`,
-`_for_update_arg`, `ClauseElement._deannotate`,
+`_for_update_arg`, `_with_options`, `LoaderCriteriaOption.where_criteria` and
+`deferred_where_criteria`, `_extra_criteria` of a loader's parts, `ClauseElement._deannotate`,
 `sqlalchemy.sql.util.extract_first_column_annotation`.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapper, ORMExecuteState
+from sqlalchemy.orm import LoaderCriteriaOption, Mapper, ORMExecuteState
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
@@ -144,7 +145,27 @@ def _walked(statement: Any) -> list[Term]:
     for term, places in Counter(short).items():
         if conditions[id(term)] < places:
             raise short_refused(term.asked, "under OR, NOT or in a subquery")
+    asked = {id(term.asked) for term in short}
+    for element in _in_options(statement):
+        if isinstance(element, Term) and id(element.asked) in asked:
+            raise short_refused(element.asked, "in a loader option, a relationship or a subquery")
     return list(dict.fromkeys(short))
+
+
+def _in_options(statement: Any) -> Iterator[Any]:
+    # What an option adds is no part of the statement that is walked, and is not re-checked. Of a
+    # condition made for the option alone no tokens are made; this is about one that is in both.
+    for option in statement._with_options:  # noqa: SLF001
+        if isinstance(option, LoaderCriteriaOption):
+            added = [] if option.deferred_where_criteria else [option.where_criteria]
+        else:
+            added = [
+                criterion
+                for part in getattr(option, "context", ())
+                for criterion in part._extra_criteria  # noqa: SLF001
+            ]
+        for criterion in added:
+            yield from visitors.iterate(criterion)
 
 
 def _shape(statement: Any, given: Sequence[Any], short: list[Term]) -> Shape | None:
