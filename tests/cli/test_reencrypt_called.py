@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`lacre reencrypt --tenant`: of one tenant's rows, whether the table names their tenant or only their keys do."""
+"""`lacre reencrypt`, called as a function: of one tenant's rows, and how `--indexes` ends."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +13,11 @@ import typer
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from lacre import BlindIndex, Lacre
+from lacre.cli.keys.destroying import destroy
+from lacre.cli.operator import as_operator
 from lacre.cli.reencryption import reencrypt
+from lacre.errors import MisuseError
+from lacre.fields.column_state import ColumnState, move
 from lacre.keys.hierarchy import KeyKind, KeyRow
 from lacre.sqlalchemy import compound, encrypted
 
@@ -156,3 +160,55 @@ def test_a_root_is_not_named_for_rows_that_nobody_saw(
     assert code == 0
     assert acme.key_id.hex()[:8] not in told
     assert globex.key_id.hex()[:8] not in told
+
+
+def test_indexes_end_unfinished_while_the_root_is_young(
+    operator: Lacre,
+    home: Path,
+    factory: sessionmaker[Session],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One cache age after the activation it exits 10 and names no root: a process may still make tokens under the one before."""
+    with operator.acting_as("operator", roles={"operator"}, purpose="t"):
+        root, *_ = before = operator.store.versions(operator.scope("acme", "pii", KeyKind.INDEX))
+        replace(operator.provisioner, settle=0.0).rotate(root.scope)
+    first = run(home, Lead, indexes=True)
+    young = capsys.readouterr()
+    checked = run(home, Lead, indexes=True, check=True)
+
+    assert len(before) == 1
+    assert (first, checked) == (10, 10)
+    assert "1 rows written, 0 rows lack" in young.out
+    assert "running processes may make tokens under the root before until" in young.err
+    assert root.key_id.hex()[:8] not in young.err
+
+
+def test_indexes_end_unfinished_while_a_column_is_not_encrypted(
+    operator: Lacre,
+    home: Path,
+    factory: sessionmaker[Session],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A column in `dual` is left alone and named: it exits 10 and names no root, nor is one destroyed."""
+    acme, _ = rotated(operator, KeyKind.INDEX)
+    with as_operator(home / "lacre.toml", None, purpose="protect") as acting:
+        move(
+            acting.store, acting.identity, keystore=acting.store.keystore_id, store="main",
+            table="leads", column="city", class_="pii", to=ColumnState.DUAL, changed="2026-01-01T00:00:00Z",
+        )  # fmt: skip
+    code = run(home, Lead, indexes=True)
+    told = capsys.readouterr()
+    with pytest.raises(
+        MisuseError, match=r"leads\.city.*which is in state dual; nothing was destroyed"
+    ):
+        destroy(
+            acme.key_id.hex(), models=[f"{__name__}:Lead"], database=[f"sqlite:///{home / 'shop.db'}"],
+            with_what_it_protects=False, yes=True, config=home / "lacre.toml", passphrase_file=None,
+        )  # fmt: skip
+
+    assert code == 10
+    assert "left alone: " in told.err
+    assert "leads.city is in state dual" in " ".join(told.err.split())
+    assert "2 rows written, 0 rows lack" in told.out
+    assert acme.key_id.hex()[:8] not in told.err
+    assert len(stored(factory, "SELECT 1 FROM leads WHERE email_bidx2 IS NOT NULL")) == 2
