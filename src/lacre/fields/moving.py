@@ -35,7 +35,7 @@ __all__ = ["Indexing", "Moving", "MovingField"]
 class Moving:
     """The permission to move values of one field and tenant. Made by `MovingField.moving`."""
 
-    __slots__ = ("_acting", "_clock", "_decision", "_key", "_padded", "_place", "_resolver", "_tenant", "_whose")  # fmt: skip
+    __slots__ = ("_acting", "_before", "_clock", "_decision", "_key", "_keys", "_padded", "_place", "_resolver", "_tenant", "_whose")  # fmt: skip
 
     def __init__(
         self,
@@ -59,6 +59,10 @@ class Moving:
         self._resolver = resolver
         self._place = place
         self._clock = clock
+        # For as long as a batch takes: keys of subjects, by the texts of their ids, and keys of the
+        # class that values from before they had subjects are under.
+        self._keys: dict[str, UsableKey] = {}
+        self._before: dict[bytes, UsableKey] = {}
 
     def __repr__(self) -> str:
         return f"<Moving {self._place.table}.{self._place.column}>"
@@ -71,7 +75,20 @@ class Moving:
     def key_of(self, subject: RowId | None = None) -> UsableKey:
         """Return the key that values are moved to: of *subject*, where the field's values have subjects."""
         whose = self._whose(subject)
-        return self._resolver.to_encrypt(whose) if self._key is None else self._key
+        if self._key is not None:
+            return self._key
+        return self._keys.get(str(subject)) or self._resolver.to_encrypt(whose)
+
+    def get_ready(self, subjects: Collection[str]) -> None:
+        """
+        Resolve the keys of *subjects*, texts of ids, and make those that are missing, in few statements.
+
+        Raises:
+            KeyUnavailable: of one of them. `key_of` says of which.
+        """
+        handles = {each: self._whose(each) for each in subjects}
+        found = self._resolver.to_encrypt_all(handles.values())
+        self._keys.update({each: found[handle.token] for each, handle in handles.items()})
 
     def moved(self, row: str, raw: Any, subject: RowId | None = None) -> bytes:
         """
@@ -108,12 +125,14 @@ class Moving:
     def _opened(self, context: bytes, raw: Any, subject: RowId | None) -> bytes:
         if not (isinstance(raw, bytes) and core.looks_encrypted(raw)):
             raise PlaintextFound("a column of ciphertext holds something else")
+        key = raw[3:19]
+        held = None if subject is None else self._before.get(key)
         try:
-            held = self._resolver.to_move(self._whose(subject), raw[3:19])
+            held = held or self._resolver.to_move(self._whose(subject), key)
         except Tampered:
             if subject is None:
                 raise
-            held = self._resolver.to_move(self._tenant.data, raw[3:19])
+            held = self._before[key] = self._resolver.to_move(self._tenant.data, key)
         return core.decrypt(held.prepared, raw, context)
 
     def event(self, rows: Sequence[str], before: Iterable[bytes], *, failed: bool) -> Reencrypted:

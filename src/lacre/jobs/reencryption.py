@@ -10,6 +10,7 @@ record what is made here before they commit it.
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -26,7 +27,7 @@ from lacre.errors import (
     PlaintextFound,
     Tampered,
 )
-from lacre.fields.moving import MovingField
+from lacre.fields.moving import Moving, MovingField
 from lacre.fields.tables import EncryptedColumn, EncryptedTable, TableColumn
 from lacre.jobs.coverage import Aim
 
@@ -205,6 +206,7 @@ class Reencrypting:
         for at, (aim, of_column) in enumerate(self._fields):
             wanted, name = aim.keys or frozenset(), aim.column.name
             column = Permissions(of_column.moving)
+            self._get_ready(at, column, named, rows)
             for place, ((row, tenant), (_, _, raws)) in enumerate(zip(named, rows, strict=True)):
                 raw = raws[at]
                 if raw is None:
@@ -235,6 +237,28 @@ class Reencrypting:
                     counted.suspect[name] += 1
             counted.add(name, column)
         return counted.page(made)
+
+    def _get_ready(
+        self,
+        at: int,
+        column: "Permissions[Moving]",
+        named: Sequence[tuple[str, str | None]],
+        rows: Sequence[Row],
+    ) -> None:
+        # Values that get subjects are of as many as there are rows: their keys are made together.
+        aim, asked = self._fields[at][0], self._subjects[at]
+        if asked is None:
+            return
+        wanted: dict[str | None, dict[str, None]] = {}
+        for (_, tenant), (_, _, raws) in zip(named, rows, strict=True):
+            raw = raws[at]
+            if isinstance(raw, bytes) and raw[3:19] in (aim.keys or ()):
+                with suppress(*STAYS):  # counted where the value is moved
+                    whose = aim.column.subject_text(raws[asked]) or ""
+                    wanted.setdefault(tenant, {})[whose] = None
+        for tenant, subjects in wanted.items():
+            with suppress(*STAYS):  # one was shredded, say: then each is asked for by itself
+                column.under(tenant).permission.get_ready(subjects)
 
 
 def read_columns(

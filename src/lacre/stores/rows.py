@@ -5,7 +5,7 @@ Rows of the key store's tables, to and from what the rest of lacre knows.
 Checks types and lengths of what comes out of a database; authenticates nothing.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,6 +31,8 @@ __all__ = [
     "subject_row",
 ]
 
+_AT_ONCE = 500  # tenants, or subjects of one tenant, named in one query
+
 
 def in_scope(scope: Scope) -> list[sa.ColumnElement[bool]]:
     """Return the conditions that a row is of *scope*."""
@@ -42,24 +44,37 @@ def around_scopes(scopes: Iterable[Scope]) -> Iterator[list[sa.ColumnElement[boo
     """
     Return conditions, for one query each, that rows of *scopes* meet, and rows of others may.
 
-    Scopes are many because tenants are: each query names 500 of them, and every kind and class.
+    Scopes are many because tenants are: each query names 500 of them, and every kind and class. Or
+    because subjects are: each names 500 of one tenant's.
     """
-    applications: dict[tuple[str, str, str, str], list[Scope]] = {}
+    shared: dict[tuple[str, str, str], list[Scope]] = {}
+    apart: dict[tuple[str, str, str, str], list[Scope]] = {}
     for scope in scopes:
-        of = (scope.app, scope.env, scope.service, scope.subject or "")
-        applications.setdefault(of, []).append(scope)
-    for (app, env, service, subject), held in applications.items():
+        if scope.subject is None:
+            shared.setdefault((scope.app, scope.env, scope.service), []).append(scope)
+        else:
+            of = (scope.app, scope.env, scope.service, scope.tenant)
+            apart.setdefault(of, []).append(scope)
+    for held in shared.values():
         tenants = sorted({scope.tenant for scope in held})
-        for start in range(0, len(tenants), 500):
-            yield [
-                KEY.c.kind.in_(sorted({str(scope.kind) for scope in held})),
-                KEY.c.app == app,
-                KEY.c.env == env,
-                KEY.c.service == service,
-                KEY.c.tenant.in_(tenants[start : start + 500]),
-                KEY.c["class"].in_(sorted({scope.class_ for scope in held})),
-                KEY.c.subject == subject,
-            ]
+        for start in range(0, len(tenants), _AT_ONCE):
+            of_tenants = KEY.c.tenant.in_(tenants[start : start + _AT_ONCE])
+            yield [*_around(held), of_tenants, KEY.c.subject == ""]
+    for held in apart.values():
+        subjects = sorted({scope.subject or "" for scope in held})
+        for start in range(0, len(subjects), _AT_ONCE):
+            of_subjects = KEY.c.subject.in_(subjects[start : start + _AT_ONCE])
+            yield [*_around(held), KEY.c.tenant == held[0].tenant, of_subjects]
+
+
+def _around(held: Sequence[Scope]) -> list[sa.ColumnElement[bool]]:
+    return [
+        KEY.c.kind.in_(sorted({str(scope.kind) for scope in held})),
+        KEY.c.app == held[0].app,
+        KEY.c.env == held[0].env,
+        KEY.c.service == held[0].service,
+        KEY.c["class"].in_(sorted({scope.class_ for scope in held})),
+    ]
 
 
 def key_columns(row: KeyRow) -> dict[str, Any]:
