@@ -28,7 +28,7 @@ from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, ColumnElement
 from sqlalchemy.sql.util import extract_first_column_annotation
 
-from lacre.sqlalchemy.searching import Term
+from lacre.sqlalchemy.searching import InEither, Term
 from lacre.sqlalchemy.selecting import NotInSQL
 from lacre.sqlalchemy.whole_objects import _SHAPING
 from tests.sqlalchemy.conftest import one_each
@@ -121,8 +121,9 @@ def test_condition_made_without_coercions() -> None:
 
 
 def _asking(condition: Any) -> Any:
-    parts = visitors.iterate(condition)
-    return next(part for part in parts if isinstance(getattr(part, "right", None), Term))
+    parts = visitors.iterate(condition.spelt_out())
+    found = (part for part in parts if isinstance(part, BinaryExpression))
+    return next(part for part in found if isinstance(part.right, Term))
 
 
 def inspect_mapper() -> Any:
@@ -135,16 +136,19 @@ def test_terms_are_found_in_statements() -> None:
     """`in_` with an expanding parameter keeps its class, its callable and what was put on it."""
     condition: Any = Customer.email == EMAIL
     statement = select(Customer).where(condition, Customer.city == "x")
-    term, second = [found for found in visitors.iterate(statement) if isinstance(found, Term)]
+    [term] = [found for found in visitors.iterate(statement) if isinstance(found, Term)]
     where: Any = statement.whereclause
 
     assert isinstance(where, BooleanClauseList)
     assert where.operator is operators.and_
-    assert isinstance(condition, BooleanClauseList)
-    assert condition.operator is operators.or_
-    assert (~condition).operator is operators.and_  # type: ignore[attr-defined]
-    assert (~~condition).operator is operators.or_  # type: ignore[attr-defined]
-    assert term.asked is second.asked
+    assert isinstance(condition, InEither)
+    assert condition in where.clauses
+    assert condition.spelt_out().operator is operators.or_  # type: ignore[attr-defined]
+    assert (~condition).spelt_out().operator is operators.and_  # type: ignore[attr-defined]
+    assert (~~condition).spelt_out().operator is operators.or_  # type: ignore[attr-defined]
+    assert condition._generate_cache_key().key != (~condition)._generate_cache_key().key  # type: ignore[union-attr]
+    assert {found.name for found in condition._from_objects} == {"customers"}
+    assert condition._propagate_attrs["plugin_subject"] is inspect_mapper()
     assert term.asked.values == (EMAIL,)
     assert term.callable is not None
     assert term.expanding

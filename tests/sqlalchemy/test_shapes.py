@@ -8,8 +8,20 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, bindparam, event, func, or_, select, text
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import (
+    Engine,
+    and_,
+    bindparam,
+    case,
+    event,
+    exists,
+    func,
+    not_,
+    or_,
+    select,
+    text,
+)
+from sqlalchemy.orm import Session, aliased, joinedload
 
 from lacre import AccessDenied, Lacre
 from lacre.keys.hierarchy import KeyKind
@@ -234,3 +246,25 @@ def test_private_parts(engine: Engine) -> None:
         session.execute(one).all()
     assert not shapes.is_usual(one)
     assert one._generate_cache_key() is key
+
+
+def test_a_condition_on_two_columns_goes_where_conditions_go(two: Session) -> None:
+    """In an outer query, a column, a CASE, an ON, under NOT: the two columns of a unique index are asked there."""
+    one: Any = Customer.email == EMAIL
+    within = select(Customer).where(one).options(joinedload(Customer.orders)).limit(1)
+    other = aliased(Customer)
+
+    assert two.scalars(within).unique().one().city == "a"
+    assert sorted(two.scalars(select(one))) == [False, True]
+    assert sorted(two.scalars(select(case((one, "x"), else_="y")))) == ["x", "y"]
+    joined = select(Customer).join(other, and_(other.email == EMAIL, other.id == Customer.id))
+    assert cities(two, joined) == "a"
+    assert cities(two, select(Customer).where(not_(or_(one, Customer.city == "c")))) == "b"
+    assert cities(two, select(Customer).where(one.is_(False))) == "b"
+    assert two.scalar(select(func.count()).where(not_(not_(one)))) == 1
+    assert cities(two, select(Customer).where(exists().where(one))) == "ab"
+    two.add(Customer(city="c"))
+    two.commit()
+    asked = select(Customer.city).order_by(Customer.city)
+    assert two.scalars(asked.where(one.is_(None))).all() == ["c"]
+    assert two.scalars(asked.where(not_(one).is_(True))).all() == ["b"]

@@ -232,7 +232,7 @@ class CompoundComparator(Comparing):
         index, negated = self.prop.index, op in (operators.ne, operators.not_in_op)
         if len(columns) == 1:
             return self._in(index, columns[0], values, negated=negated)
-        return InEither.of(held, columns, Asked(self, index, values), negated=negated)
+        return InEither(held, columns, Asked(self, index, values), negated=negated)
 
     def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> Any:
         raise unsupported(self.prop, f"used with {spelt(op)}", hint=_HINT)

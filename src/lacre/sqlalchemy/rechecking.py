@@ -38,8 +38,9 @@ from lacre.errors import UnsupportedQuery
 from lacre.sqlalchemy.candidates import is_marked
 from lacre.sqlalchemy.declared import row_facts
 from lacre.sqlalchemy.judging import Candidates, Place
+from lacre.sqlalchemy.parts import in_parts
 from lacre.sqlalchemy.refusing import short_refused
-from lacre.sqlalchemy.searching import Asking, Term, in_parts
+from lacre.sqlalchemy.searching import Asking, Term
 from lacre.sqlalchemy.selecting import check_selected
 from lacre.sqlalchemy.shapes import Shape, is_usual, numbers_of_tokens, parameters_of, rewritten
 from lacre.sqlalchemy.statements import refuse_written

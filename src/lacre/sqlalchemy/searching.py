@@ -12,8 +12,8 @@ holds no value (`lacre.sqlalchemy.lightening`).
 
 Leans on private names of SQLAlchemy, each pinned by a test:
 `ColumnProperty.Comparator._memoized_method___clause_element__`, `_orm_annotate_column`,
-`_memoized_attr_`, `BindParameter.expand_op`, `BinaryExpression`, `BooleanClauseList`, its
-`_construct_raw` and `_negate`.
+`_memoized_attr_`, `BindParameter.expand_op`, `BinaryExpression`, `ColumnElement._negate`,
+`_traverse_internals`, `_propagate_attrs`, `_from_objects` and `_is_implicitly_boolean`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,19 +26,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DontWrapMixin
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm.properties import ColumnProperty
-from sqlalchemy.sql import operators, visitors
-from sqlalchemy.sql.elements import (
-    BinaryExpression,
-    BindParameter,
-    BooleanClauseList,
-    ColumnElement,
-    Grouping,
-)
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ColumnElement, Grouping
+from sqlalchemy.sql.visitors import InternalTraversal
 
 from lacre.errors import InvalidValue, LacreError, MisuseError, UnsupportedQuery
 from lacre.fields.codecs import codec_for
 from lacre.fields.index import Index, Question
-from lacre.fields.stored import IndexTokens
 from lacre.sqlalchemy.questions import text_question
 from lacre.sqlalchemy.refusing import (
     is_sql,
@@ -49,8 +43,7 @@ from lacre.sqlalchemy.refusing import (
     without_index,
 )
 from lacre.sqlalchemy.selecting import Selected
-from lacre.sqlalchemy.token_columns import TOKEN, token_table
-from lacre.sqlalchemy.types import TokensType, unwrapped
+from lacre.sqlalchemy.types import unwrapped
 
 __all__ = [
     "Asked",
@@ -58,10 +51,10 @@ __all__ = [
     "Comparing",
     "HeavyTerm",
     "InEither",
+    "Rare",
     "SealedComparator",
     "Term",
     "asking",
-    "in_parts",
     "tokens_of",
 ]
 
@@ -136,35 +129,6 @@ class Term(BindParameter[Any]):
         return term
 
 
-class Slot(BindParameter[Any]):
-    """One entry of what is asked of an index of several tokens, once its tokens are made."""
-
-    inherit_cache = True
-
-    @classmethod
-    def of(cls, asked: Asked, position: int, *, numbers: bool) -> "Slot":
-        """Return the entry at *position*: as it is, or as a list of *numbers* to be rendered one by one."""
-        held = ref(asked)
-
-        def entry() -> Any:
-            found: Any = tokens_of(held())[position]
-            return [_Number(each) for each in found.numbers] if numbers else found
-
-        type_: Any = sa.Integer() if numbers else TokensType()
-        return cls(None, callable_=entry, expanding=numbers, type_=type_, unique=True)
-
-
-class _Number(int):
-    """A token on its way to the database, which does not print."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "<index token>"
-
-    __str__ = __repr__
-
-
 class HeavyTerm(DontWrapMixin, Exception):
     """A statement is about to be compiled, and kept, together with the values it asks for."""
 
@@ -186,7 +150,8 @@ class Comparing(ColumnProperty.Comparator[Any]):
     def _in(
         self, index: Index, column: Any, values: tuple[Any, ...], *, negated: bool
     ) -> ColumnElement[Any]:
-        return _in(column, Asked(self, index, values), negated=negated)
+        term = _term(column, Asked(self, index, values), negated=negated)
+        return _in(column, term, negated=negated)
 
 
 class SealedComparator(Comparing):
@@ -271,7 +236,7 @@ class SealedComparator(Comparing):
         if len(columns) == 1:
             return self._in(index, columns[0], values, negated=negated)
         asked, value = Asked(self, index, values), self.mapped(self.prop.columns[0], self.prop.key)
-        return InEither.of(value, columns, asked, negated=negated)
+        return InEither(value, columns, asked, negated=negated)
 
     def _in_part(
         self, op: Any, question: Question, value: str, whatever_case: bool
@@ -307,14 +272,17 @@ class SealedComparator(Comparing):
         return len(normal) >= index.least(question)
 
 
-def _in(column: Any, asked: Asked, *, negated: bool) -> BinaryExpression[Any]:
+def _term(column: Any, asked: Asked, *, negated: bool) -> Term:
+    expanded: Any = Term.of(asked, column.type)
+    expanded.expand_op = operators.not_in_op if negated else operators.in_op
+    return expanded  # type: ignore[no-any-return]
+
+
+def _in(column: Any, term: Term, *, negated: bool) -> BinaryExpression[Any]:
     # `column.in_(term)`, without the coercions on the way: the term is what it has to be.
-    term = Term.of(asked, column.type)
     op, negation = operators.in_op, operators.not_in_op
     if negated:
         op, negation = negation, op
-    expanded: Any = term
-    expanded.expand_op = op
     return BinaryExpression(column, term, op, type_=_TRUTH, negate=negation)
 
 
@@ -339,108 +307,75 @@ def _as_it_is(element: Any, compiler: Any, **kw: Any) -> Any:
     return compiler.process(element.element, **kw)
 
 
-class InEither(BooleanClauseList):
+class InEither(ColumnElement[bool]):
     """
     Whether one of the two columns of a unique index has a token that is asked for.
 
     One of them is NULL, mostly, of which SQL says neither yes nor no. So its opposite is not NOT of
-    it, but what it says itself.
+    it, but what it says itself. It is spelt out when it is compiled: where nobody can tell false
+    from NULL something shorter is executed in its place (`lacre.sqlalchemy.shapes`).
     """
 
+    __visit_name__ = "lacre_in_either"
     inherit_cache = True
+    type = _TRUTH
+    _is_implicitly_boolean = True
+    _traverse_internals = [  # noqa: RUF012 - SQLAlchemy's own way of saying it
+        ("value", InternalTraversal.dp_clauseelement),
+        ("columns", InternalTraversal.dp_clauseelement_list),
+        ("term", InternalTraversal.dp_clauseelement),
+        ("negated", InternalTraversal.dp_boolean),
+        ("empty", InternalTraversal.dp_boolean),
+    ]
 
-    # None of this holds a value: what is compiled is kept, with all that is in it.
-    value: Any
-    columns: Sequence[Any]
-    negated: bool
-
-    @classmethod
-    def of(
-        cls, value: Any, columns: Sequence[Any], asked: Asked, *, negated: bool
-    ) -> ColumnElement[Any]:
-        """Return the condition on *columns*; of NULL in place of a *value* neither it nor its opposite is true."""
-        op = operators.or_
-        if negated:
-            parts: list[Any] = [
-                sa.or_(column.is_(None), _in(column, asked, negated=True)).self_group()
-                for column in columns
-            ]
-            if asked.values:  # NULL is not in an empty list, and in no other
-                parts.insert(0, value.is_not(None))
-            op = operators.and_
-        else:
-            # False, and not NULL, where there is another value: somebody may say NOT around it. And
-            # NULL where there is none, which costs PostgreSQL nothing where nobody does.
-            found = [Rare(_in(column, asked, negated=False)) for column in columns]
-            pairs = zip(columns, found, strict=True)
-            parts = [sa.and_(column.is_not(None), part).self_group(op) for column, part in pairs]
-            # SQLite looks up what every part asks, NULL or not: so this one too asks for the tokens,
-            # which no such row has, and not for the NULLs, of which one of the columns is full.
-            none = sa.func.coalesce(*columns).is_(None)
-            parts.append(sa.and_(found[0], none, sa.null()).self_group(op))
-        made: Any = cls._construct_raw(op, parts)
-        made.value, made.columns, made.negated = value, columns, negated
-        return made  # type: ignore[no-any-return]
-
-    @property
-    def term(self) -> Term:
-        """One of the terms of its parts, which ask the same."""
-        return next(part for part in visitors.iterate(self) if isinstance(part, Term))
+    def __init__(self, value: Any, columns: Sequence[Any], asked: Asked, *, negated: bool) -> None:
+        """Ask *columns*; of NULL in place of a *value* neither it nor its opposite is true."""
+        self.value = value
+        self.columns = list(columns)
+        self.term = _term(columns[0], asked, negated=negated)
+        self.negated = negated
+        self.empty = not asked.values
+        self._propagate_attrs = value._propagate_attrs  # noqa: SLF001
 
     @property
     def asked(self) -> Asked:
         return self.term.asked
 
+    @property
+    def _from_objects(self) -> list[Any]:
+        return [found for column in self.columns for found in column._from_objects]  # noqa: SLF001
+
+    def self_group(self, against: Any = None) -> Any:
+        return self  # in parentheses already
+
     def _negate(self) -> Any:
-        return self.of(self.value, self.columns, self.asked, negated=not self.negated)
+        return InEither(self.value, self.columns, self.asked, negated=not self.negated)
+
+    def spelt_out(self) -> ColumnElement[Any]:
+        """Return what it says, in SQL."""
+        found: list[Any] = [_in(column, self.term, negated=self.negated) for column in self.columns]
+        if self.negated:
+            pairs = zip(self.columns, found, strict=True)
+            parts: list[Any] = [sa.or_(column.is_(None), part) for column, part in pairs]
+            if not self.empty:  # NULL is not in an empty list, and in no other
+                parts.insert(0, self.value.is_not(None))
+            return sa.and_(*parts)
+        # False, and not NULL, where there is another value: somebody may say NOT around it. And
+        # NULL where there is none, which costs PostgreSQL nothing where nobody does.
+        rare = [Rare(part) for part in found]
+        parts = [
+            sa.and_(column.is_not(None), part)
+            for column, part in zip(self.columns, rare, strict=True)
+        ]
+        # SQLite looks up what every part asks, NULL or not: so this one too asks for the tokens,
+        # which no such row has, and not for the NULLs, of which one of the columns is full.
+        none = sa.func.coalesce(*self.columns).is_(None)
+        return sa.or_(*parts, sa.and_(rare[0], none, sa.null()))
 
 
-def in_parts(
-    asked: Asked, dialect: str, entry: Callable[[int], Any] | None = None
-) -> ColumnElement[Any]:
-    """
-    Return the condition that finds the candidates of *asked*, by an index of several tokens.
-
-    Args:
-        entry: returns the parameter of one entry, by its place; on PostgreSQL. By default it is
-            of *asked* itself.
-
-    Raises:
-        UnsupportedQuery: what is asked is too short; or the database has no such index.
-    """
-    comparator: Any = asked.comparator
-    prop, mapper = comparator.prop, comparator._parentmapper  # noqa: SLF001 - pinned by a test
-    column = prop.index_columns[prop.declared.indexes.index(asked.index)]
-    # All of them now: how many there are is part of the statement.
-    entries = tokens_of(asked)
-    if dialect == "postgresql":
-        entry = entry or (lambda position: Slot.of(asked, position, numbers=False))
-        mapped = comparator.mapped(column, mapper.get_property_by_column(column).key)
-        return sa.or_(*(mapped.bool_op("@>")(entry(position)) for position in range(len(entries))))
-    if dialect != "sqlite":
-        raise UnsupportedQuery(
-            f"{prop} has a {asked.index.kind} index, which {dialect} does not have",
-            hint="PostgreSQL and SQLite have it",
-        )
-    table = column.table
-    keys = [
-        comparator.mapped(key, mapper.get_property_by_column(key).key) for key in table.primary_key
-    ]
-    tokens = token_table(table, column.name)
-    of_row = [tokens.c[key.name] for key in table.primary_key]
-    row = keys[0] if len(keys) == 1 else sa.tuple_(*keys)
-    return sa.or_(
-        *(
-            row.in_(
-                sa.select(*of_row)
-                .where(tokens.c[TOKEN].in_(Slot.of(asked, position, numbers=True)))
-                .group_by(*of_row)
-                # Each token is there once for a row: so many are all of them.
-                .having(sa.func.count() == len(IndexTokens(found).numbers))
-            )
-            for position, found in enumerate(entries)
-        )
-    )
+@compiles(InEither)
+def _spelt_out(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"({compiler.process(element.spelt_out(), **kw)})"
 
 
 def _over() -> MisuseError:

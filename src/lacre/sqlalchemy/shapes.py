@@ -23,7 +23,8 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BindParameter, BooleanClauseList
 
 from lacre.sqlalchemy.lightening import replaced
-from lacre.sqlalchemy.searching import InEither, Term, asking, in_parts, tokens_of
+from lacre.sqlalchemy.parts import in_parts
+from lacre.sqlalchemy.searching import InEither, Rare, Term, asking, tokens_of
 from lacre.sqlalchemy.types import TokensType
 
 __all__ = ["Shape", "is_usual", "numbers_of_tokens", "parameters_of", "rewritten"]
@@ -105,7 +106,8 @@ def rewritten(
             # Here neither NULL nor false is a hit: which of the two makes no difference.
             one = clause.term
             if number.get(id(one)):
-                return [_either(clause.columns, entries(one, one.type))]
+                found = entries(one, one.type)
+                return [sa.or_(*(Rare(_either([column], found)) for column in clause.columns))]
         if isinstance(clause, BooleanClauseList) and clause.operator is operators.and_:
             return [found for part in clause.clauses for found in conjunct(part)]
         if isinstance(clause, sa.sql.elements.Grouping):
