@@ -225,7 +225,8 @@ class Bulk:
                 subject = None
                 if whose is not None:
                     subject = row.get(whose) if row.get(whose) is not None else more.get(whose)
-                place = (text, tenant, subject_of_values(mapper, prop, subject))
+                    subject = subject_of_values(mapper, prop, subject)
+                place = (text, tenant, subject)
                 self._seal(named, value, place, more)
                 parts[key] = value
         for compound in self._compounds:

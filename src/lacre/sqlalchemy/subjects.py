@@ -115,17 +115,21 @@ def subjects_of_flush(session: Session, _context: Any, instances: Any) -> None:
     session.info.pop(READY, None)
     chosen = None if not instances else {id(found) for found in instances}
     wanted: dict[tuple[Any, str | None], dict[str, None]] = {}
+    about: dict[Any, list[tuple[Any, str]]] = {}  # of each mapper what has subjects, mostly nothing
     for found in session.new:
         if chosen is not None and id(found) not in chosen:
             continue
         state = instance_state(found)
         mapper = state.mapper
-        for prop in sealed_properties(mapper):
-            key = subject_key(mapper, prop)
+        having = about.get(mapper)
+        if having is None:
+            keys = [(prop, subject_key(mapper, prop)) for prop in sealed_properties(mapper)]
+            having = about[mapper] = [(prop, key) for prop, key in keys if key is not None]
+        for prop, key in having:
             written = state.dict.get(prop.key) is not None or (
                 prop.key not in state.dict and prop.declared.default is not NOTHING
             )
-            if key is None or not written:
+            if not written:
                 continue
             value = state.dict.get(key)
             if value is None:

@@ -290,7 +290,7 @@ def _bound(
     convert = decorated.impl_instance.bind_processor(dialect)
 
     def process(value: Any) -> Any:
-        if type(value) is not made:
+        if type(value) is not made and value is not None:
             value = checked(value, dialect)
         return value if convert is None else convert(value)
 
