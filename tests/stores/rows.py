@@ -70,6 +70,7 @@ def uses(store: SQLKeyStore) -> list[Callable[[], object]]:
         lambda: store.subjects(scope(), [bytes(32)]),
         lambda: store.add_subjects([SUBJECT]),
         lambda: store.add_subject_keys([subject_key(SUBJECT)]),
+        lambda: store.add_subject_version(subject_key(SUBJECT), over=None),
         lambda: store.subject_page(scope()),
         lambda: store.subject_keys(),
     ]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from lacre.errors import ConfigurationError
+from lacre.errors import ConfigurationError, MisuseError
 from lacre.keys.hierarchy import KeyState, SubjectRow, subject_digest
 from lacre.stores.sql import SQLKeyStore
 from tests.components.key_stores import KeyStorePlace
@@ -81,6 +81,30 @@ def test_a_shredded_subject_takes_no_key(store: SQLKeyStore, place: KeyStorePlac
     found = store.subjects(scope(), [first.digest, second.digest])
     assert found[first.digest].subject.shredded == "now"
     assert [each.versions for each in found.values()] == [(), ()]
+
+
+def test_a_version_takes_the_place_of_the_one_before_and_none_of_a_tombstone(
+    store: SQLKeyStore, place: KeyStorePlace
+) -> None:
+    """In one transaction, and only over the row that was read: a second run, or one after a shredding, changes nothing."""
+    first = subject_key(SUBJECT)
+    store.add_subjects([SUBJECT])
+    store.add_subject_keys([first])
+    old = replace(first, state=KeyState.DECRYPT_ONLY, revision=3)
+    second = replace(first, key_id=b"\x0f" * 16, version=2)
+    store.add_subject_version(second, over=(first, old))
+    third = replace(first, key_id=b"\x10" * 16, version=3)
+    with pytest.raises(MisuseError, match="another process"):
+        store.add_subject_version(third, over=(first, old))
+
+    held = store.subjects(first.scope, [SUBJECT.digest])[SUBJECT.digest].versions
+    assert held == (second, old)
+
+    ended = [(row, row.stepped(KeyState.DESTROYED, changed="now")) for row in held]
+    assert store.shred_subject(SUBJECT.digest, when="now", replace=ended)
+    with pytest.raises(MisuseError, match="another process"):
+        store.add_subject_version(third, over=None)
+    assert {row.state for row in store.keys_of_subject(first.scope, SUBJECT.pseudonym or "")} == {KeyState.DESTROYED}  # fmt: skip
 
 
 def test_many_that_make_the_same_ones_make_each_once(
