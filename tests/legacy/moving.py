@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job that moves the Nexus service's users in, in a process of its own, to be killed: DSN STATES KMS_KEY ROWS_A_SECOND."""
+"""A job that moves the Nexus service's users in."""
 
-import sys
 from pathlib import Path
 
 from lacre.context import acting_as
@@ -44,13 +43,3 @@ def move(dsn: str, states: Path, kms: FileKms, **options: object) -> Report:
             sources=sources(kms),
             **given,  # type: ignore[arg-type]
         )
-
-
-if __name__ == "__main__":
-    print("ready", flush=True)
-    move(
-        sys.argv[1],
-        Path(sys.argv[2]),
-        FileKms(bytes.fromhex(sys.argv[3])),
-        pace=Pace(batch=20, throttle=float(sys.argv[4])),
-    )

@@ -7,8 +7,6 @@ import random
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
 from functools import partial
@@ -126,21 +124,12 @@ def test_a_killed_move_goes_on(database, tmp_path):
     )
     chance, kills, added = random.Random(4), 0, 0
     while True:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.legacy.moving", database.dsn(), str(tmp_path / "states"), kms.key.hex(), "150" if kills < 4 else "100000"],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
-        assert process.stdout is not None
-        process.stdout.readline()
+        pace = Pace(batch=20, throttle=150 if kills < 4 else None)
+        child = forked(partial(move, database.dsn(), tmp_path / "states", kms, pace=pace))
         if kills < 4:
             time.sleep(chance.uniform(0.05, 0.5))
-            process.kill()
-        _, errors = process.communicate()
-        if process.returncode != -signal.SIGKILL:
-            assert process.returncode == 0, errors.decode()
+            os.kill(child, signal.SIGKILL)
+        if survived(child):
             break
         kills += 1
         with database.connect() as connection:
