@@ -521,3 +521,25 @@ def test_nobody_writes_while_a_restore_decides(
     store.restore(before, allow=allow)
 
     assert store.contents() == before
+
+
+def test_a_key_that_is_wrapped_anew_stays_in_its_page(
+    store: SQLKeyStore, database: Database
+) -> None:
+    """Its page has room for another version, again and again, so no index is written."""
+    rows = [
+        replace(ROW, key_id=number.to_bytes(16, "big"), scope=scope(tenant=f"t{number}"), wrapped=bytes(123))
+        for number in range(300)
+    ]  # fmt: skip
+    store.change(add=rows)
+
+    def pages() -> list[Any]:
+        with database.connect() as connection:
+            return connection.execute("SELECT key_id, split_part(ctid::text, ',', 1) FROM lacre.lacre_key ORDER BY key_id").fetchall()  # fmt: skip
+
+    before = pages()
+    for first in range(10):
+        store.change(replace=[(row, replace(row, wrapped=bytes([1]) * 123, parent="ab" * 16)) for row in rows[first::10]])  # fmt: skip
+
+    assert len({page for _, page in before}) > 10
+    assert pages() == before

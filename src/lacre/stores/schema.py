@@ -25,6 +25,7 @@ __all__ = [
     "VERSION",
     "AddColumn",
     "AddReference",
+    "LeaveRoom",
 ]
 
 _metadata = sa.MetaData()
@@ -166,6 +167,14 @@ class AddReference(sa.schema.ExecutableDDLElement):
         self.to = to
 
 
+class LeaveRoom(sa.schema.ExecutableDDLElement):
+    """ALTER TABLE ... SET a fillfactor. PostgreSQL's only, and of pages that are filled from now on."""
+
+    def __init__(self, table: sa.Table, percent: int) -> None:
+        self.table = table
+        self.percent = percent
+
+
 @compiles(AddColumn)
 def _add_column(element: AddColumn, compiler: Any, **_: Any) -> str:
     table = compiler.preparer.format_table(element.column.table)
@@ -183,11 +192,20 @@ def _add_reference(element: AddReference, compiler: Any, **_: Any) -> str:
     return f"ALTER TABLE {table} ADD CONSTRAINT {element.name} FOREIGN KEY ({names(element.columns)}) REFERENCES {to} ({names(element.to)})"
 
 
+@compiles(LeaveRoom)
+def _leave_room(element: LeaveRoom, compiler: Any, **_: Any) -> str:
+    table = compiler.preparer.format_table(element.table)
+    return f"ALTER TABLE {table} SET (fillfactor = {element.percent})"
+
+
 # Step n brings a store from version n to n + 1. Never edit one that was released.
 STEPS: Sequence[Sequence[sa.schema.ExecutableDDLElement]] = (
     (
         sa.schema.CreateTable(META),
         sa.schema.CreateTable(_FIRST_KEY),
+        # No index has what a rotation of a branch key changes: a row that has room for another
+        # version in its page costs no entry of one. What was replaced makes room again.
+        LeaveRoom(_FIRST_KEY, 80),
         sa.schema.CreateIndex(_one_row_a_version),
         sa.schema.CreateIndex(_one_active_row),
     ),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from lacre.stores.schema import META, STEPS, AddColumn, AddReference
+from lacre.stores.schema import META, STEPS, AddColumn, AddReference, LeaveRoom
 
 __all__ = ["Upgrade"]
 
@@ -33,8 +33,8 @@ class Upgrade:
             _in(schema, statement)
             for step in STEPS[self.before : self.to]
             for statement in step
-            # Only PostgreSQL has schemas, and foreign keys that are added to a table.
-            if schema is not None or not isinstance(statement, AddReference)
+            # Only PostgreSQL has schemas, foreign keys that are added to a table, and a fillfactor.
+            if schema is not None or not isinstance(statement, AddReference | LeaveRoom)
         ]
         if self.before:
             made.append(meta.update().where(meta.c.name == "schema").values(value=str(self.to)))
@@ -70,6 +70,8 @@ def _in(schema: str | None, ddl: sa.schema.ExecutableDDLElement) -> sa.schema.Ex
             return sa.schema.CreateIndex(next(index for index in indexes if index.name == name))
         case AddColumn(column=column):
             return AddColumn(column.table.to_metadata(metadata).c[column.name])
+        case LeaveRoom(table=table, percent=percent):
+            return LeaveRoom(table.to_metadata(metadata), percent)
         case AddReference(name=name, columns=columns, to=to):
             own, other = (each[0].table.to_metadata(metadata) for each in (columns, to))
             return AddReference(
