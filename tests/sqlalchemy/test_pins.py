@@ -9,6 +9,7 @@ import inspect
 from typing import Any
 from uuid import UUID
 
+import pytest
 from sqlalchemy import Enum, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DontWrapMixin
@@ -26,8 +27,10 @@ from sqlalchemy.orm.base import NO_VALUE
 from sqlalchemy.orm.properties import ColumnProperty
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, ColumnElement
+from sqlalchemy.sql.lambdas import PyWrapper
 from sqlalchemy.sql.util import extract_first_column_annotation
 
+from lacre import UnsupportedQuery
 from lacre.sqlalchemy.searching import InEither, Term
 from lacre.sqlalchemy.selecting import NotInSQL
 from lacre.sqlalchemy.whole_objects import _SHAPING
@@ -250,6 +253,15 @@ def test_what_a_result_of_objects_is_made_of(session: Session) -> None:
     assert (bare._yield_per, rows._yield_per) == (None, None)
     assert [type(each) for chunk in bare.chunks(None) for each in chunk] == [Customer]
     assert [type(each) for each in rows.iterator] == [tuple]
+
+
+def test_a_variable_of_a_lambda() -> None:
+    """It is given to an operator wrapped, while the lambda is looked at."""
+    value = "x"
+    with pytest.raises(UnsupportedQuery, match="variable of a lambda"):
+        select(Customer).where(lambda: Customer.email == value)
+
+    assert PyWrapper.__module__ == "sqlalchemy.sql.lambdas"
 
 
 def test_private_parts_of_insert_and_update() -> None:

@@ -19,7 +19,7 @@ from lacre.errors import ConfigurationError
 from lacre.fields.compound_index import CompoundIndex
 from lacre.fields.scheme import Scheme
 from lacre.sqlalchemy.declared import Declared, logical_table
-from lacre.sqlalchemy.refusing import is_sql, spelt, unsupported
+from lacre.sqlalchemy.refusing import is_sql, refuse_lambda, spelt, unsupported
 from lacre.sqlalchemy.searching import Asked, Comparing, InEither
 from lacre.sqlalchemy.types import IndexType
 
@@ -198,6 +198,7 @@ class CompoundComparator(Comparing):
     """What ``Model.both`` can do in a query."""
 
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
+        refuse_lambda(self.prop, other)
         columns = [
             self.mapped(column, self._parentmapper.get_property_by_column(column).key)
             for column in self.prop.token_columns

@@ -133,7 +133,9 @@ def _walked(statement: Any) -> list[Term]:
     if not short:
         return short
     if not isinstance(statement, sa.Select):
-        raise short_refused(short[0].asked, "in an UPDATE, a DELETE or a set operation")
+        raise short_refused(
+            short[0].asked, "in an UPDATE, a DELETE, a set operation or from_statement"
+        )
     # `in_op` only: a NOT turns it into another operator, whose false hits are rows left out. NOT of
     # an index of several tokens is an expression around it.
     conditions = Counter(

@@ -2,7 +2,8 @@
 """
 Refusals of a search: what was asked, in words that hold no value, and what to do instead.
 
-Decides nothing (`lacre.sqlalchemy.searching`).
+Decides nothing (`lacre.sqlalchemy.searching`). Leans on a name of SQLAlchemy that is not documented,
+pinned by a test: `sqlalchemy.sql.lambdas.PyWrapper`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,12 +11,21 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.sql import operators
+from sqlalchemy.sql.lambdas import PyWrapper
 
 from lacre.errors import UnsupportedQuery
 from lacre.fields.index import Question
 from lacre.sqlalchemy.questions import LIKE, TEXT
 
-__all__ = ["is_sql", "not_answered", "short_refused", "spelt", "unsupported", "without_index"]
+__all__ = [
+    "is_sql",
+    "not_answered",
+    "refuse_lambda",
+    "short_refused",
+    "spelt",
+    "unsupported",
+    "without_index",
+]
 
 _HINT = "the database sees ciphertext: ==, !=, in_, is_(None), contains, startswith and endswith work by way of an index; for the rest load the objects and compare there"
 _SIGNS = {
@@ -47,6 +57,21 @@ _WITHOUT = {
     operators.not_startswith_op,
     operators.not_endswith_op,
 }
+
+
+def refuse_lambda(prop: Any, other: Sequence[Any]) -> None:
+    """
+    Raise if a value comes from inside of a lambda of SQLAlchemy's, which runs once for all values.
+
+    Raises:
+        UnsupportedQuery
+    """
+    if other and type(other[0]) is PyWrapper:
+        raise unsupported(
+            prop,
+            "asked for a variable of a lambda",
+            hint="make the condition outside the lambda: SQLAlchemy keeps what a lambda returns, with the first value in it",
+        )
 
 
 def is_sql(value: Any) -> bool:

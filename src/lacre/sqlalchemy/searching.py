@@ -37,6 +37,7 @@ from lacre.sqlalchemy.questions import text_question
 from lacre.sqlalchemy.refusing import (
     is_sql,
     not_answered,
+    refuse_lambda,
     short_refused,
     spelt,
     unsupported,
@@ -175,6 +176,7 @@ class SealedComparator(Comparing):
         return Selected(self).__clause_element__()
 
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
+        refuse_lambda(self.prop, other)
         if op in (operators.is_, operators.is_not) or (
             op in (operators.eq, operators.ne) and other[0] is None
         ):
@@ -225,7 +227,7 @@ class SealedComparator(Comparing):
             raise unsupported(
                 self.prop,
                 "compared to another column, an expression or a subquery",
-                hint="tokens of two columns are never equal: select the values first, and ask for those",
+                hint="give the value itself: tokens of two columns are never equal, and none is made of what is bound later; of a subquery select the values first",
             )
         if negated and not index.exact:
             raise unsupported(
