@@ -7,7 +7,9 @@ An SQLite file is named by its path or ``sqlite:///FILE``, a PostgreSQL database
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from lacre.errors import ConfigurationError
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 Plan = sqlite_plan.Plan | postgresql_plan.Plan
+R = TypeVar("R")
 
 
 def plan(
@@ -61,9 +64,8 @@ def plan(
     Raises:
         ConfigurationError: no such database, table or column, or no column was named.
     """
-    if is_postgresql(database):
-        return postgresql_plan.plan(database, table, columns, store=store, sources=sources)
-    return sqlite_plan.plan(file_of(database), table, columns, store=store, sources=sources)
+    run: Callable[..., Plan] = _of(database, postgresql_plan.plan, sqlite_plan.plan)
+    return run(table, columns, store=store, sources=sources)
 
 
 def values_in(database: str, table: str, columns: Sequence[ColumnRequest]) -> int:
@@ -110,24 +112,14 @@ def protect(
         Tampered: what was encrypted does not open as what was there, or the job's row is not what
             an operator signed.
     """
+    more: dict[str, Any] = {}
     if is_postgresql(database):
-        return postgresql_protect.protect(
-            database,
-            table,
-            columns,
-            fields=fields,
-            authority=authority,
-            store=store,
-            pace=pace,
-            verify=verify,
-            join=join,
-            lock_timeout=lock_timeout,
-            decided=decided if isinstance(decided, postgresql_plan.Plan) else None,
-            sources=sources,
-        )
-    _only_postgresql(join=join, verify=not verify, workers=pace is not None and pace.workers > 1)
-    return sqlite_protect.protect(
-        file_of(database),
+        kept = decided if isinstance(decided, postgresql_plan.Plan) else None
+        more = {"verify": verify, "join": join, "lock_timeout": lock_timeout, "decided": kept}
+    else:
+        _only_postgresql(join=join, verify=not verify, workers=_several(pace))
+    run = _of(database, postgresql_protect.protect, sqlite_protect.protect)
+    return run(
         table,
         columns,
         fields=fields,
@@ -135,6 +127,7 @@ def protect(
         store=store,
         pace=pace,
         sources=sources,
+        **more,
     )
 
 
@@ -156,20 +149,8 @@ def compare(
         MisuseError: no `protect` with these arguments fills.
         Tampered: a row whose two forms differ; its note names the row.
     """
-    if is_postgresql(database):
-        postgresql_comparing.compare(
-            database,
-            table,
-            columns,
-            fields=fields,
-            authority=authority,
-            store=store,
-            pace=pace,
-            sources=sources,
-        )
-        return
-    sqlite_comparing.compare(
-        file_of(database),
+    run = _of(database, postgresql_comparing.compare, sqlite_comparing.compare)
+    run(
         table,
         columns,
         fields=fields,
@@ -189,13 +170,8 @@ def under_way(
     store: str = "main",
 ) -> Job | None:
     """Return the job that `protect` with these arguments would go on with, or find done; else None."""
-    if is_postgresql(database):
-        return postgresql_protect.under_way(
-            database, table, columns, authority=authority, store=store
-        )
-    return sqlite_protect.under_way(
-        file_of(database), table, columns, authority=authority, store=store
-    )
+    run = _of(database, postgresql_protect.under_way, sqlite_protect.under_way)
+    return run(table, columns, authority=authority, store=store)
 
 
 def unprotect(
@@ -217,27 +193,13 @@ def unprotect(
             to be undone first, or the table's definition was changed since.
         Tampered, KeyUnavailable: a value does not open; nothing was switched over.
     """
+    more: dict[str, Any] = {}
     if is_postgresql(database):
-        return postgresql_unprotect.unprotect(
-            database,
-            table,
-            columns,
-            fields=fields,
-            authority=authority,
-            store=store,
-            pace=pace,
-            lock_timeout=lock_timeout,
-        )
-    _only_postgresql(workers=pace is not None and pace.workers > 1)
-    return sqlite_unprotect.unprotect(
-        file_of(database),
-        table,
-        columns,
-        fields=fields,
-        authority=authority,
-        store=store,
-        pace=pace,
-    )
+        more = {"lock_timeout": lock_timeout}
+    else:
+        _only_postgresql(workers=_several(pace))
+    run = _of(database, postgresql_unprotect.unprotect, sqlite_unprotect.unprotect)
+    return run(table, columns, fields=fields, authority=authority, store=store, pace=pace, **more)
 
 
 def to_undo(
@@ -249,13 +211,8 @@ def to_undo(
     store: str = "main",
 ) -> tuple[Job, int]:
     """Return the job that `unprotect` with these arguments would undo, and its table's rows now."""
-    if is_postgresql(database):
-        return postgresql_unprotect.to_undo(
-            database, table, columns, authority=authority, store=store
-        )
-    return sqlite_unprotect.to_undo(
-        file_of(database), table, columns, authority=authority, store=store
-    )
+    run = _of(database, postgresql_unprotect.to_undo, sqlite_unprotect.to_undo)
+    return run(table, columns, authority=authority, store=store)
 
 
 def remains(database: str) -> tuple[str, ...]:
@@ -304,3 +261,14 @@ def _only_postgresql(**asked: bool) -> None:
             raise ConfigurationError(
                 f"the option {option!r} is for PostgreSQL: an SQLite file has one writer, and its job verifies always"
             )
+
+
+def _several(pace: Pace | None) -> bool:
+    return pace is not None and pace.workers > 1
+
+
+def _of(database: str, postgresql: Callable[..., R], sqlite: Callable[..., R]) -> Callable[..., R]:
+    """Return the one of two functions that is for *database*, given it; the rest of their arguments is the same."""
+    if is_postgresql(database):
+        return partial(postgresql, database)
+    return partial(sqlite, file_of(database))
