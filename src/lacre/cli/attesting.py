@@ -23,6 +23,7 @@ from lacre.fields.attestation import (
     write_attestation,
 )
 from lacre.jobs import databases
+from lacre.keys.moments import moment_text
 from lacre.kms.local import PublicIdentity
 from lacre.policy.loading import load_policy
 
@@ -132,7 +133,7 @@ def _found(
         store=", ".join(sorted(stores)),
         keystore=operator.store.keystore_id,
         database=databases.name_of(database),
-        at=lacre.deadlines.now()[0].strftime("%Y-%m-%dT%H:%M:%SZ"),
+        at=moment_text(lacre.deadlines.now()[0]),
         signer=operator.identity.fingerprint,
         columns=tuple(columns),
         history=tuple(counted),

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`lacre certificate`: check certificates of erasure, and issue them anew when a waiting time is over."""
 
-import datetime as dt
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from lacre.cli.terminal import out, say, table
 from lacre.errors import ConfigurationError, MisuseError
 from lacre.jobs.certificates import irrecoverable, read_certificate, write_certificate
 from lacre.keys.hierarchy import KeyState
+from lacre.keys.moments import now_text
 from lacre.kms.local import PublicIdentity
 from lacre.recovery.files import write_new
 
@@ -78,7 +78,7 @@ def renew_certificate(
         )
         opened = bool(body["verification"]["opened"])
         waits = [*found.waits, *(each for each in body["waits_for"] if opened)]
-        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = now_text()
         fresh: dict[str, Any] = body | {
             "by": operator.identity.name,
             "issued_at": now,

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`lacre hold`: legal holds on subjects, which nothing shreds while they last."""
 
-import datetime as dt
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from lacre.context import current
 from lacre.errors import ConfigurationError, KeyNotFound, MisuseError
 from lacre.jobs.holding import read_hold, sign_hold
 from lacre.keys.hierarchy import KeyKind, SubjectRow, subject_digest
+from lacre.keys.moments import now_text
 from lacre.kms.local import PublicIdentity
 
 __all__ = ["app", "subject_named"]
@@ -42,7 +42,7 @@ def place_hold(
             )
         if row.hold is not None:
             raise MisuseError("the subject is held already", hint="lacre hold list shows why")
-        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = now_text()
         hold = sign_hold(
             row.digest,
             keystore=operator.store.keystore_id,

@@ -6,7 +6,6 @@ Thin over `lacre.recovery`. A dump goes to a file that is made for it, mode 0600
 one that is there.
 """
 
-import datetime as dt
 import hashlib
 import os
 import secrets
@@ -26,6 +25,7 @@ from lacre.cli.terminal import data as machine
 from lacre.cli.terminal import out, say, table, warn
 from lacre.context import acting_as, current
 from lacre.errors import ConfigurationError
+from lacre.keys.moments import now_text
 from lacre.kms.local import PublicIdentity
 from lacre.kms.opening import open_key_services
 from lacre.policy.decisions import Policy
@@ -63,7 +63,7 @@ def backup_keys(
             {path.stem: path.read_bytes() for path in sorted(keystore.glob("[a-z0-9]*.json"))},
             app=lacre.policy.file.app,
             env=lacre.policy.file.env,
-            taken_at=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            taken_at=now_text(),
             signer=operator.identity,
             signers=lacre.signers,
         )

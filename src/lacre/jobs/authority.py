@@ -15,6 +15,7 @@ from lacre.errors import ConfigurationError
 from lacre.fields.column_state import ColumnState, ColumnStates, Signer, Verifier, move
 from lacre.jobs.columns import PlannedColumn
 from lacre.jobs.ledger import Job
+from lacre.keys.moments import moment_text
 
 __all__ = ["Authority"]
 
@@ -52,7 +53,7 @@ class Authority:
             EvidenceUnavailable: the move cannot be recorded, so it is not made.
         """
         now, acting = self.now().astimezone(dt.UTC), current()
-        changed = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        changed = moment_text(now)
         for column in job.columns:
             event = Protection(
                 **who(acting, time=now.timestamp(), tenant=self.tenant(acting)),

@@ -18,6 +18,7 @@ from typing import Any
 from lacre.errors import ConfigurationError, Tampered
 from lacre.keys.epochs import Epoch, EpochState
 from lacre.keys.hierarchy import KeyRow, KeyState
+from lacre.keys.moments import moment_text
 from lacre.keys.sealing import bucket_of, bucket_scope
 from lacre.kms.local import Identity, PublicIdentity, text
 
@@ -117,7 +118,7 @@ def _backups(
 def later(moment: str, by: dt.timedelta) -> str:
     """Return RFC 3339 text of the moment *by* after *moment*."""
     found = dt.datetime.fromisoformat(moment) + by
-    return found.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return moment_text(found)
 
 
 def write_certificate(body: Mapping[str, Any], *, signer: Identity) -> bytes:

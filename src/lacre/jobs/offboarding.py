@@ -21,6 +21,7 @@ from lacre.context import current
 from lacre.errors import KeyNotFound, MisuseError, SubjectHeld
 from lacre.jobs.certificates import FORMAT, STATEMENT, later
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
+from lacre.keys.moments import now_text
 from lacre.policy.model import PolicyFile
 
 __all__ = ["OffboardStore", "Offboarder"]
@@ -60,9 +61,7 @@ class Offboarder:
     policy: PolicyFile
     recorder: Recorder
     bound: float
-    now: Callable[[], str] = lambda: (
-        dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    )
+    now: Callable[[], str] = now_text
 
     def planned(self) -> Mapping[tuple[str, str], int]:
         """

@@ -26,6 +26,7 @@ from lacre.fields.column_state import Signer
 from lacre.keys.epochs import FIRST, Epoch, EpochKeys, EpochLedger, Epochs, EpochState
 from lacre.keys.hierarchy import USABLE, KeyRow, KeyState, Scope
 from lacre.keys.minting import pending_row, wrapped_under
+from lacre.keys.moments import moment_text, now_text
 from lacre.keys.ports import KeyReader, KeyService, KeyWriter
 from lacre.keys.resolver import service_of, unwrap_row
 from lacre.keys.sealing import (
@@ -130,9 +131,7 @@ class Sealer:
     kept: dt.timedelta | None = None
     waits: bool = False
     told: Callable[[str], object] = lambda _: None
-    now: Callable[[], str] = lambda: (
-        dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    )
+    now: Callable[[], str] = now_text
     entropy: Callable[[int], bytes] = os.urandom
 
     def seal(self) -> Epoch:
@@ -422,7 +421,7 @@ class Sealer:
         if self.kept is None:
             return None
         until = dt.datetime.fromisoformat(said) + self.kept
-        return until.isoformat(timespec="seconds").replace("+00:00", "Z")
+        return moment_text(until)
 
     # Rows
 

@@ -38,6 +38,7 @@ from lacre.jobs.certificates import (
 from lacre.jobs.holding import read_hold
 from lacre.keys.epochs import EpochLedger
 from lacre.keys.hierarchy import KeyRow, KeyState, Scope, SubjectRow, subject_digest
+from lacre.keys.moments import now_text
 from lacre.keys.sealing import cover, ended_at
 from lacre.kms.local import Identity, PublicIdentity
 from lacre.policy.model import PolicyFile
@@ -136,9 +137,7 @@ class Shredder:
     recorder: Recorder
     bound: float
     certificates: Path
-    now: Callable[[], str] = lambda: (
-        dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    )
+    now: Callable[[], str] = now_text
 
     def refuse(self, text: str) -> SubjectRow:
         """

@@ -31,6 +31,7 @@ from lacre.errors import (  # fmt: skip
 )
 from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.minting import SUITE, pending_row, wrapped_under
+from lacre.keys.moments import now_text
 from lacre.keys.ports import KeyReader, KeyService, KeyWriter
 from lacre.keys.resolver import service_of, unwrap_row
 from lacre.keys.sealing import check_ended
@@ -65,9 +66,7 @@ class Provisioner:
     services: Mapping[str, KeyService]
     kms_keys: Callable[[Scope], Sequence[str]]
     recorder: Recorder
-    now: Callable[[], str] = lambda: (
-        dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    )
+    now: Callable[[], str] = now_text
     entropy: Callable[[int], bytes] = os.urandom
     settle: float = 0.0
 

@@ -15,6 +15,7 @@ from lacre._core import field
 from lacre._core.derive import WRAP
 from lacre.errors import MisuseError, Tampered
 from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
+from lacre.keys.moments import moment_text
 from lacre.sensitive import KeyMaterial
 
 __all__ = [
@@ -112,7 +113,7 @@ def after_all(ended: str, *, now: str) -> str:
         after = dt.datetime.fromisoformat(ended) + dt.timedelta(seconds=1)
     except (ValueError, OverflowError):
         return now  # none ended; or somebody wrote it, and is sealed once more next time
-    return max(now, after.isoformat(timespec="seconds").replace("+00:00", "Z"))
+    return max(now, moment_text(after))
 
 
 def check_ended(row: KeyRow, state: KeyState) -> None:

@@ -9,7 +9,6 @@ one, so it is destroyed only where that is asked for. Implements ``spec/key-rows
 not rotate what is above (`lacre.keys.provisioning`) and shreds nobody.
 """
 
-import datetime as dt
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -24,6 +23,7 @@ from lacre.keys.cache import ScopeHandle
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow, SubjectRows
 from lacre.keys.loading import shredded
 from lacre.keys.minting import pending_row, wrapped_under
+from lacre.keys.moments import now_text
 from lacre.keys.resolver import Resolver
 from lacre.sensitive import KeyMaterial
 
@@ -48,10 +48,6 @@ class SubjectVersions(Protocol):
         ...
 
 
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubjectRotation:
     """
@@ -66,7 +62,7 @@ class SubjectRotation:
     resolver: Resolver
     recorder: Recorder
     cover: Callable[[KeyRow, bool], KeyRow]
-    now: Callable[[], str] = _now
+    now: Callable[[], str] = now_text
     entropy: Callable[[int], bytes] = os.urandom
 
     def rotate(self, scope: Scope, digest: bytes, *, unreadable: bool = False) -> KeyRow:

@@ -8,7 +8,6 @@ there. Implements ``spec/key-rows.md``, section 7. Does not read keys (`lacre.ke
 them or shred anybody.
 """
 
-import datetime as dt
 import os
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -21,16 +20,13 @@ from lacre.errors import MisuseError
 from lacre.keys.cache import UsableKey
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow
 from lacre.keys.minting import pending_row, wrapped_under
+from lacre.keys.moments import now_text
 from lacre.keys.ports import SubjectWriter
 from lacre.sensitive import KeyMaterial
 
 __all__ = ["SubjectMaker"]
 
 _ATTEMPTS = 3  # where a subject of the batch is shredded at the same moment
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +46,7 @@ class SubjectMaker:
     recorder: Recorder
     cover: Callable[[KeyRow, bool], KeyRow] = lambda row, _anew: row
     made: Callable[[str, int], object] = lambda _class, _number: None
-    now: Callable[[], str] = _now
+    now: Callable[[], str] = now_text
     entropy: Callable[[int], bytes] = os.urandom
 
     def make(self, scope: Scope, branch: UsableKey, digests: Collection[bytes]) -> None:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from lacre.errors import LacreError
 from lacre.keys.hierarchy import KeyRow
+from lacre.keys.moments import moment_text
 from lacre.keys.ports import KeyService
 from lacre.sensitive import KeyMaterial
 
@@ -232,5 +233,4 @@ class CountedKeyService:
 
 
 def _moment(seconds: float) -> str:
-    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-    return text.replace("+00:00", "Z")
+    return moment_text(datetime.fromtimestamp(seconds, UTC))

@@ -17,6 +17,7 @@ from lacre.application import Lacre
 from lacre.errors import MisuseError, Tampered
 from lacre.keys.epochs import EpochLedger
 from lacre.keys.hierarchy import KeyState
+from lacre.keys.moments import moment_text
 from lacre.keys.ports import KeyService
 from lacre.keys.resolver import unwrap_row
 from lacre.keys.sealing import bucket_of, bucket_scope, cover, seal_scope, uncovered
@@ -53,7 +54,7 @@ def proved_dump(
             {path.stem: path.read_bytes() for path in sorted(keystore.glob("[a-z0-9]*.json"))},
             app=lacre.policy.file.app,
             env=lacre.policy.file.env,
-            taken_at=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            taken_at=moment_text(now),
             signer=identity,
             signers=lacre.signers,
         )

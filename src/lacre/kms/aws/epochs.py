@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, final
 
 from lacre.errors import ConfigurationError, KeyNotFound
+from lacre.keys.moments import moment_text
 from lacre.kms.aws.service import AwsKeyService
 
 __all__ = ["AwsEpochKeys"]
@@ -56,7 +57,7 @@ class AwsEpochKeys:
         due = found.get("DeletionDate")
         if not isinstance(due, dt.datetime):
             raise ConfigurationError(f"AWS KMS does not say when {kms_key} is deleted")
-        return due.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return moment_text(due)
 
     def is_destroyed(self, kms_key: str, material: str | None) -> bool:
         """Whether the key waits for its deletion, or is gone."""

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from lacre.errors import ConfigurationError, KeyDisabled, KeyServiceDenied
+from lacre.keys.moments import moment_text
 from lacre.keys.ports import KmsKeyStatus
 from lacre.kms.aws.asking import Asking
 from lacre.kms.aws.names import AwsKey
@@ -121,4 +122,4 @@ def _used(event: dict[str, Any]) -> str | None:
 def _written(when: object) -> str | None:
     if not isinstance(when, dt.datetime):
         return None
-    return when.astimezone(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return moment_text(when)

@@ -18,6 +18,7 @@ from typing import final
 
 from lacre.errors import ConfigurationError, KeyServiceDenied, MisuseError
 from lacre.keys.hierarchy import KeyState
+from lacre.keys.moments import moment_text
 from lacre.keys.seen import SeenSerial, SerialMemory
 from lacre.kms.local.files import locked, read_shared, stamp_of, write_shared
 from lacre.kms.local.identity import Identity, PublicIdentity
@@ -278,7 +279,7 @@ class KeystoreAdministration:
             keystore=self._keystore_id,
             serial=serial,
             previous=previous,
-            signed_at=self._clock().astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            signed_at=moment_text(self._clock()),
             signer=self._signer.fingerprint,
             versions=versions,
         )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import final
 
 from lacre.errors import KeyNotFound
+from lacre.keys.moments import moment_text
 from lacre.kms.local.administration import KeystoreAdministration
 from lacre.kms.local.files import stamp_of
 from lacre.kms.local.identity import PublicIdentity
@@ -77,7 +78,7 @@ class LocalEpochKeys:
             os.fsync(folder)
         finally:
             os.close(folder)
-        return self._clock().astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return moment_text(self._clock())
 
     def is_destroyed(self, kms_key: str, material: str | None) -> bool:
         """Whether its file is gone."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import final
 
 from lacre.errors import ConfigurationError, KeyServiceDenied
+from lacre.keys.moments import moment_text
 from lacre.kms.openbao.service import OpenBaoKeyService
 
 __all__ = ["OpenBaoEpochKeys"]
@@ -68,7 +69,7 @@ class OpenBaoEpochKeys:
             raise KeyServiceDenied(
                 f"{kms_key} still has version {material}", hint="look at its min_available_version"
             )
-        return self._clock().astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return moment_text(self._clock())
 
     def is_destroyed(self, kms_key: str, material: str | None) -> bool:
         """Whether the version is below what is available."""
