@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows that a reading process finds: the models and databases of the SQLAlchemy tests."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from sqlalchemy import URL, insert
 
 from lacre import Lacre, acting_as
 from lacre.bulk import BulkReader
+from tests.bulk.forking import forking
 from tests.sqlalchemy.conftest import (
     Acting,
     Sessions,
@@ -48,12 +49,19 @@ def people(sessions: Sessions, acting: Acting) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Sequence[str]]:
+    """The command that forks reading processes."""
+    with forking() as command:
+        yield command
+
+
 @pytest.fixture
-def reader(home: Path, url: URL) -> BulkReader:
+def reader(home: Path, url: URL, forked: Sequence[str]) -> BulkReader:
     """What reads that database, in batches of ten rows."""
     with (home / "lacre.toml").open("a", encoding="utf-8") as config:
         config.write("\n[bulk]\nbatch = 10\nrows = 1000\n")
-    return BulkReader(config=home / "lacre.toml", database=url)
+    return BulkReader(config=home / "lacre.toml", database=url, command=forked)
 
 
 @pytest.fixture
