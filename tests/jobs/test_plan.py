@@ -2,6 +2,7 @@
 """What a plan says, and everything it refuses."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -224,6 +225,17 @@ def test_bits_come_last(text, rule):
     assert ColumnRequest.parse("name:pii:name").index(unique=False).bits == 32
     with pytest.raises(ConfigurationError, match="12 bits"):
         request.index(unique=True)
+
+
+def test_a_length_that_nobody_chose_is_noticed(tmp_path):
+    """The plan says what 32 bits show, of an index that is not unique and of which nobody said how many."""
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
+        connection.execute("CREATE TABLE t (id TEXT PRIMARY KEY, a TEXT, b TEXT, c TEXT UNIQUE, d TEXT)")  # fmt: skip
+    asked = requests("a:pii:exact b:pii:exact:10 c:pii:exact d:pii")
+    noticed = [n for n in plan(tmp_path / "shop.db", "t", asked).notices if "index plan" in n]
+
+    assert [notice.partition(":")[0] for notice in noticed] == ["a"]
+    assert "32 bits show" in noticed[0]
 
 
 def test_a_survey_that_is_interrupted_keeps_no_files():

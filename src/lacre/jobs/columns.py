@@ -26,6 +26,7 @@ __all__ = [
     "Refusal",
     "RowKey",
     "is_unicode",
+    "length_notices",
     "targets_of",
 ]
 
@@ -135,6 +136,15 @@ class PlannedColumn:
         if not self.normaliser:
             return ()
         return (self.bidx, self.name + BIDX2) if self.unique else (self.bidx,)
+
+
+def length_notices(columns: Sequence[PlannedColumn]) -> list[str]:
+    """Return, in sentences, which indexes get a length that nobody chose."""
+    return [
+        f"{column.name}: nobody said how long the tokens of its index are; those of {column.index.bits} bits show whoever has the table which rows hold equal values, and `lacre index plan` counts how many bits hide that"
+        for column in columns
+        if column.index is not None and not column.index.exact and not column.bits
+    ]
 
 
 def targets_of(columns: Sequence[PlannedColumn]) -> list[str]:

@@ -28,6 +28,7 @@ from lacre.jobs.columns import (
     PlannedColumn,
     Refusal,
     RowKey,
+    length_notices,
     targets_of,
 )
 from lacre.jobs.forms import Form
@@ -193,6 +194,7 @@ def _planned(
         )
         for request in requests
     )
+    notices += length_notices(found)
     growth = sum(survey.size for survey in surveys.values()) + rows * (4 + (16 if key.added else 0))
     sizes = sizes_of(connection, catalogue, rows=rows, growth=growth)
     if sizes.free is not None and sizes.free < sizes.needed:

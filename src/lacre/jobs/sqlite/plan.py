@@ -28,6 +28,7 @@ from lacre.jobs.columns import (
     Refusal,
     RowKey,
     is_unicode,
+    length_notices,
     targets_of,
 )
 from lacre.jobs.forms import Form
@@ -161,6 +162,7 @@ def planned(
         )
         for request in requests
     )
+    notices += length_notices(found)
     file_bytes = path.stat().st_size
     growth = sum(survey.size for survey in surveys.values()) + rows * (2 + (34 if key.added else 0))
     # Companions beside the plaintext, then the rebuilt table beside the old one, then VACUUM's
