@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from lacre.errors import ConfigurationError, InvalidValue, Tampered
+from lacre.fields.foreign import ForeignReader
 from lacre.jobs.columns import PlannedColumn
 from lacre.jobs.forms import Form, Stored
 
@@ -24,20 +25,8 @@ __all__ = [
 ]
 
 
-class SourceReader(Protocol):
-    """Reads a stored value: it, and what is to be told of how it was stored. *calls* of a key service it costs. *authenticated*: what was changed does not open."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def python_type(self) -> type: ...
-
-    @property
-    def calls(self) -> int: ...
-
-    @property
-    def authenticated(self) -> bool: ...
+class SourceReader(ForeignReader, Protocol):
+    """Reads a stored value: it, and what is to be told of how it was stored."""
 
     def found(self, stored: object, /) -> tuple[Any, str]: ...
 

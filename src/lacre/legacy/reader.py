@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from lacre.errors import InvalidValue, LacreError, MisuseError, Tampered
+from lacre.fields.foreign import ForeignReader
 
 __all__ = [
     "Found",
@@ -39,25 +40,12 @@ class Found(NamedTuple):
     remark: str = ""
 
 
-class LegacyReader(Protocol):
+class LegacyReader(ForeignReader, Protocol):
     """
     Reads what another library encrypted, and never writes it.
 
-    *name* is what evidence calls it, *python_type* the type of every value. *calls* is how many calls of a key service one
-    value costs. *authenticated*: what was changed does not open. A reader holds keys: it neither prints nor pickles them.
+    A reader holds keys: it neither prints nor pickles them.
     """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def python_type(self) -> type: ...
-
-    @property
-    def calls(self) -> int: ...
-
-    @property
-    def authenticated(self) -> bool: ...
 
     def looks_like(self, stored: object) -> bool:
         """Whether *stored* has the outward form of what this reader reads. No key is used."""
