@@ -7,6 +7,7 @@ import json
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -104,6 +105,23 @@ def test_a_shredded_subject_is_read_by_nobody_and_others_are(shop: Shop) -> None
             sa.select(Customer).where(Customer.cpf == f"cpf-canary-{ANA}")
         ).all()
         assert found == []
+
+
+def test_tokens_that_no_trigger_would_take_out_stop_the_erasure(small: Shop) -> None:
+    """SQLite's table of them would keep the subject's: an error says how to make the triggers, and a second run ends it."""
+    tokens = f"SELECT count(*) FROM customers_name_contains_bidx WHERE id = '{ANA}'"
+    with small.engine() as engine, engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER customers_name_contains_bidx_update")
+
+    with pytest.raises(ConfigurationError, match="lost the triggers") as refused:
+        small.shred(ANA)
+    assert small.stored(tokens) != [(0,)]
+    again = str(refused.value.hint).split("anew: ")[1]
+    with small.engine() as engine, engine.connect() as connection:
+        driver: Any = connection.connection.dbapi_connection
+        driver.executescript(again)
+    small.shred(ANA)
+    assert small.stored(tokens) == [(0,)]
 
 
 def test_the_index_of_several_attributes_is_erased_as_well(shop: Shop) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
-from lacre import Lacre
+from lacre import Lacre, UnsupportedQuery
 from tests.components.postgresql import Database
 from tests.sqlalchemy.models import Citizen
 
@@ -19,7 +19,7 @@ from tests.sqlalchemy.models import Citizen
 def test_searches_by_awaiting(
     lacre: Lacre, tmp_path: Path, request: pytest.FixtureRequest, driver: str
 ) -> None:
-    """By a beginning, by any part and by several attributes: found, counted and paged."""
+    """By a beginning, by any part and by several attributes: found, counted, paged and streamed."""
     options: dict[str, Any] = {}
     if driver == "aiosqlite":
         url: Any = f"sqlite+aiosqlite:///{tmp_path / 'citizens.db'}"
@@ -42,6 +42,17 @@ def test_searches_by_awaiting(
         assert await session.scalar(count.where(Citizen.name.startswith("mar"))) == 2
         paged = select(Citizen).where(Citizen.name.contains("mar")).limit(1).offset(1)
         assert len((await session.scalars(paged)).all()) == 1
+        found = select(Citizen).where(Citizen.name.contains("mar")).order_by(Citizen.id)
+        # Whole objects, and what takes a query for the candidates first; in chunks of one.
+        for asked in (found, found.where(Citizen.id == Citizen.id).with_for_update(of=Citizen)):
+            streamed = await session.stream_scalars(asked.execution_options(yield_per=1))
+            names = [citizen.name async for citizen in streamed]
+            assert sorted(map(str, names)) == ["Maria da Silva", "Mário"]
+        one = found.where(Citizen.name.startswith("maria")).limit(1)
+        streamed = await session.stream_scalars(one)
+        assert [citizen.born async for citizen in streamed] == [born]
+        with pytest.raises(UnsupportedQuery):
+            await session.stream_scalars(select(Citizen).where(~Citizen.name.contains("mar")))
 
     async def main() -> None:
         engine = create_async_engine(url, **options)
