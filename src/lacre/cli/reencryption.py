@@ -291,7 +291,8 @@ def _show_estimates(estimates: Sequence[TableEstimate], sweeper: Sweeper) -> Non
         what = f"{estimate.table}: {estimate.values:,} values in about {estimate.rows:,} rows"
         if estimate.seconds is not None and estimate.rate is not None:
             what += f", about {estimate.seconds:,.0f} s at {estimate.rate:,.0f} rows/s, as {estimate.sample} rows show"  # fmt: skip
-        say(f"{what}; about {estimate.calls} calls of the key service")
+        calls = "call" if estimate.calls == 1 else "calls"
+        say(f"{what}; about {estimate.calls:,} {calls} of the key service")
         if estimate.wal is not None:
             say(f"{estimate.table}: about {decimal(estimate.wal)} of write-ahead log; the table may grow by as much until vacuum")  # fmt: skip
     if estimates:
