@@ -116,6 +116,21 @@ def test_a_witness_that_fails_is_passed_over() -> None:
         refuse(deadlines(clock, States(), store=unreachable))
 
 
+def test_a_column_that_was_taken_back_is_refused_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past its deadline a column was seen encrypted and then taken back: a process that runs refuses it five minutes later at the latest."""
+    states, passed = States(ColumnState.ENCRYPTED), [0.0]
+    monkeypatch.setattr("lacre.fields.deadlines.time.monotonic", lambda: passed[0])
+    found = deadlines(Clock("2026-07-01T00:00:00"), states)
+    refuse(found)
+    states.state = ColumnState.PLAINTEXT
+    passed[0] = 299.0
+    refuse(found)
+    passed[0] = 301.0
+
+    with pytest.raises(PlaintextFound):
+        refuse(found)
+
+
 def test_columns_without_a_deadline_are_never_asked_for() -> None:
     """Other columns and tables cost nothing."""
     states = States()

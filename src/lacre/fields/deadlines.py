@@ -108,7 +108,7 @@ class Deadlines:
         self._latest, self._word = float("-inf"), "this machine's clock"
         self._asked = float("-inf")
         self._lock = threading.Lock()
-        self._done: set[tuple[str, str]] = set()
+        self._done: dict[tuple[str, str], float] = {}  # when a column was seen encrypted
 
     @classmethod
     def of(
@@ -193,19 +193,24 @@ class Deadlines:
         """
         for column in columns:
             target = self._targets.get((table, column))
-            if target is None or target.deadline is None or (table, column) in self._done:
+            if target is None or target.deadline is None or self._seen_done(table, column):
                 continue
             now, word = self.now()
             if now.date() <= target.deadline:
                 continue
             standing = self._standing(table, column)
             if standing.done:
-                self._done.add((table, column))
+                self._done[table, column] = time.monotonic()
                 continue
             raise PlaintextFound(
                 f"{standing} may still hold plaintext, and its deadline was {target.deadline} (it is {now:%Y-%m-%d} by {word})",
                 hint="finish `lacre protect`, or move the deadline in lacre.toml under review",
             )
+
+    def _seen_done(self, table: str, column: str) -> bool:
+        # Not for ever: `unprotect` may take it back, and its deadline is over then.
+        seen = self._done.get((table, column))
+        return seen is not None and time.monotonic() - seen < _ASK_AGAIN
 
 
 def _answer(ask: Callable[[], float | None]) -> float | None:
