@@ -38,6 +38,7 @@ from lacre.jobs.shredding import Attempt, Shredder
 from lacre.keys.hierarchy import KeyKind, subject_digest
 from lacre.sqlalchemy import erasing
 from lacre.sqlalchemy.erasing import subject_tables
+from lacre.stores.sql import SQLKeyStore
 from lacre.testing import FrozenClock
 from tests.components.postgresql import Database
 from tests.jobs.erasing import MODELS, Shop
@@ -614,6 +615,37 @@ def test_off_boarding_ends_one_tenant_and_no_other(home: Path, lacre: Lacre) -> 
     assert sum(each["number"] for each in body["keys_destroyed"]) == 3
     with pytest.raises(KeyNotFound):
         offboard_tenant("nobody", dry_run=False, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_off_boarding_that_died_certifies_every_key(
+    home: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Stopped before any of its changes, the next run destroys the rest, and its certificate counts all keys; so does one more."""
+    shop = Shop(home=home, url=f"sqlite:///{home}/shop.db")
+    operated = Lacre.load(home / "lacre.toml", environ={}, identity="lacre/identities/operator.key")
+    with operated, operated.acting_as("op", roles={"operator"}, purpose="t"):
+        operated.create_keys("acme", "pii")
+    given = {"reason": "left", "yes": True, "dry_run": False, "as_json": False, "config": shop.config, "passphrase_file": None}  # fmt: skip
+    change, left = SQLKeyStore.change, [at]
+
+    def dying(store: SQLKeyStore, **what: Any) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise InterruptedError("stopped")
+        change(store, **what)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SQLKeyStore, "change", dying)
+        with pytest.raises(InterruptedError, match="stopped"):
+            offboard_tenant("acme", **given)  # type: ignore[arg-type]
+    offboard_tenant("acme", **given)  # type: ignore[arg-type]
+    offboard_tenant("acme", **given)  # type: ignore[arg-type]
+
+    counted = [{each["kind"]: each["number"] for each in body["keys_destroyed"]} for body in shop.certificates()]  # fmt: skip
+    # One file for both runs, where they are of the same second.
+    assert counted
+    assert all(each == {"branch": 1, "data": 1, "index": 1} for each in counted)
 
 
 def test_a_run_that_died_is_finished_with_its_keys_named(

@@ -47,6 +47,10 @@ class OffboardStore(Protocol):
         """Whether any key, destroyed or not, is of *scope*'s tenant."""
         ...
 
+    def destroyed_of_tenant(self, scope: Scope) -> Mapping[tuple[str, str], int]:
+        """Return how many keys of *scope*'s tenant were destroyed, by class and kind."""
+        ...
+
     def change(
         self, *, add: Sequence[KeyRow] = (), replace: Sequence[tuple[KeyRow, KeyRow]] = ()
     ) -> None: ...
@@ -81,7 +85,7 @@ class Offboarder:
 
     def offboard(self, *, reason: str, by: str) -> dict[str, Any]:
         """
-        Destroy what `planned` counts; return what the certificate says.
+        Destroy what `planned` counts; return what the certificate says: of every key that the tenant ever had.
 
         Raises:
             KeyNotFound: there is no such tenant.
@@ -130,7 +134,10 @@ class Offboarder:
             "waits_for": waits,
             "keys_destroyed": [
                 {"class": class_, "kind": kind, "number": number}
-                for (class_, kind), number in sorted(planned.items())
+                # What an interrupted run destroyed too: its own certificate was never written.
+                for (class_, kind), number in sorted(
+                    self.store.destroyed_of_tenant(self.scope).items()
+                )
             ],
             "remains": [
                 "rows of the data with ciphertext and index values: delete them as rows",

@@ -7,7 +7,7 @@ authenticates nothing: it returns what is stored.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import sqlalchemy as sa
@@ -165,6 +165,17 @@ class Erasing:
         )
         with self._reading() as connection:
             return [key_row(found) for found in connection.execute(query).mappings()]
+
+    def destroyed_of_tenant(self, scope: Scope) -> Mapping[tuple[str, str], int]:
+        """Return how many keys of *scope*'s tenant were destroyed, by class and kind."""
+        of = (KEY.c["class"], KEY.c.kind)
+        query = (
+            sa.select(*of, sa.func.count())
+            .where(KEY.c.state == KeyState.DESTROYED, *_tenant(scope))
+            .group_by(*of)
+        )
+        with self._reading() as connection:
+            return {(class_, kind): number for class_, kind, number in connection.execute(query)}
 
     def held_in(self, scope: Scope, *, under: str | None = None) -> int:
         """Return how many subjects with keys of *scope*'s tenant are under a hold; *under* one branch key only."""
