@@ -199,12 +199,15 @@ def test_a_deployment_decides_what_may_be_asked(
 
 @on_sqlite
 @pytest.mark.usefixtures("analyst")
-def test_what_cannot_be_read_says_so(reader: BulkReader, home: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_read_says_so(
+    reader: BulkReader, home: Path, tmp_path: Path, forked: Sequence[str]
+) -> None:
     """Of others' errors only the class is told: their words may quote a password."""
     config = home / "lacre.toml"
 
     def reading(database: str, **more: Any) -> Any:
-        return BulkReader(config=config, database=database, **more).to_arrow(EMAILS, rows=5)
+        how = {"command": forked} | more
+        return BulkReader(config=config, database=database, **how).to_arrow(EMAILS, rows=5)
 
     with pytest.raises(ReadingFailed, match="OperationalError") as caught:
         reading(f"sqlite:////nowhere/{CANARY}.db")
@@ -214,7 +217,9 @@ def test_what_cannot_be_read_says_so(reader: BulkReader, home: Path, tmp_path: P
     with pytest.raises(ConfigurationError, match="cannot be started"):
         reading("sqlite://", command=["/nowhere/python"])
     with pytest.raises(ConfigurationError, match="no"):
-        BulkReader(config=tmp_path / "none.toml", database="sqlite://").to_arrow(EMAILS, rows=5)
+        BulkReader(config=tmp_path / "none.toml", database="sqlite://", command=forked).to_arrow(
+            EMAILS, rows=5
+        )
     with pytest.raises(ConfigurationError, match="no file can be made"):
         reader.to_parquet(EMAILS, tmp_path / "none" / "x.parquet", rows=5)
     with pytest.raises(ReadingFailed, match="exit 0"):

@@ -106,11 +106,11 @@ def nexus(postgresql: Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
         passwords = asyncio.run(prepare())
         port, log = free_port(), home / "uvicorn.log"
         command: list[str | Path] = [
-            sys.executable, "-W", "error", "-m", "uvicorn", "--factory", "nexus.main:create_app",
+            sys.executable, "-W", "error", "-m", "uvicorn", "--factory", "tests.examples.served:create_app",
             "--port", str(port), "--log-level", "debug",
         ]  # fmt: skip
         process = started(
-            command, log=log, PYTHONPATH=f"{EXAMPLES}:{EXAMPLES.parent / 'src'}",
+            command, log=log, PYTHONPATH=f"{EXAMPLES}:{EXAMPLES.parent / 'src'}:{EXAMPLES.parent}",
             **settings.to_environ(),
         )  # fmt: skip
         try:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The example does what its source wanted, over HTTP, on a real PostgreSQL, and shows nothing else."""
 
+import asyncio
 import base64
 import json
 import os
@@ -21,6 +22,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from argon2 import PasswordHasher
+from nexus.passwords import Passwords
 from sqlalchemy import select
 
 from lacre import acting_as
@@ -314,7 +316,16 @@ def test_a_weak_hash_is_made_anew_at_the_next_login(nexus: Nexus) -> None:
 
     assert weak == cheap
     assert kept() not in (cheap, strong)
-    assert kept().startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    assert kept().startswith("$argon2id$v=19$m=2048,t=2,p=1$")  # of `tests.examples.served`
+
+
+def test_a_hash_is_as_costly_as_argon2_advises() -> None:
+    """Outside these tests: 64 MiB, three rounds, four lanes."""
+    passwords = Passwords()
+    made = asyncio.run(passwords.hash(PASSWORD))
+    passwords.close()
+
+    assert made.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
 
 
 @pytest.mark.parametrize(
@@ -487,8 +498,11 @@ def public_directory() -> Iterator[Path]:
 
 @pytest.mark.parametrize(
     ("end", "everybody"),
-    [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False)],
-    ids=["Ctrl-C", "SIGINT", "SIGTERM"],
+    [
+        pytest.param(signal.SIGINT, True, id="Ctrl-C"),
+        pytest.param(signal.SIGINT, False, id="SIGINT", marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, False, id="SIGTERM"),
+    ],
 )
 def test_the_one_command_runs_it_and_leaves_nothing(
     public_directory: Path, end: signal.Signals, everybody: bool
