@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
@@ -17,7 +18,7 @@ from lacre import Lacre
 from lacre.context import acting_as
 from lacre.errors import ConfigurationError, LacreError
 from lacre.jobs import sweeps
-from lacre.jobs.pace import Pace
+from lacre.jobs.pace import Pace, Progress
 from lacre.jobs.postgresql.connection import connected
 from tests.components.postgresql import Database
 from tests.jobs.killing import forked, nursery, survived
@@ -101,6 +102,34 @@ def test_a_batch_is_moved_while_the_one_before_is_written(shop: Shop) -> None:
 
     assert (outcome.rows, outcome.coverage[0].share) == (60, 1.0)
     assert key_ids(shop, "people", "email") == {fresh.key_id}
+
+
+def test_an_interrupted_job_ends_with_its_batches(shop: Shop) -> None:
+    """Whoever interrupts the job waits for the batches under way, and the rest is left to the next run."""
+    people(shop, 400)
+    shop.rotate()
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    told = iter([True])
+
+    def progress(_: Progress) -> None:
+        if next(told, False):
+            signal.pthread_kill(main, signal.SIGUSR1)
+        time.sleep(0.1)
+
+    main, before = threading.get_ident(), signal.signal(signal.SIGUSR1, interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            shop.reencrypt("people", pace=Pace(batch=5, progress=progress))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    [left] = [covered.left for covered in shop.sweeper().survey(shop.tables()["people"]) if covered.column == "email"]  # fmt: skip
+    [outcome] = shop.reencrypt("people")
+
+    assert 0 < left < 400
+    assert (outcome.rows, outcome.coverage[0].share) == (left, 1.0)
 
 
 def test_a_row_that_somebody_holds_is_waited_for(shop: Shop, database: Database) -> None:

@@ -159,6 +159,7 @@ class Passes:
                 return
             connections = [first, *(stack.enter_context(self._connect()) for _ in range(more))]
             pool = stack.enter_context(ThreadPoolExecutor(len(connections)))
+            stack.callback(failed.set)  # whoever is interrupted here waits for batches, not for all
             # Each thread acts as whoever runs the job.
             running = [
                 pool.submit(contextvars.copy_context().run, worker, connection)
