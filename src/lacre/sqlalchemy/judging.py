@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm.attributes import instance_state
 
 from lacre.errors import UnsupportedQuery
 from lacre.sqlalchemy.declared import row_facts, tenant_text
@@ -33,6 +34,7 @@ class Candidates:
     keys: list[Any]
     row: list[Any]
     columns: list[Any]  # after the keys: the row's id, ciphertexts, subjects, tenant
+    named: bool  # whether that id is another than the primary key
     has_tenant: bool
     several: bool  # whether an index of several tokens is among those asked
     most: int
@@ -65,15 +67,25 @@ class Candidates:
             keys=keys,
             row=row,
             columns=columns,
+            named=row_facts(mapper).named,
             has_tenant=tenant is not None,
             several=any(term.asked.index.several for term in terms),
             most=binding.application.guard.policy.file.search.candidates,
         )
 
     def beside(self, statement: Any) -> Any:
-        """Return the query for whole objects that brings `columns` along."""
+        """Return the query for whole objects that brings along what of `columns` they do not say."""
+        brought = self.columns if self.named else self.columns[len(self.row) :]
         # One more than there may be, so that too many are noticed.
-        return statement.add_columns(*self.columns).limit(self.most + 1)
+        return statement.add_columns(*brought).limit(self.most + 1)
+
+    def beside_objects(self, rows: Sequence[Any]) -> list[Any]:
+        """Return the values of `columns`, of each of the *rows* of such a query."""
+        if self.named:
+            return [row[1:] for row in rows]
+        # An object's identity is the primary key of its row, whatever was assigned to it since.
+        states: list[Any] = [instance_state(row[0]) for row in rows]
+        return [(*state.key[1], *row[1:]) for state, row in zip(states, rows, strict=True)]
 
     def decide(self, binding: Any) -> None:
         """

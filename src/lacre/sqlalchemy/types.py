@@ -276,6 +276,9 @@ class TokensType(TypeDecorator[bytes]):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         # As above, and without the array's own: drivers return lists of numbers.
+        if dialect.name == "postgresql":
+            of = IndexTokens.of
+            return lambda value: None if value is None else of(value)
         return lambda value: self.process_result_value(value, dialect)
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:

@@ -68,7 +68,7 @@ class Whole:
     def only_true(self, result: Any) -> Any:
         """Return *result*, of `statement`, with nothing in it but the objects that are hits."""
         found = [each for chunk in result.chunks(None) for each in chunk]
-        hits = [each[1:] for each in found]
+        hits = self._candidates.beside_objects(found)
         true = self._candidates.true_of(hits, self._binding, self._terms)
         rest = iter([found[n] for n in true])
 
