@@ -3,6 +3,7 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -160,8 +161,9 @@ def test_an_index_rotation_step_by_step(cli: Run, shop: Path, home: Path) -> Non
     config = home / "lacre.toml"
     config.write_text(config.read_text(encoding="utf-8") + "\n[cache]\nage = 1\n", encoding="utf-8")
     index = ("keys", "rotate", "--class", "pii", "--kind", "index")
-    cli(*index)
-    cli(*index)  # the first call took longer than the cache age
+    for _ in range(2):
+        cli(*index)
+        time.sleep(1.1)  # the cache age is over
     left = cli("reencrypt", *ARGUMENTS, "--indexes", "--check")
     done = cli("reencrypt", *ARGUMENTS, "--indexes", "--yes")
     third = cli(*index)
