@@ -114,6 +114,27 @@ def test_an_index_root_waits_for_its_tokens(
         assert session.scalars(sa.select(Person).where(Person.email == "ana@example.org")).one()
 
 
+@pytest.mark.parametrize("state", [KeyState.DISABLED, KeyState.COMPROMISED])
+def test_a_root_that_was_stopped_says_the_way_out(
+    destroying: Callable[..., KeyState], shop: Shop, state: KeyState
+) -> None:
+    """Beside such a root no tokens are made, so it is not said to be free; destroyed, `reencrypt --indexes` makes them."""
+    rotated(shop, KeyKind.INDEX)
+    past(shop).step(shop.lacre.store.versions(shop.lacre.scope("default", "pii", KeyKind.INDEX))[-1].key_id, state)  # fmt: skip
+    shop.lacre.resolver.forget()
+    said = refused(destroying, KeyKind.INDEX)
+    gone = destroying(KeyKind.INDEX, looked=False, with_what_it_protects=True)
+    shop.lacre.resolver.forget()
+    done = shop.sweeper().reindex(shop.tables()["people"])
+
+    assert f"is {state}: no tokens are made beside it; nothing was destroyed" in str(said)
+    assert "lacre reencrypt --indexes" in (said.hint or "")
+    assert gone is KeyState.DESTROYED
+    assert (done.rows, done.stale, done.failures) == (1, 0, ())
+    with shop.sessions() as session:
+        assert session.scalars(sa.select(Person).where(Person.email == "ana@example.org")).one()
+
+
 def test_an_announced_root_may_go(shop: Shop) -> None:
     """Every token under a root that is not active yet is under the active one too."""
     row = shop.rotate(kind=KeyKind.INDEX)

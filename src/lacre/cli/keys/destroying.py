@@ -35,6 +35,12 @@ _LEFT = {
     KeyKind.INDEX: "lacre reencrypt --indexes makes their tokens anew",
 }
 
+# Of an index root that nobody may use no row's tokens can be compared.
+_STOPPED = {
+    KeyState.DISABLED: "lacre keys enable, then lacre reencrypt --indexes; --with-what-it-protects destroys it now",
+    KeyState.COMPROMISED: "--with-what-it-protects destroys it, then lacre reencrypt --indexes at once: until that is done rows are not found, and unique values may come twice",
+}
+
 
 def destroy(
     key: str = typer.Argument(help="the key's id, or its first 8 digits"),
@@ -84,6 +90,8 @@ def _check_unused(
         return  # nothing is under it that is not under the active one too
     if row.state is KeyState.ACTIVE:
         raise _refused(row, "is the one in use", f"lacre keys rotate makes the next, lacre keys disable stops it, lacre tenants offboard ends a tenant; {_ANYWAY}")  # fmt: skip
+    if kind is KeyKind.INDEX and row.state in _STOPPED:
+        raise _refused(row, f"is {row.state}: no tokens are made beside it", _STOPPED[row.state])
     _check_settled(operator, row)
     if kind is KeyKind.BRANCH:
         return
