@@ -61,6 +61,9 @@ JOINS: dict[str, Make] = {
     "of both": lambda: (
         select(O.id).join(O.customer).where(C.name == f"{CANARY} 4", O.note == f"{CANARY} note 9")
     ),
+    "asked in on": lambda: select(C.id, O.id.label("o")).join(
+        O, sa.and_(O.customer_id == C.id, C.email == f"{CANARY}3@example.org"), isouter=True
+    ),
     "compared": lambda: select(O.id).join(O.customer).where(O.id > C.id, C.city != C.id),
 }
 
