@@ -127,6 +127,12 @@ def told(row: Any) -> str:
 def _shapes(session: Session) -> dict[str, Callable[[Of], Any]]:
     Q, other = session.query, aliased(Pupil)
     return {
+        "order by a name": lambda o: (
+            select(Pupil.n)
+            .join(Pupil.of)
+            .where(o.name.contains("aria"), o.code != "c7")
+            .order_by("title")
+        ),
         "part": lambda o: select(Pupil.n).where(o.name.contains("aria")),
         "part+exact": lambda o: select(Pupil.n).where(o.name.contains("aria"), o.code == "c7"),
         "and true": lambda o: select(Pupil.n).where(and_(true(), o.name.contains("aria"))),
@@ -403,6 +409,9 @@ def _refused(session: Session) -> list[Callable[[], Any]]:
         lambda: session.query(Pupil).filter(part).count(),
         lambda: session.query(session.query(Pupil).filter(part).exists()).scalar(),
         lambda: run(select(Pupil).order_by(Pupil.name)),
+        # By the ciphertexts, of which no two are equal.
+        lambda: run(select(func.count()).select_from(Pupil).group_by("name")),
+        lambda: run(select(Class.title).join(Class.pupils).order_by("name")),
         lambda: run(select(Pupil).where(func.lower(Pupil.code) == value)),
         lambda: run(select(Pupil).where(tuple_(Pupil.code, Pupil.n).in_([(value, 7)]))),
         lambda: run(select(Pupil).where(Pupil.code == bindparam("c")), {"c": value}),

@@ -17,12 +17,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Bundle, FromStatement
+from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ColumnElement, _textual_label_reference
 
 from lacre.errors import MisuseError, UnsupportedQuery
 from lacre.sqlalchemy.declared import row_facts, row_of_values, sealed_properties, tenant_text
 from lacre.sqlalchemy.subjects import subject_key, subject_of_values
-from lacre.sqlalchemy.types import noting, raw_of, unwrapped
+from lacre.sqlalchemy.types import EncryptedType, noting, raw_of, unwrapped
 
 __all__ = ["NotInSQL", "Selected", "check_selected"]
 
@@ -177,6 +178,15 @@ def _check_name(statement: Any, reference: Any) -> None:
             raise UnsupportedQuery(
                 f"{found[name]} is encrypted: the database cannot order or group by it",
                 hint="order in the application",
+            )
+    # Or a column of any table that the statement is from.
+    froms = statement.get_final_froms() if isinstance(statement, sa.Select) else ()
+    for table in (part for found_in in froms for part in visitors.iterate(found_in)):
+        column = table.columns.get(name) if isinstance(table, sa.Table) else None
+        if column is not None and isinstance(column.type, EncryptedType):
+            raise UnsupportedQuery(
+                f"{column} is encrypted: the database cannot order or group by it",
+                hint="order in the application; a plain column of that name is named as an attribute",
             )
 
 
