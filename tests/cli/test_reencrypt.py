@@ -8,9 +8,10 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, select
 from sqlalchemy.orm import sessionmaker
 
 from lacre import Lacre
@@ -154,6 +155,43 @@ def test_values_of_a_compromised_key_are_told_apart(cli: Run, shop: Path, home: 
 
     assert done.returncode == 0, done.stderr
     assert "3 values came from under a compromised key. They are not thereby authentic" in " ".join(done.stderr.split())  # fmt: skip
+
+
+def test_another_length_is_made_in_place(cli: Run, home: Path) -> None:
+    """With the model of a new length, tokens are stale until `--indexes` made them; then look-ups find."""
+
+    def model(bits: int) -> type[Any]:
+        text = MODELS.replace('encrypted("banking")', f'encrypted("banking", index=BlindIndex("exact", bits={bits}))')  # fmt: skip
+        (home / "shop.py").write_text(text, encoding="utf-8")
+        space: dict[str, Any] = {"__name__": "shop"}
+        exec(text, space)
+        made: type[Any] = space["Customer"]
+        return made
+
+    def found(customer: type[Any]) -> int:
+        with Lacre.load(home / "lacre.toml", environ={}) as lacre:
+            sessions = lacre.sqlalchemy(sessionmaker(engine))
+            with lacre.acting_as("svc:app", roles={"app"}, purpose="test"), sessions() as session:
+                return len(
+                    session.scalars(select(customer).where(customer.account == "DE-1")).all()
+                )
+
+    engine = create_engine(f"sqlite:///{home / 'shop.db'}")
+    before, after = model(32), model(12)
+    before.metadata.create_all(engine)
+    with Lacre.load(home / "lacre.toml", environ={}) as lacre:
+        sessions = lacre.sqlalchemy(sessionmaker(engine))
+        with lacre.acting_as("svc:app", roles={"app"}, purpose="test"), sessions.begin() as session:
+            session.add(before(email="ana@example.org", account="DE-1"))
+    missed = found(after)
+    stale = cli("reencrypt", *ARGUMENTS, "--indexes", "--check")
+    made = cli("reencrypt", *ARGUMENTS, "--indexes", "--yes")
+
+    assert (found(before), missed) == (0, 0)
+    assert stale.returncode == 10, stale.stderr
+    assert made.returncode == 0, made.stderr
+    assert found(after) == 1
+    engine.dispose()
 
 
 def test_an_index_rotation_step_by_step(cli: Run, shop: Path, home: Path) -> None:
