@@ -7,7 +7,7 @@ look, decided and recorded for each row that is fetched. Wherever else the datab
 read the value (ordering, grouping, functions, subqueries), the element compiles to an error.
 
 Leans on names of SQLAlchemy that are not public, each pinned by a test: the annotation ``bundle``,
-`ColumnElement._make_proxy`, `Select._raw_columns`, `_distinct`, `_distinct_on`,
+`ColumnElement._make_proxy`, `Select._raw_columns`, `_setup_joins`, `_distinct`, `_distinct_on`,
 `_textual_label_reference`.
 """
 
@@ -180,9 +180,13 @@ def _check_name(statement: Any, reference: Any) -> None:
                 hint="order in the application",
             )
     # Or a column of any table that the statement is from.
-    froms = statement.get_final_froms() if isinstance(statement, sa.Select) else ()
-    for table in (part for found_in in froms for part in visitors.iterate(found_in)):
-        column = table.columns.get(name) if isinstance(table, sa.Table) else None
+    tables = [found for found in visitors.iterate(statement) if isinstance(found, sa.Table)]
+    for target, *_ in getattr(statement, "_setup_joins", ()):
+        # A relationship that is joined has its tables in its mapper.
+        related = getattr(getattr(target, "property", None), "mapper", None)
+        tables += () if related is None else related.tables
+    for table in tables:
+        column = table.columns.get(name)
         if column is not None and isinstance(column.type, EncryptedType):
             raise UnsupportedQuery(
                 f"{column} is encrypted: the database cannot order or group by it",
