@@ -132,7 +132,7 @@ def test_killed_at_any_statement_it_goes_on(tmp_path, journal):
         copy = tmp_path / str(at)
         shutil.copytree(made, copy)
         again = {"fields": fields("people"), "authority": authority(copy / "states")}
-        was_killed = killed(unprotect, copy / "data.db", copy / "states", at)
+        was_killed = killed("unprotect", copy / "data.db", copy / "states", at)
         if was_killed:
             kills += 1
             try:
