@@ -15,13 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lacre.audit.events import Erased, KeyChanged, who
+from lacre.audit.events import Erased, who
 from lacre.audit.recorder import Recorder
 from lacre.context import current
 from lacre.errors import KeyNotFound, MisuseError, SubjectHeld
 from lacre.jobs.certificates import FORMAT, STATEMENT, later
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.moments import now_text
+from lacre.keys.recording import key_changes
 from lacre.policy.model import PolicyFile
 
 __all__ = ["OffboardStore", "Offboarder"]
@@ -161,20 +162,7 @@ class Offboarder:
             return
         now = self.now()
         moved = [(row, row.stepped(KeyState.DESTROYED, changed=now)) for row in rows]
-        told = who(current(), time=time.time(), tenant=self.scope.tenant)
-        self.recorder.write(
-            [
-                KeyChanged(
-                    **told,
-                    class_=row.scope.class_,
-                    kind=str(row.scope.kind),
-                    key=row.key_id.hex(),
-                    version=row.version,
-                    state=str(row.state),
-                )
-                for _, row in moved
-            ]
-        )
+        self.recorder.write(key_changes(row for _, row in moved))
         self.store.change(replace=moved)
 
     def _record(self, step: str, keys: int) -> None:

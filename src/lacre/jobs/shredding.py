@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from lacre.audit.events import Erased, KeyChanged, who
+from lacre.audit.events import Erased, who
 from lacre.audit.recorder import Recorder
 from lacre.context import current
 from lacre.errors import ConfigurationError, KeyNotFound, MisuseError, SubjectHeld, Tampered
@@ -39,6 +39,7 @@ from lacre.jobs.holding import read_hold
 from lacre.keys.epochs import EpochLedger
 from lacre.keys.hierarchy import KeyRow, KeyState, Scope, SubjectRow, subject_digest
 from lacre.keys.moments import now_text
+from lacre.keys.recording import key_changes
 from lacre.keys.sealing import cover, ended_at
 from lacre.kms.local import Identity, PublicIdentity
 from lacre.policy.model import PolicyFile
@@ -392,20 +393,7 @@ class Shredder:
         self.recorder.write([event])
 
     def _record_keys(self, rows: Sequence[KeyRow]) -> None:
-        told = who(current(), time=time.time(), tenant=self.scope.tenant)
-        self.recorder.write(
-            [
-                KeyChanged(
-                    **told,
-                    class_=row.scope.class_,
-                    kind=str(row.scope.kind),
-                    key=row.key_id.hex(),
-                    version=row.version,
-                    state=str(row.state),
-                )
-                for row in rows
-            ]
-        )
+        self.recorder.write(key_changes(rows))
 
 
 def _outcome(tried: Attempt) -> str:

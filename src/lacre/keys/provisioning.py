@@ -33,6 +33,7 @@ from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.minting import SUITE, pending_row, wrapped_under
 from lacre.keys.moments import now_text
 from lacre.keys.ports import KeyReader, KeyService, KeyWriter
+from lacre.keys.recording import key_changes
 from lacre.keys.resolver import service_of, unwrap_row
 from lacre.keys.sealing import check_ended
 from lacre.sensitive import KeyMaterial
@@ -429,19 +430,7 @@ class Provisioner:
         add: Sequence[KeyRow] = (),
         replace: Sequence[tuple[KeyRow, KeyRow]] = (),
     ) -> None:
-        acting, now = current(), time.time()
-        events = [
-            KeyChanged(
-                **who(acting, time=now, tenant=row.scope.tenant),
-                class_=row.scope.class_,
-                kind=str(row.scope.kind),
-                key=row.key_id.hex(),
-                version=row.version,
-                state=str(row.state),
-            )
-            for row in told
-        ]
-        self.recorder.write(events)
+        self.recorder.write(key_changes(told))
         self.store.change(add=add, replace=replace)
 
 

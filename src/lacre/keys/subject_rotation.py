@@ -10,20 +10,18 @@ not rotate what is above (`lacre.keys.provisioning`) and shreds nobody.
 """
 
 import os
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from lacre.audit.events import KeyChanged, who
 from lacre.audit.recorder import Recorder
-from lacre.context import current
 from lacre.errors import KeyNotFound, MisuseError, SubjectHeld, Tampered
 from lacre.keys.cache import ScopeHandle
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow, SubjectRows
 from lacre.keys.loading import shredded
 from lacre.keys.minting import pending_row, wrapped_under
 from lacre.keys.moments import now_text
+from lacre.keys.recording import key_changes
 from lacre.keys.resolver import Resolver
 from lacre.sensitive import KeyMaterial
 
@@ -151,17 +149,4 @@ class SubjectRotation:
 
     def _record(self, rows: list[KeyRow]) -> None:
         # Before it is done: an auditor sees that it was meant, whatever happens.
-        told = who(current(), time=time.time(), tenant=rows[0].scope.tenant)
-        self.recorder.write(
-            [
-                KeyChanged(
-                    **told,
-                    class_=row.scope.class_,
-                    kind=str(row.scope.kind),
-                    key=row.key_id.hex(),
-                    version=row.version,
-                    state=str(row.state),
-                )
-                for row in rows
-            ]
-        )
+        self.recorder.write(key_changes(rows))

@@ -9,19 +9,17 @@ them or shred anybody.
 """
 
 import os
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from lacre.audit.events import KeyChanged, who
 from lacre.audit.recorder import Recorder
-from lacre.context import current
 from lacre.errors import MisuseError
 from lacre.keys.cache import UsableKey
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow
 from lacre.keys.minting import pending_row, wrapped_under
 from lacre.keys.moments import now_text
 from lacre.keys.ports import SubjectWriter
+from lacre.keys.recording import key_changes
 from lacre.sensitive import KeyMaterial
 
 __all__ = ["SubjectMaker"]
@@ -114,17 +112,4 @@ class SubjectMaker:
 
     def _record(self, rows: Sequence[KeyRow]) -> None:
         # Before they are made, as every key; a key that somebody else made first is never there.
-        acting, now = current(), time.time()
-        self.recorder.write(
-            [
-                KeyChanged(
-                    **who(acting, time=now, tenant=row.scope.tenant),
-                    class_=row.scope.class_,
-                    kind=str(row.scope.kind),
-                    key=row.key_id.hex(),
-                    version=row.version,
-                    state=str(row.state),
-                )
-                for row in rows
-            ]
-        )
+        self.recorder.write(key_changes(rows))
