@@ -61,7 +61,8 @@ def test_every_answer_is_in_the_evidence_once(deployed: Deployed, server: Server
     """Forty requests of forty users, through workers that end and begin meanwhile."""
     requests = [(f"{server.port}-{n}", row) for n, row in enumerate(deployed.customers[:40])]
     answered = asked(server, "/customers", requests)
-    server.wait_for(lambda: len(booted(server)) > 4)
+    # Forty requests end two workers at least, however they are shared out.
+    server.wait_for(lambda: len(booted(server)) > 3)
     # What is still in a living worker's memory is written within a second.
     wanted = sorted(answered)
     mine = f"user:{server.port}-"

@@ -185,10 +185,10 @@ def test_no_plain_http_through_a_proxy(
     (_refusal("UnrecognizedClientException"), "unknown here or deleted"),
     (_refusal("RequestTimeTooSkewed"), "machine's clock"),
     (_refusal("InvalidSignatureException"), "secret of the access key"),
-    (_refusal("InvalidSignatureException", Date=formatdate(time.time() - 3600, usegmt=True)), "machine's clock"),
-    (_refusal("InvalidSignatureException", Date=formatdate(time.time() + 900, usegmt=True)), "machine's clock"),
+    (_refusal("InvalidSignatureException", Date=formatdate(time.time() - 86400, usegmt=True)), "machine's clock"),
+    (_refusal("InvalidSignatureException", Date=formatdate(time.time() + 86400, usegmt=True)), "machine's clock"),
     (_refusal("InvalidSignatureException", Date="some day"), "secret of the access key"),
-    (_refusal("AccessDeniedException", Date=formatdate(time.time() + 900, usegmt=True)), "policy"),
+    (_refusal("AccessDeniedException", Date=formatdate(time.time() + 86400, usegmt=True)), "policy"),
 ])  # fmt: skip
 def test_a_denial_says_what_to_look_at(
     service: AwsKeyService, before_moto: FaultProxy, uri: str, answer: Answer, hint: str
