@@ -11,7 +11,7 @@ not rotate what is above (`lacre.keys.provisioning`) and shreds nobody.
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from lacre.audit.recorder import Recorder
@@ -19,10 +19,10 @@ from lacre.errors import KeyNotFound, MisuseError, SubjectHeld, Tampered
 from lacre.keys.cache import ScopeHandle
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow, SubjectRows
 from lacre.keys.loading import shredded
-from lacre.keys.minting import pending_row, wrapped_under
 from lacre.keys.moments import now_text
 from lacre.keys.recording import key_changes
 from lacre.keys.resolver import Resolver
+from lacre.keys.subjects import new_subject_row
 from lacre.sensitive import KeyMaterial
 
 __all__ = ["SubjectRotation", "SubjectVersions"]
@@ -133,19 +133,16 @@ class SubjectRotation:
         return current_, old
 
     def _row(self, scope: Scope, subject: SubjectRow, version: int) -> KeyRow:
-        branch = self.resolver.to_encrypt(ScopeHandle(scope.of_kind(KeyKind.BRANCH)))
-        material, now = KeyMaterial(self.entropy(32)), self.now()
-        row = pending_row(
-            replace(scope.of_kind(KeyKind.SUBJECT), subject=subject.pseudonym),
+        row = new_subject_row(
+            scope,
+            subject,
             version=version,
-            parent=branch.key_id.hex(),
+            branch=self.resolver.to_encrypt(ScopeHandle(scope.of_kind(KeyKind.BRANCH))),
             keystore=self.store.keystore_id,
-            now=now,
+            now=self.now(),
             entropy=self.entropy,
-            digest=subject.digest,
         )
-        row = wrapped_under(row, branch.key_id, branch.material, material, entropy=self.entropy)
-        return self.cover(row.stepped(KeyState.ACTIVE, changed=now, material=material), True)
+        return self.cover(row, True)
 
     def _record(self, rows: list[KeyRow]) -> None:
         # Before it is done: an auditor sees that it was meant, whatever happens.

@@ -22,7 +22,7 @@ from lacre.keys.ports import SubjectWriter
 from lacre.keys.recording import key_changes
 from lacre.sensitive import KeyMaterial
 
-__all__ = ["SubjectMaker"]
+__all__ = ["SubjectMaker", "new_subject_row"]
 
 _ATTEMPTS = 3  # where a subject of the batch is shredded at the same moment
 
@@ -85,7 +85,18 @@ class SubjectMaker:
             # Whoever was first has made the pseudonym that counts.
             held |= self.store.subjects(scope, unknown)
         rows = [
-            self.cover(self._row(scope, branch, found.subject), anew)
+            self.cover(
+                new_subject_row(
+                    scope,
+                    found.subject,
+                    version=1,
+                    branch=branch,
+                    keystore=self.store.keystore_id,
+                    now=self.now(),
+                    entropy=self.entropy,
+                ),
+                anew,
+            )
             for found in held.values()
             if found.subject.pseudonym is not None
             and all(row.state is KeyState.PENDING for row in found.versions)
@@ -95,21 +106,32 @@ class SubjectMaker:
             self.store.add_subject_keys(rows)
             self.made(scope.class_, len(rows))
 
-    def _row(self, scope: Scope, branch: UsableKey, subject: SubjectRow) -> KeyRow:
-        # Random, like every stored key: a key that could be derived again could not be shredded.
-        material, now = KeyMaterial(self.entropy(32)), self.now()
-        row = pending_row(
-            replace(scope.of_kind(KeyKind.SUBJECT), subject=subject.pseudonym),
-            version=1,
-            parent=branch.key_id.hex(),
-            keystore=self.store.keystore_id,
-            now=now,
-            entropy=self.entropy,
-            digest=subject.digest,
-        )
-        row = wrapped_under(row, branch.key_id, branch.material, material, entropy=self.entropy)
-        return row.stepped(KeyState.ACTIVE, changed=now, material=material)
-
     def _record(self, rows: Sequence[KeyRow]) -> None:
         # Before they are made, as every key; a key that somebody else made first is never there.
         self.recorder.write(key_changes(rows))
+
+
+def new_subject_row(
+    scope: Scope,
+    subject: SubjectRow,
+    *,
+    version: int,
+    branch: UsableKey,
+    keystore: str,
+    now: str,
+    entropy: Callable[[int], bytes],
+) -> KeyRow:
+    """Return an active version of a subject's key in *scope*'s class, wrapped by *branch*; not stored, and not sealed."""
+    # Random, like every stored key: a key that could be derived again could not be shredded.
+    material = KeyMaterial(entropy(32))
+    row = pending_row(
+        replace(scope.of_kind(KeyKind.SUBJECT), subject=subject.pseudonym),
+        version=version,
+        parent=branch.key_id.hex(),
+        keystore=keystore,
+        now=now,
+        entropy=entropy,
+        digest=subject.digest,
+    )
+    row = wrapped_under(row, branch.key_id, branch.material, material, entropy=entropy)
+    return row.stepped(KeyState.ACTIVE, changed=now, material=material)
