@@ -1,5 +1,5 @@
 # Each target sets up what it needs, from hashed files, in an environment of its own inside the
-# checkout. Only `make test` may ask for root, and only where Go or PostgreSQL is missing.
+# checkout. Only `make test` may ask for root, and only where Go, PostgreSQL or Chromium is missing.
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
@@ -61,6 +61,7 @@ test-long: .venv-test/.stamp .venv-ministack/.stamp .venv-bare/.stamp components
 components:  ## what the tests run on that is no Python package; as root it is installed where it is missing
 	@scripts/find-go --install >/dev/null
 	@scripts/find-postgresql --install >/dev/null
+	@scripts/find-chromium --install >/dev/null
 
 bench: .venv-demo/.stamp .venv-test/.stamp .venv-peers/.stamp  ## figures, beside peers measured in the same run
 	@scripts/find-postgresql --install >/dev/null
@@ -130,7 +131,7 @@ PINS = .venv-lock/bin/uv pip compile --quiet --no-config --universal --python-ve
 	--custom-compile-command "make constraints" $(UPGRADE)
 
 constraints: .venv-lock/.stamp  ## resolve the hashed pins anew from pyproject.toml
-	$(PINS) -o constraints/test.txt --extra cli --extra postgresql --extra openbao --extra aws --extra fastapi --extra arrow --group dev --group key-services --group example --group others pyproject.toml
+	$(PINS) -o constraints/test.txt --extra cli --extra postgresql --extra openbao --extra aws --extra fastapi --extra arrow --extra dashboard --extra report --extra reconcile --extra telemetry --group dev --group key-services --group example --group others pyproject.toml
 	$(PINS) -o constraints/sqlalchemy20.txt --extra cli --extra postgresql --group dev --group sqlalchemy20 pyproject.toml
 	$(PINS) -o constraints/ministack.txt --group ministack
 	$(PINS) -o constraints/samples.txt --no-deps --group samples

@@ -9,14 +9,16 @@ that need them. Decides nothing itself.
 import datetime as dt
 import os
 import time
+from asyncio import to_thread
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from lacre.audit.recorder import Recorder, Sink
-from lacre.context import acting_as
+from lacre.context import NOWHERE, Origin, acting_as
 from lacre.errors import ConfigurationError
+from lacre.evidence import open_sink
 from lacre.fields.column_state import ColumnState, state_of
 from lacre.fields.deadlines import Deadlines
 from lacre.fields.field import Field
@@ -171,7 +173,6 @@ class Lacre:
         from lacre.kms.local import Identity, PublicIdentity
         from lacre.kms.local.files import check_private
         from lacre.kms.opening import open_key_services
-        from lacre.sinks.jsonl import JsonLinesSink
 
         path = Path(path)
         environ = os.environ if environ is None else environ
@@ -201,7 +202,7 @@ class Lacre:
             policy,
             store=store,
             services=services,
-            sink=JsonLinesSink(base / settings.audit.path),
+            sink=open_sink(settings, base),
             signers=signers,
             check_identity=check_identity,
         )
@@ -216,10 +217,11 @@ class Lacre:
         purpose: str,
         tenant: str | None = None,
         across_yield: bool = False,
+        origin: Origin = NOWHERE,
     ) -> acting_as:
         """Act as *principal* in a ``with`` block; see `lacre.acting_as`."""
         return acting_as(
-            principal, roles=roles, purpose=purpose, tenant=tenant, across_yield=across_yield, application=self,
+            principal, roles=roles, purpose=purpose, tenant=tenant, across_yield=across_yield, application=self, origin=origin,
         )  # fmt: skip
 
     def field(
@@ -419,10 +421,9 @@ class Lacre:
         database: Any = None,
     ) -> Readiness:
         """`ready`, in a thread: the event loop does not wait for it."""
-        import asyncio
-
-        kept = {"models": models, "database": database}
-        return await asyncio.to_thread(self.ready, tenants=tenants, classes=classes, **kept)
+        return await to_thread(
+            self.ready, tenants=tenants, classes=classes, models=models, database=database
+        )
 
     def warm_up(
         self, *, tenants: Iterable[str] | None = None, classes: Iterable[str] | None = None
@@ -449,9 +450,7 @@ class Lacre:
         self, *, tenants: Iterable[str] | None = None, classes: Iterable[str] | None = None
     ) -> None:
         """`warm_up`, in a thread: the event loop does not wait for it."""
-        import asyncio
-
-        await asyncio.to_thread(partial(self.warm_up, tenants=tenants, classes=classes))
+        await to_thread(self.warm_up, tenants=tenants, classes=classes)
 
     @property
     def revocation_latency(self) -> float:

@@ -11,17 +11,20 @@ Does not prove who the principal is: the application declares it, the policy dec
 audit log records it (``docs/threat-model.md``).
 """
 
+import ipaddress
 import os
+import re
 import sys
 from collections.abc import Iterable
 from contextvars import ContextVar, Token
+from dataclasses import dataclass
 from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import TracebackType
 from typing import Any, final
 
 from lacre.errors import ActingEnded, ConfigurationError, MisuseError, NoPrincipal
 
-__all__ = ["Acting", "acting_as", "current", "nobody"]
+__all__ = ["NOWHERE", "Acting", "Origin", "acting_as", "current", "nobody"]
 
 _current: ContextVar["Acting | None"] = ContextVar("lacre_acting", default=None)
 
@@ -39,6 +42,56 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
+# What a caller is told apart by: no spaces, no control characters, nothing a person would write.
+_REASON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:#/-]{0,63}", re.ASCII)
+_CORRELATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
+_AGENT = 256  # characters of a user agent that are kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """
+    Where a piece of work comes from, for the record: nothing is decided on it, and nothing proved.
+
+    *correlation* is the id that its records share, in every service it passes; *reason* a word or
+    a ticket that its purpose was served for, never free text; *ip* and *agent* are the caller's
+    address and user agent, as the application saw them, *agent* cut to 256 characters.
+
+    Raises:
+        ConfigurationError: a correlation id, a reason or an address that is none.
+    """
+
+    correlation: str = ""
+    ip: str = ""
+    agent: str = ""
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.correlation and not _CORRELATION.fullmatch(self.correlation):
+            raise ConfigurationError(
+                "a correlation id is 1 to 128 letters, digits, '.', '_', ':' or '-'",
+                hint="uuid.uuid4().hex is one",
+            )
+        if self.reason and not _REASON.fullmatch(self.reason):
+            raise ConfigurationError(
+                "a reason is one word or ticket of 1 to 64 characters, without spaces: free text may hold what evidence must not",
+                hint='for example reason="TICKET-1234"',
+            )
+        if self.ip:
+            try:
+                ipaddress.ip_address(self.ip)
+            except ValueError:
+                raise ConfigurationError(
+                    "that is no IP address", hint='for example ip="192.0.2.7"'
+                ) from None
+        # What a caller may write freely is cut, and holds no control character.
+        agent = "".join(c if c.isprintable() else "\ufffd" for c in self.agent[:_AGENT])
+        object.__setattr__(self, "agent", agent)
+
+
+NOWHERE = Origin()
+
+
 @final
 class Acting:
     """One principal, in one block. Two are equal if they would be decided alike."""
@@ -50,6 +103,7 @@ class Acting:
         "ended",
         "forks",
         "identity",
+        "origin",
         "principal",
         "purpose",
         "roles",
@@ -63,6 +117,7 @@ class Acting:
         purpose: str,
         tenant: str | None,
         application: Any = None,
+        origin: Origin = NOWHERE,
     ) -> None:
         # Whose policy decides on values that no session has seen yet. No part of who acts.
         self.application = application
@@ -70,6 +125,7 @@ class Acting:
         self.roles = roles
         self.purpose = purpose
         self.tenant = tenant
+        self.origin = origin
         self.identity = (principal, roles, purpose, tenant)
         self.ended = False
         self.forks = _forks
@@ -122,6 +178,7 @@ class acting_as:  # noqa: N801 - reads as a verb where it is used
             code between two values: meant for test fixtures. A generator that enters the block
             by way of a helper is not noticed.
         application: whose block it is; `Lacre.acting_as` passes itself.
+        origin: where the work comes from, for the record.
 
     Raises:
         MisuseError: opened inside a generator without *across_yield*, or entered twice.
@@ -138,6 +195,7 @@ class acting_as:  # noqa: N801 - reads as a verb where it is used
         tenant: str | None = None,
         across_yield: bool = False,
         application: Any = None,
+        origin: Origin = NOWHERE,
     ) -> None:
         if not principal or not isinstance(principal, str):
             raise ConfigurationError(
@@ -161,7 +219,7 @@ class acting_as:  # noqa: N801 - reads as a verb where it is used
             raise ConfigurationError(
                 "a tenant is a non-empty string", hint="leave it out to use the default tenant"
             )
-        self._acting = Acting(principal, roles, purpose, tenant, application)
+        self._acting = Acting(principal, roles, purpose, tenant, application, origin)
         self._across_yield = across_yield
         self._token: Token[Acting | None] | None = None
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, final
 from lacre._core import field
 from lacre._core.canonical import canonical
 from lacre._core.derive import WRAP
-from lacre.audit.events import Event
+from lacre.audit.event import Event
 from lacre.errors import KeyNotFound, KeyServiceDenied, KeyServiceUnreachable, Tampered
 from lacre.keys.ports import KmsKeyStatus
 from lacre.sensitive import KeyMaterial

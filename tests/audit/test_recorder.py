@@ -17,7 +17,7 @@ from lacre.audit.recorder import Recorder
 from lacre.errors import EvidenceUnavailable
 from lacre.sinks.jsonl import JsonLinesSink
 from lacre.testing import CapturedEvents
-from tests.audit.looks import look, searched
+from tests.audit.looks import STAMP, look, searched
 
 ROOT = Path(__file__).parents[2]  # where `tests` is imported from
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -287,7 +287,7 @@ def test_no_thread_no_look(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) 
 def test_a_fork_keeps_the_parents_looks_and_does_not_repeat_them(tmp_path: Path) -> None:
     """The parent drains what it took, the child what it takes, each once, in one file."""
     path = tmp_path / "audit.jsonl"
-    recorder = Recorder(JsonLinesSink(path))
+    recorder = Recorder(JsonLinesSink(path, STAMP))
     recorder.record_look(look("1"))
     pid = os.fork()
     if pid == 0:
@@ -311,8 +311,8 @@ import sys, time
 from pathlib import Path
 from lacre.audit.recorder import Recorder
 from lacre.sinks.jsonl import JsonLinesSink
-from tests.audit.looks import look
-recorder = Recorder(JsonLinesSink(Path(sys.argv[1])))
+from tests.audit.looks import STAMP, look
+recorder = Recorder(JsonLinesSink(Path(sys.argv[1]), STAMP))
 for number in range(10_000):
     recorder.record_look(look(str(number)))
     print(number, time.time(), flush=True)

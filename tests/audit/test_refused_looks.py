@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from lacre.audit.events import Event, Look, Looked, Outcome, Place
+from lacre.audit.event import Event, Outcome, Place
+from lacre.audit.events import Look, Looked
 from lacre.audit.recorder import Recorder
 from lacre.context import Acting
 

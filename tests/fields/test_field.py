@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from lacre import BlindIndex, Lacre
-from lacre.audit.events import Looked, Outcome, Searched, Written
+from lacre.audit.event import Outcome
+from lacre.audit.events import Looked, Searched, Written
 from lacre.errors import (
     AccessDenied,
     AlreadyEncrypted,

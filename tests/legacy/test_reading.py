@@ -13,7 +13,8 @@ from cryptography.fernet import Fernet
 
 from lacre import Lacre
 from lacre._core.textform import to_json, to_text
-from lacre.audit.events import LegacyLooked, Looked, Outcome
+from lacre.audit.event import Outcome
+from lacre.audit.events import LegacyLooked, Looked
 from lacre.errors import (
     AccessDenied,
     ConfigurationError,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lacre.audit.events import Outcome
+from lacre.audit.event import Outcome
 from lacre.context import Acting
 from lacre.errors import ConfigurationError, NoTenant
 from lacre.keys.hierarchy import KeyKind

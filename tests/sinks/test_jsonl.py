@@ -15,7 +15,7 @@ import pytest
 from lacre.audit.recorder import Recorder
 from lacre.errors import EvidenceUnavailable
 from lacre.sinks.jsonl import JsonLinesSink
-from tests.audit.looks import look, searched
+from tests.audit.looks import STAMP, look, searched
 
 HOSTILE = 'x\n{"action":"look"}\r\u2028\u2029\x00\x85"\\ \udc80 é 😀'
 
@@ -23,7 +23,7 @@ HOSTILE = 'x\n{"action":"look"}\r\u2028\u2029\x00\x85"\\ \udc80 é 😀'
 def test_no_value_breaks_a_line(tmp_path: Path) -> None:
     """Newlines, quotes and separators of every alphabet in a principal, purpose or tenant stay inside one line."""
     path = tmp_path / "audit.jsonl"
-    JsonLinesSink(path).append(
+    JsonLinesSink(path, STAMP).append(
         [searched(principal=HOSTILE, purpose=HOSTILE, tenant=HOSTILE), searched()]
     )
 
@@ -39,7 +39,7 @@ def test_the_file_is_its_owners_only(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     before = os.umask(0)
     try:
-        JsonLinesSink(path).append([searched()])
+        JsonLinesSink(path, STAMP).append([searched()])
     finally:
         os.umask(before)
 
@@ -49,17 +49,17 @@ def test_the_file_is_its_owners_only(tmp_path: Path) -> None:
 def test_half_a_line_does_not_swallow_the_next(tmp_path: Path) -> None:
     """After a line that a full disk or a kill cut off, the next event is on a line of its own."""
     path = tmp_path / "audit.jsonl"
-    JsonLinesSink(path).append([searched()])
+    JsonLinesSink(path, STAMP).append([searched()])
     path.write_bytes(path.read_bytes()[:-20])
-    JsonLinesSink(path).append([searched(principal="after")])
-    JsonLinesSink(path).append([searched(principal="later")])
+    JsonLinesSink(path, STAMP).append([searched(principal="after")])
+    JsonLinesSink(path, STAMP).append([searched(principal="later")])
 
     lines = path.read_text().splitlines()
     assert [json.loads(line)["principal"] for line in lines[1:]] == ["after", "later"]
 
 
 def _append(path: Path, name: str) -> None:
-    sink = JsonLinesSink(path)
+    sink = JsonLinesSink(path, STAMP)
     for _ in range(50):
         sink.append([searched(principal=name * 500)] * 3)
 
@@ -82,7 +82,7 @@ def test_a_full_disk_is_an_error_not_a_loss(tmp_path: Path) -> None:
     """What /dev/full answers reaches the caller of a write, and refuses looks."""
     path = tmp_path / "audit.jsonl"
     path.symlink_to("/dev/full")
-    recorder = Recorder(JsonLinesSink(path))
+    recorder = Recorder(JsonLinesSink(path, STAMP))
     with pytest.raises(EvidenceUnavailable) as caught:
         recorder.write([searched()])
     assert "No space left" in caught.value.hint
@@ -95,13 +95,13 @@ def test_a_full_disk_is_an_error_not_a_loss(tmp_path: Path) -> None:
 def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
     """Nothing is made on the way to the file: a wrong path is said."""
     with pytest.raises(FileNotFoundError):
-        JsonLinesSink(tmp_path / "missing" / "audit.jsonl").append([searched()])
+        JsonLinesSink(tmp_path / "missing" / "audit.jsonl", STAMP).append([searched()])
 
 
 def test_a_failed_write_leaves_no_lock_in_a_child(tmp_path: Path) -> None:
     """A child forked while a write was failing does not block its parent's next one."""
     path = tmp_path / "audit.jsonl"
-    sink = JsonLinesSink(path)
+    sink = JsonLinesSink(path, STAMP)
     real = os.write
     child: list[int] = []
 
@@ -132,7 +132,7 @@ def test_touching_the_file_on_a_full_disk_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without events too, where writing nothing would succeed; with room it does."""
-    sink = JsonLinesSink(tmp_path / "audit.jsonl")
+    sink = JsonLinesSink(tmp_path / "audit.jsonl", STAMP)
     sink.append([])
     found = os.statvfs(tmp_path)
     full = os.statvfs_result((*found[:3], 0, 0, *found[5:]))
@@ -147,9 +147,9 @@ def test_standard_output_will_do_where_it_is_a_pipe() -> None:
     program = """
 from pathlib import Path
 from lacre.sinks.jsonl import JsonLinesSink
-from tests.audit.looks import searched
+from tests.audit.looks import STAMP, searched
 
-sink = JsonLinesSink(Path("/dev/stdout"))
+sink = JsonLinesSink(Path("/dev/stdout"), STAMP)
 sink.append([])
 sink.append([searched(), searched()])
 """

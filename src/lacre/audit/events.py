@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The typed events that are evidence. A closed catalogue: there is no free-form event.
+The events of values and keys. A closed catalogue, with those beside it: there is no free-form event.
 
 What never is in one: plaintext, a search term, an index token, a key, a salt, a credential, a
 provider's exception text. Row ids are kept only where they are surrogates (`surrogates`), because a
@@ -9,12 +9,21 @@ text primary key may be an e-mail address or a national number.
 Does not record, sign or ship anything (`lacre.audit.recorder`, `lacre.sinks`).
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
+from lacre.audit.event import (
+    PLACED,
+    Event,
+    Outcome,
+    Place,
+    Status,
+    Surrogate,
+    placed,
+    surrogates,
+    who,
+)
 from lacre.context import Acting
 
 __all__ = [
@@ -41,34 +50,6 @@ __all__ = [
     "who",
 ]
 
-# Text that a person is not known by: a UUID, or a number too short for a telephone or a document.
-_SURROGATE = re.compile(r"[0-9]{1,6}|[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-class Outcome(StrEnum):
-    """What became of one reading."""
-
-    ALLOWED = "allowed"
-    MASKED = "masked"
-    DENIED = "denied"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A column, as evidence names it."""
-
-    store: str
-    table: str
-    column: str
-    class_: str
-
-
-class Surrogate(str):
-    """The text of a row id that was an integer or a UUID, whatever its digits look like."""
-
-    __slots__ = ()
-
 
 class Look(NamedTuple):
     """
@@ -90,25 +71,10 @@ class Look(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """What every event says: when, who, as what, why, for which tenant. Never raised itself."""
-
-    action: ClassVar[str]
-
-    time: float
-    principal: str
-    roles: tuple[str, ...]
-    purpose: str
-    tenant: str
-
-    def details(self) -> Mapping[str, object]:
-        """The event's own fields, for a sink to write."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Used(Event):
     """Values of one column were used, all with one outcome under one rule. Never made itself."""
+
+    members: ClassVar[frozenset[str]] = PLACED | {"outcome", "rule", "count", "rows", "key"}
 
     place: Place
     outcome: Outcome
@@ -118,7 +84,7 @@ class Used(Event):
     key: str
 
     def details(self) -> Mapping[str, object]:
-        return _placed(self.place) | {
+        return placed(self.place) | {
             "outcome": str(self.outcome),
             "rule": self.rule,
             "count": self.count,
@@ -147,6 +113,22 @@ class BulkRead(Event):
     """
 
     action: ClassVar[str] = "bulk"
+    members: ClassVar[frozenset[str]] = frozenset(
+        [
+            "reading",
+            "batch",
+            "step",
+            "store",
+            "table",
+            "joined",
+            "columns",
+            "budget",
+            "count",
+            "rows",
+            "keys",
+            "erased",
+        ]
+    )
 
     reading: str
     batch: int
@@ -184,6 +166,7 @@ class LegacyLooked(Looked):
     """Values that another library had encrypted were looked at. The rule names the legacy reader."""
 
     action: ClassVar[str] = "legacy-look"
+    status: ClassVar[Status] = Status.TRANSITIONAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +181,7 @@ class Reencrypted(Used):
     """Values were moved to the key that encrypts now, or their tokens were made anew; *before* are the keys they were under."""
 
     action: ClassVar[str] = "reencrypt"
+    members: ClassVar[frozenset[str]] = Used.members | {"before"}
 
     before: tuple[str, ...]
 
@@ -211,6 +195,7 @@ class Searched(Event):
     """A blind index was asked. Neither the term nor its token is in the event."""
 
     action: ClassVar[str] = "search"
+    members: ClassVar[frozenset[str]] = PLACED | {"index", "outcome", "rule", "count"}
 
     place: Place
     index: str
@@ -219,7 +204,7 @@ class Searched(Event):
     count: int
 
     def details(self) -> Mapping[str, object]:
-        return _placed(self.place) | {
+        return placed(self.place) | {
             "index": self.index,
             "outcome": str(self.outcome),
             "rule": self.rule,
@@ -236,6 +221,7 @@ class CandidatesGiven(Event):
     """
 
     action: ClassVar[str] = "candidates"
+    members: ClassVar[frozenset[str]] = PLACED | {"index", "bits", "rule", "count"}
 
     place: Place
     index: str
@@ -244,7 +230,7 @@ class CandidatesGiven(Event):
     count: int
 
     def details(self) -> Mapping[str, object]:
-        return _placed(self.place) | {
+        return placed(self.place) | {
             "index": self.index,
             "bits": self.bits,
             "rule": self.rule,
@@ -257,6 +243,7 @@ class KeyChanged(Event):
     """A key was created, or its state changed."""
 
     action: ClassVar[str] = "key"
+    members: ClassVar[frozenset[str]] = frozenset({"class", "kind", "key", "version", "state"})
 
     class_: str
     kind: str
@@ -279,6 +266,7 @@ class KeyRewrapped(KeyChanged):
     """A key was wrapped anew: under another KMS key, or a newer version of the same."""
 
     action: ClassVar[str] = "rewrap"
+    members: ClassVar[frozenset[str]] = KeyChanged.members | {"from", "to"}
 
     parent: str
     to: str
@@ -293,13 +281,14 @@ class Protection(Event):
     """A column was moved: towards encrypted by `protect`, back by `unprotect`."""
 
     action: ClassVar[str] = "protection"
+    members: ClassVar[frozenset[str]] = PLACED | {"step", "count"}
 
     place: Place
     step: str
     count: int
 
     def details(self) -> Mapping[str, object]:
-        return _placed(self.place) | {"step": self.step, "count": self.count}
+        return placed(self.place) | {"step": self.step, "count": self.count}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,6 +296,7 @@ class Recovery(Event):
     """A key store was dumped, restored, or a restore rehearsed. *dump* is the SHA-256 of the dump."""
 
     action: ClassVar[str] = "recovery"
+    members: ClassVar[frozenset[str]] = frozenset({"step", "keystore", "keys", "dump"})
 
     step: str
     keystore: str
@@ -331,6 +321,7 @@ class Erased(Event):
     """
 
     action: ClassVar[str] = "erasure"
+    members: ClassVar[frozenset[str]] = frozenset({"step", "subject", "keys", "certificate"})
 
     step: str
     subject: str
@@ -351,6 +342,7 @@ class Sealed(Event):
     """An epoch of sealing began, became the one in use, or ended. *dump* is the SHA-256 of its dump."""
 
     action: ClassVar[str] = "seal"
+    members: ClassVar[frozenset[str]] = frozenset({"step", "epoch", "dump"})
 
     step: str
     epoch: int
@@ -358,29 +350,3 @@ class Sealed(Event):
 
     def details(self) -> Mapping[str, object]:
         return {"step": self.step, "epoch": self.epoch, "dump": self.dump}
-
-
-def _placed(place: Place) -> dict[str, object]:
-    return {
-        "store": place.store,
-        "table": place.table,
-        "column": place.column,
-        "class": place.class_,
-    }
-
-
-def who(acting: Acting, *, time: float, tenant: str) -> dict[str, Any]:
-    """Return what every event says of the one who acts, as arguments of any event."""
-    return {
-        "time": time,
-        "principal": acting.principal,
-        "roles": tuple(sorted(acting.roles)),
-        "purpose": acting.purpose,
-        "tenant": tenant,
-    }
-
-
-def surrogates(rows: Iterable[str]) -> list[str]:
-    """Return those row ids that are surrogates; the event's count says how many rows there were."""
-    # The type first, then the shape: most rows are settled without a regular expression.
-    return [row for row in rows if type(row) is Surrogate or _SURROGATE.fullmatch(row)]

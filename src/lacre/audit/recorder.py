@@ -24,7 +24,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from lacre.audit.events import Event, Look, who
+from lacre.audit.event import Event, who
+from lacre.audit.events import Look
 from lacre.errors import EvidenceUnavailable
 
 __all__ = ["Recorder", "Sink"]
@@ -289,9 +290,9 @@ def _grouped(looks: Iterable[Look | Event]) -> Iterable[Event]:
     groups: dict[tuple[Any, ...], list[Look]] = {}
     for some in alike.values():
         event, _, acting, tenant, place, outcome, rule, _, used = some[0]
-        groups.setdefault((event, acting.identity, tenant, place, outcome, rule, used), []).extend(
-            some
-        )
+        groups.setdefault(
+            (event, acting.identity, acting.origin, tenant, place, outcome, rule, used), []
+        ).extend(some)
     for group in groups.values():
         first = group[0]
         yield first.event(

@@ -22,7 +22,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapper, Session
 
 from lacre.application import Lacre
-from lacre.audit.events import BulkRead, Outcome, who
+from lacre.audit.event import Outcome, who
+from lacre.audit.events import BulkRead
 from lacre.bulk.arrow import (
     ArrowColumn,
     arrow_column,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import typer
 
-from lacre.audit.events import Place, Protection, who
+from lacre.audit.event import Place, who
+from lacre.audit.events import Protection
 from lacre.cli.models import Models, load_models
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
 from lacre.cli.reading import Database, reading

@@ -18,12 +18,12 @@ from lacre.cli.operator import Config, key_store
 from lacre.cli.reading import reading
 from lacre.cli.terminal import DUE, data, out, say, table, warn
 from lacre.errors import ConfigurationError, Tampered
+from lacre.evidence import open_sink
 from lacre.fields.column_state import ColumnState, ColumnStateRow, state_of
 from lacre.fields.deadlines import Deadlines, Standing
 from lacre.kms.local import PublicIdentity
 from lacre.policy.columns import ColumnTarget
 from lacre.policy.model import PolicyFile
-from lacre.sinks.jsonl import JsonLinesSink
 from lacre.stores.sql import SQLKeyStore
 
 __all__ = ["app"]
@@ -124,7 +124,7 @@ def _standings(
             )
             return None
 
-    sink = JsonLinesSink(base / policy.audit.path)
+    sink = open_sink(policy, base)
     found = Deadlines(
         targets,
         present=present,

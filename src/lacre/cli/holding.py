@@ -6,7 +6,8 @@ from pathlib import Path
 
 import typer
 
-from lacre.audit.events import Erased, who
+from lacre.audit.event import who
+from lacre.audit.events import Erased
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator, key_store
 from lacre.cli.terminal import data as machine
 from lacre.cli.terminal import out, say, table

@@ -18,13 +18,15 @@ from typing import Any
 import typer
 
 from lacre.application import Lacre
-from lacre.audit.events import Recovery, who
+from lacre.audit.event import who
+from lacre.audit.events import Recovery
 from lacre.audit.recorder import Recorder
 from lacre.cli.operator import Config, PassphraseFile, as_operator, key_store, load_operator
 from lacre.cli.terminal import data as machine
 from lacre.cli.terminal import out, say, table, warn
 from lacre.context import acting_as, current
 from lacre.errors import ConfigurationError
+from lacre.evidence import open_sink
 from lacre.keys.moments import now_text
 from lacre.kms.local import PublicIdentity
 from lacre.kms.opening import open_key_services
@@ -35,7 +37,6 @@ from lacre.recovery.drill import DrillReport, SampledColumn, drill, types_by_nam
 from lacre.recovery.dump import Dump, read_dump, write_dump
 from lacre.recovery.files import write_new
 from lacre.recovery.restore import restore
-from lacre.sinks.jsonl import JsonLinesSink
 from lacre.stores.database import SCRATCH
 from lacre.stores.opening import open_key_store
 
@@ -95,7 +96,7 @@ def restore_keys(
         store = open_key_store(into, base, schema=policy.key_store.schema_)
     identity = load_operator(policy, base, passphrase_file)
     dumped, dump = _read(file, policy)
-    recorder = Recorder(JsonLinesSink(base / policy.audit.path), buffer=policy.audit.buffer)
+    recorder = Recorder(open_sink(policy, base), buffer=policy.audit.buffer)
     try:
         with acting_as(identity.name, roles={"operator"}, purpose="restore"):
             recorder.write(
@@ -167,7 +168,7 @@ def drill_keys(
                     Policy(policy, pins=load_pins(config)),
                     store=aside,
                     services=services,
-                    sink=JsonLinesSink(base / policy.audit.path),
+                    sink=open_sink(policy, base),
                     signers=signers,
                 ) as lacre,
                 acting_as(identity.name, roles={"operator"}, purpose="drill", tenant=tenant),

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import typer
 
-from lacre.audit.events import KeyChanged, who
+from lacre.audit.event import who
+from lacre.audit.events import KeyChanged
 from lacre.cli.operator import Config, PassphraseFile, as_operator
 from lacre.cli.terminal import out, say, table, warn
 from lacre.context import current

@@ -16,7 +16,8 @@ from typing import Any
 
 from lacre._core import field as core
 from lacre._core.textform import to_json, to_text
-from lacre.audit.events import Looked, Outcome, Written
+from lacre.audit.event import Outcome
+from lacre.audit.events import Looked, Written
 from lacre.context import current
 from lacre.errors import (
     KeyDestroyed,

@@ -12,7 +12,8 @@ from typing import Any, TypeVar, final
 
 from lacre._core.canonical import FieldPlace
 from lacre._core.derive import PreparedKey
-from lacre.audit.events import LegacyLooked, Look, Looked, Outcome, Written, who
+from lacre.audit.event import Outcome, who
+from lacre.audit.events import LegacyLooked, Look, Looked, Written
 from lacre.audit.recorder import Recorder
 from lacre.context import Acting, current
 from lacre.errors import AccessDenied, LacreError, MisuseError, Tampered

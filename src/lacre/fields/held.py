@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any
 
 from lacre._core import field as core
-from lacre.audit.events import Looked, Outcome, Written
+from lacre.audit.event import Outcome
+from lacre.audit.events import Looked, Written
 from lacre.context import Acting, current
 from lacre.errors import InvalidValue, KeyUnavailable, Tampered
 from lacre.fields.field import Field

@@ -17,7 +17,8 @@ from functools import partial
 from typing import Any, final
 
 from lacre._core import field as core
-from lacre.audit.events import Outcome, Place, Reencrypted, who
+from lacre.audit.event import Outcome, Place, who
+from lacre.audit.events import Reencrypted
 from lacre.context import Acting, current
 from lacre.errors import PlaintextFound, Tampered
 from lacre.fields.field import Field

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, final
 
 from lacre._core.field import key_id_of
-from lacre.audit.events import Outcome
+from lacre.audit.event import Outcome
 from lacre.context import Acting
 from lacre.errors import KeyDestroyed, KeyUnavailable, PlaintextFound, Tampered
 from lacre.fields.guard import TenantFacts

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from lacre.audit.events import Surrogate
+from lacre.audit.event import Surrogate
 from lacre.errors import InvalidValue
 
 __all__ = ["RowId", "row_text"]

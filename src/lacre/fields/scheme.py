@@ -7,7 +7,7 @@ Validated when made; safe to print, to hash, and to appear in a SQL cache key or
 
 from dataclasses import dataclass
 
-from lacre.audit.events import Place
+from lacre.audit.event import Place
 from lacre.errors import ConfigurationError
 from lacre.fields.codecs import Codec, codec_for
 from lacre.fields.index import Index

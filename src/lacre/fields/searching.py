@@ -15,7 +15,8 @@ from typing import Any
 
 from lacre._core.blind import index_key
 from lacre._core.derive import PreparedKey
-from lacre.audit.events import CandidatesGiven, Outcome, Searched
+from lacre.audit.event import Outcome
+from lacre.audit.events import CandidatesGiven, Searched
 from lacre.context import current
 from lacre.errors import UnsupportedQuery
 from lacre.fields.guard import Guarded, TenantFacts

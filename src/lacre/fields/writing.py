@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, final
 
 from lacre._core.derive import PreparedKey
-from lacre.audit.events import Look, Place, Written, who
+from lacre.audit.event import Place, who
+from lacre.audit.events import Look, Written
 from lacre.context import Acting
 from lacre.errors import UnsupportedQuery
 from lacre.fields.codecs import Codec

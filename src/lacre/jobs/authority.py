@@ -9,7 +9,8 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from lacre.audit.events import Event, Place, Protection, who
+from lacre.audit.event import Event, Place, who
+from lacre.audit.events import Protection
 from lacre.context import Acting, current
 from lacre.errors import ConfigurationError
 from lacre.fields.column_state import ColumnState, ColumnStates, Signer, Verifier, move

@@ -9,7 +9,7 @@ the field that encrypts, as a `ProtectedField`, and is acting while it runs.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from lacre.audit.events import Event
+from lacre.audit.event import Event
 from lacre.errors import (
     AccessDenied,
     InvalidValue,

@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 from lacre._core.field import looks_encrypted
-from lacre.audit.events import Event
+from lacre.audit.event import Event
 from lacre.errors import KeyDestroyed
 from lacre.fields.moving import Indexing, MovingField
 from lacre.fields.stored import IndexTokens

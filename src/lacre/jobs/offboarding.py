@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lacre.audit.events import Erased, who
+from lacre.audit.event import who
+from lacre.audit.events import Erased
 from lacre.audit.recorder import Recorder
 from lacre.context import current
 from lacre.errors import KeyNotFound, MisuseError, SubjectHeld

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from lacre._core.field import looks_encrypted
-from lacre.audit.events import Event, surrogates
+from lacre.audit.event import Event, surrogates
 from lacre.errors import (
     ConfigurationError,
     InvalidValue,

@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from lacre.audit.events import Sealed, who
+from lacre.audit.event import who
+from lacre.audit.events import Sealed
 from lacre.audit.recorder import Recorder
 from lacre.context import current
 from lacre.errors import ConfigurationError, KeyDisabled, MisuseError, Tampered

@@ -23,7 +23,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from lacre.audit.events import Erased, who
+from lacre.audit.event import who
+from lacre.audit.events import Erased
 from lacre.audit.recorder import Recorder
 from lacre.context import current
 from lacre.errors import ConfigurationError, KeyNotFound, MisuseError, SubjectHeld, Tampered

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lacre.audit.events import Event
+from lacre.audit.event import Event
 from lacre.fields.moving import MovingField
 from lacre.fields.tables import EncryptedColumn, EncryptedTable
 from lacre.jobs import databases

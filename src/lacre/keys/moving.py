@@ -26,7 +26,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol, final
 
-from lacre.audit.events import KeyRewrapped, who
+from lacre.audit.event import who
+from lacre.audit.events import KeyRewrapped
 from lacre.audit.recorder import Recorder
 from lacre.context import current
 from lacre.errors import (

@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from lacre.audit.events import KeyChanged, who
+from lacre.audit.event import who
+from lacre.audit.events import KeyChanged
 from lacre.audit.recorder import Recorder
 from lacre.context import current
 from lacre.errors import (  # fmt: skip

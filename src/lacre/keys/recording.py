@@ -8,7 +8,8 @@ Does not write them: whoever changes a key says when, which is before it is done
 import time
 from collections.abc import Iterable
 
-from lacre.audit.events import KeyChanged, who
+from lacre.audit.event import who
+from lacre.audit.events import KeyChanged
 from lacre.context import current
 from lacre.keys.hierarchy import KeyRow
 

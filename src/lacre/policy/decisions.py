@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lacre.audit.events import Outcome
+from lacre.audit.event import Outcome
 from lacre.context import Acting
 from lacre.errors import ConfigurationError, NoTenant
 from lacre.keys.hierarchy import KeyKind, Scope

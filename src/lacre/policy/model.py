@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from lacre.keys.kms_keys import expanded, scheme_of
+from lacre.policy.audit import AuditSettings
 from lacre.policy.bulk import BulkSettings
 from lacre.policy.columns import ColumnName, ColumnTarget, WaiverSettings
 from lacre.policy.erasure import ErasureSettings, RetentionSettings, SealingSettings
@@ -31,7 +32,6 @@ from lacre.policy.values import (
 )
 
 __all__ = [
-    "AuditSettings",
     "AwsSettings",
     "CacheSettings",
     "CallSettings",
@@ -207,14 +207,6 @@ class CacheSettings(Table):
     entries: int = Field(default=1000, ge=1, le=1_000_000)
     subjects: int = Field(default=10_000, ge=1, le=10_000_000)
     stale_for: float = Field(default=0.0, ge=0, le=900)
-
-
-class AuditSettings(Table):
-    """`[audit]`: the evidence. *path* is a file of JSON lines; *buffer* bounds what SIGKILL can lose."""
-
-    path: str
-    mode: Literal["bounded"] = "bounded"
-    buffer: int = Field(default=10_000, ge=1, le=1_000_000)
 
 
 class PolicyFile(Table):

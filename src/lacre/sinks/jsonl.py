@@ -20,20 +20,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lacre.audit.events import Event
+from lacre.audit.entries import Stamp, written
+from lacre.audit.event import Event
 
 __all__ = ["JsonLinesSink"]
 
-# `json.dumps` with separators makes an encoder for each call.
-_ENCODED = json.JSONEncoder(separators=(",", ":")).encode
 _ROOM = 64 * 1024  # bytes free on the disk below which a sink that is only touched says it is full
 
 
 class JsonLinesSink:
     """Append events to the file at *path*, which is made readable for its owner only."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stamp: Stamp) -> None:
         self._path = path
+        self._stamp = stamp
 
     def append(self, events: Sequence[Event], connection: Any = None) -> None:
         """
@@ -41,7 +41,7 @@ class JsonLinesSink:
 
         Without events it raises where events could not be written: a full disk included.
         """
-        data = b"".join(_line(event) for event in events)
+        data = b"".join(written(event, self._stamp) + b"\n" for event in events)
         # O_APPEND: the kernel places each write at the end, so lines of two processes do not mix.
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -89,17 +89,3 @@ def _torn(descriptor: int) -> bool:
     if not stat.S_ISREG(status.st_mode) or not status.st_size:
         return False
     return os.pread(descriptor, 1, status.st_size - 1) != b"\n"
-
-
-def _line(event: Event) -> bytes:
-    when = dt.datetime.fromtimestamp(event.time, dt.UTC).isoformat(timespec="microseconds")
-    record = {
-        "time": when.replace("+00:00", "Z"),
-        "action": event.action,
-        "principal": event.principal,
-        "roles": list(event.roles),
-        "purpose": event.purpose,
-        "tenant": event.tenant,
-        **event.details(),
-    }
-    return _ENCODED(record).encode() + b"\n"

@@ -28,7 +28,7 @@ from typing import Any, TypeVar, cast
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
-from lacre.audit.events import Event
+from lacre.audit.event import Event
 from lacre.audit.recorder import Recorder
 from lacre.errors import ConfigurationError, KeyExpired, LacreError, Tampered
 from lacre.fields.column_state import ColumnState

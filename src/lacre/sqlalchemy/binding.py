@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapper, object_session
 from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.state import InstanceState
 
-from lacre.audit.events import Outcome
+from lacre.audit.event import Outcome
 from lacre.audit.recorder import Recorder
 from lacre.context import current
 from lacre.errors import ActingError, ConfigurationError, LacreError

@@ -15,7 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapper, ORMExecuteState, Session
 
-from lacre.audit.events import Event
+from lacre.audit.event import Event
 from lacre.errors import AlreadyEncrypted, MisuseError, UnsupportedQuery
 from lacre.fields.rows import row_text
 from lacre.fields.writing import Writing

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, SessionTransaction
 
-from lacre.audit.events import Event
+from lacre.audit.event import Event
 from lacre.errors import ConfigurationError
 
 __all__ = ["check_transaction", "executed", "keep_evidence", "noted"]

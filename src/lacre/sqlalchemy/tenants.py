@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, lazyload, sessionmaker
 from sqlalchemy.orm.attributes import instance_state
 
-from lacre.audit.events import Outcome, surrogates
+from lacre.audit.event import Outcome, surrogates
 from lacre.context import acting_as, current
 from lacre.errors import AccessDenied, ConfigurationError, MisuseError
 from lacre.sqlalchemy.crossing import moving_tenants

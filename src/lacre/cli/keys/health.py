@@ -69,7 +69,8 @@ def status(
             for row in cast(SQLKeyStore, lacre.store).rows()
             if row.scope.kind.under_kms and row.wrapped is not None
         )
-        used = _last_uses(config.resolve().parent / lacre.policy.file.audit.path)
+        lines = lacre.policy.file.audit.path
+        used = {} if lines is None else _last_uses(config.resolve().parent / lines)
         found = [_described(lacre, uri, named, pins, kept, used) for uri in dict.fromkeys(each.uri for each in named)]  # fmt: skip
     if as_json:
         data(found)

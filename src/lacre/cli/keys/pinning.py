@@ -13,7 +13,8 @@ from typing import Protocol, cast
 
 import typer
 
-from lacre.audit.events import KeyChanged, who
+from lacre.audit.event import who
+from lacre.audit.events import KeyChanged
 from lacre.cli.operator import Config, PassphraseFile, as_operator
 from lacre.cli.terminal import data, out, say
 from lacre.context import current

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Events of the evidence itself: that it is kept, by whom, until when, and what was found in it.
+
+Does not keep it (`lacre.audit.recorder`, `lacre.stores.log`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lacre.audit.event import Event, Status
+
+__all__ = [
+    "Alerted",
+    "Anchored",
+    "BudgetSpent",
+    "Heartbeat",
+    "HoneytokenPlanted",
+    "LookingClosed",
+    "LookingOpened",
+    "Purged",
+    "Recording",
+    "Reported",
+    "Sequencing",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat(Event):
+    """The sequencer was alive, and had nothing else to say."""
+
+    action: ClassVar[str] = "heartbeat"
+
+    def details(self) -> Mapping[str, object]:
+        return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sequencing(Event):
+    """
+    A sequencer began, rested, or found that the one before it had ended without a word (`step`).
+
+    *since* is the moment of the last leaf before, RFC 3339, empty at the beginning of a log; *epoch*
+    the fencing epoch it sequences under. An operator who explains a gap leaves `explained`.
+    """
+
+    action: ClassVar[str] = "sequencing"
+    members: ClassVar[frozenset[str]] = frozenset({"step", "epoch", "since"})
+
+    step: str
+    epoch: int
+    since: str
+
+    def details(self) -> Mapping[str, object]:
+        return {"step": self.step, "epoch": self.epoch, "since": self.since}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording(Event):
+    """A process began to record, or ended (`step`); *events* are those it handed over, this one included."""
+
+    action: ClassVar[str] = "recording"
+    members: ClassVar[frozenset[str]] = frozenset({"step", "events"})
+
+    step: str
+    events: int
+
+    def details(self) -> Mapping[str, object]:
+        return {"step": self.step, "events": self.events}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookingOpened(Event):
+    """
+    In mode `strict`, before keys are handed out: who may look, at which columns, how often at most, until when.
+
+    *opening* names it; *columns* are ``store.table.column``; *until* is RFC 3339.
+    """
+
+    action: ClassVar[str] = "opening"
+    members: ClassVar[frozenset[str]] = frozenset({"opening", "columns", "bound", "until"})
+
+    opening: str
+    columns: tuple[str, ...]
+    bound: int
+    until: str
+
+    def details(self) -> Mapping[str, object]:
+        return {
+            "opening": self.opening,
+            "columns": list(self.columns),
+            "bound": self.bound,
+            "until": self.until,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookingClosed(Event):
+    """An opening is over: *looks* were taken on it, and are all recorded before this."""
+
+    action: ClassVar[str] = "closing"
+    members: ClassVar[frozenset[str]] = frozenset({"opening", "looks"})
+
+    opening: str
+    looks: int
+
+    def details(self) -> Mapping[str, object]:
+        return {"opening": self.opening, "looks": self.looks}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchored(Event):
+    """A checkpoint was put where the log's database cannot reach: *anchor* names where, *root* is hex."""
+
+    action: ClassVar[str] = "anchor"
+    members: ClassVar[frozenset[str]] = frozenset({"anchor", "shard", "size", "root"})
+
+    anchor: str
+    shard: str
+    size: int
+    root: str
+
+    def details(self) -> Mapping[str, object]:
+        return {"anchor": self.anchor, "shard": self.shard, "size": self.size, "root": self.root}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purged(Event):
+    """A whole shard was removed after its term, or put on legal hold, or let go (`step`). Its checkpoint stays."""
+
+    action: ClassVar[str] = "retention"
+    members: ClassVar[frozenset[str]] = frozenset({"step", "shard", "size", "root"})
+
+    step: str
+    shard: str
+    size: int
+    root: str
+
+    def details(self) -> Mapping[str, object]:
+        return {"step": self.step, "shard": self.shard, "size": self.size, "root": self.root}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alerted(Event):
+    """A rule of detection fired, or somebody acknowledged that it did (`step`). *about* is the principal."""
+
+    action: ClassVar[str] = "alert"
+    members: ClassVar[frozenset[str]] = frozenset({"step", "alert", "rule", "severity", "about"})
+
+    step: str
+    alert: str
+    rule: str
+    severity: str
+    about: str
+
+    def details(self) -> Mapping[str, object]:
+        return {
+            "step": self.step,
+            "alert": self.alert,
+            "rule": self.rule,
+            "severity": self.severity,
+            "about": self.about,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoneytokenPlanted(Event):
+    """A row that nobody has business with was planted. *token* names it; which row it is, is nowhere in the log."""
+
+    action: ClassVar[str] = "honeytoken"
+    members: ClassVar[frozenset[str]] = frozenset({"token", "store", "table"})
+
+    token: str
+    store: str
+    table: str
+
+    def details(self) -> Mapping[str, object]:
+        return {"token": self.token, "store": self.store, "table": self.table}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSpent(Event):
+    """A principal's decrypt budget of a class was spent: from here on it gets masks, until *until* (RFC 3339)."""
+
+    action: ClassVar[str] = "budget"
+    members: ClassVar[frozenset[str]] = frozenset({"class", "budget", "until"})
+    status: ClassVar[Status] = Status.PREVENTED
+
+    class_: str
+    budget: int
+    until: str
+
+    def details(self) -> Mapping[str, object]:
+        return {"class": self.class_, "budget": self.budget, "until": self.until}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported(Event):
+    """A compliance report was made of the evidence snapshot whose SHA-256 is *snapshot*."""
+
+    action: ClassVar[str] = "report"
+    members: ClassVar[frozenset[str]] = frozenset({"snapshot", "score"})
+
+    snapshot: str
+    score: int
+
+    def details(self) -> Mapping[str, object]:
+        return {"snapshot": self.snapshot, "score": self.score}
