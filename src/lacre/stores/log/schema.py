@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 __all__ = [
     "ALERT",
+    "CHANNEL",
     "CHECKPOINT",
     "CURSOR",
     "HONEYTOKEN",
@@ -23,6 +24,7 @@ __all__ = [
     "OUTBOX",
     "SEQUENCER",
     "SHARD",
+    "SPENT",
     "TALLY",
     "TILE",
     "TOUCHED",
@@ -174,9 +176,31 @@ ALERT = sa.Table(
     sa.Column("acknowledged", sa.BigInteger, nullable=True),
     sa.Column("by", sa.Text, nullable=True),
     sa.Column("note", sa.Text, nullable=True),
-    sa.Column("sent", sa.Text, nullable=False, server_default="{}"),  # JSON: channel -> moment
+    sa.Column("sent", sa.Text, nullable=False, server_default="{}"),  # JSON: channel -> how far
+    sa.Column("due", sa.BigInteger, nullable=True),  # the next moment some channel has work
     sa.Index("lacre_alert_state", "state", "raised"),
     sa.Index("lacre_alert_fingerprint", "fingerprint"),
+    sa.Index("lacre_alert_due", "due"),
+)
+
+# What a channel of alerts has sent lately, which its limit is counted by, and how often it failed in a row.
+CHANNEL = sa.Table(
+    "lacre_channel",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),  # JSON
+)
+
+# What principals have spent of decrypt budgets in a window, by all processes together.
+SPENT = sa.Table(
+    "lacre_spent",
+    metadata,
+    sa.Column("class", sa.String(64), primary_key=True),
+    sa.Column("principal", sa.Text, primary_key=True),
+    sa.Column("window", sa.BigInteger, primary_key=True, autoincrement=False),  # its beginning
+    sa.Column("until", sa.BigInteger, nullable=False),
+    sa.Column("looks", sa.BigInteger, nullable=False),
+    sa.Index("lacre_spent_until", "until"),
 )
 
 # How far a reader of the log has come, and what it keeps between two runs.
