@@ -2,7 +2,7 @@
 """lacre keeps an application's sensitive data encrypted wherever it goes. The public face: names only."""
 
 from lacre.application import Lacre
-from lacre.context import acting_as
+from lacre.context import Origin, acting_as
 from lacre.errors import (
     AccessDenied,
     ActingEnded,
@@ -42,6 +42,7 @@ __all__ = [
     "MaskWritten",
     "NoPrincipal",
     "NoTenant",
+    "Origin",
     "PlaintextFound",
     "PrefixIndex",
     "Tampered",

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 from lacre._core import field
 from lacre._core.canonical import canonical
@@ -187,7 +187,7 @@ class CapturedEvents:
         self.failing: OSError | None = None
         self.gate: Callable[[], object] | None = None
 
-    def append(self, events: Sequence[Event], connection: Any = None) -> None:
+    def append(self, events: Sequence[Event]) -> None:
         """Keep *events*."""
         if self.gate is not None:
             self.gate()

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from lacre.audit.event import Event
 from lacre.audit.events import Looked
 from lacre.audit.recorder import Recorder
 from lacre.errors import EvidenceUnavailable
@@ -363,3 +364,79 @@ def test_a_check_that_fails_finds_out_by_itself_when_the_sink_works(
     recorder.check()
 
     assert rows(sink) == ["1"]
+
+
+class Answering:
+    """A sink that keeps what it is given, and loses its answer while *lost* is set."""
+
+    def __init__(self) -> None:
+        self.given: list[list[str]] = []
+        self.lost = False
+
+    def append(self, events: Sequence[Event]) -> None:
+        if events:
+            self.given.append([event.id for event in events])
+        if self.lost:
+            raise ConnectionResetError
+
+
+def test_a_lost_answer_is_asked_for_again_with_the_same_events(recorder: Recorder) -> None:
+    """What the sink took and did not confirm comes again, by the same ids and first of all."""
+    answering = recorder._sink = Answering()
+    answering.lost = True
+    recorder.record_look(look("1"))
+    with pytest.raises(EvidenceUnavailable):
+        recorder.flush()
+    answering.lost = False
+    later = searched()
+    recorder.write([later])
+
+    first, again, last = answering.given[0], answering.given[-2], answering.given[-1]
+    assert first == again
+    assert len(first) == 1
+    assert last == [later.id]
+
+
+def test_a_write_tried_again_after_a_lost_answer_is_recorded_once(recorder: Recorder) -> None:
+    """The commit that was refused is tried again: its events were taken already, and are not given twice."""
+    answering = recorder._sink = Answering()
+    answering.lost = True
+    events = [searched(), searched()]
+    with pytest.raises(EvidenceUnavailable):
+        recorder.write(events)
+    answering.lost = False
+    recorder.write(events)
+
+    assert {tuple(ids) for ids in answering.given} == {tuple(event.id for event in events)}
+
+
+def test_what_was_not_taken_before_a_failure_is_not_given_after_it(recorder: Recorder) -> None:
+    """While the sink owes an answer, a write that fails leaves nothing behind that would be recorded later."""
+    answering = recorder._sink = Answering()
+    answering.lost = True
+    first, second = searched(), searched()
+    for event in (first, second):
+        with pytest.raises(EvidenceUnavailable):
+            recorder.write([event])
+    answering.lost = False
+    recorder.flush()
+
+    assert {tuple(ids) for ids in answering.given} == {(first.id,)}
+
+
+def test_a_sink_is_closed_after_the_last_drain(recorder: Recorder) -> None:
+    """A sink that has an end of its own hears of it once everything was given."""
+    heard: list[str] = []
+
+    class Ending:
+        def append(self, events: Sequence[Event]) -> None:
+            heard.extend("event" for _ in events)
+
+        def close(self) -> None:
+            heard.append("closed")
+
+    recorder._sink = Ending()
+    recorder.record_look(look("1"))
+    recorder.close()
+
+    assert heard == ["event", "closed"]

@@ -9,7 +9,7 @@ text primary key may be an e-mail address or a national number.
 Does not record, sign or ship anything (`lacre.audit.recorder`, `lacre.sinks`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -27,6 +27,7 @@ from lacre.audit.event import (
 from lacre.context import Acting
 
 __all__ = [
+    "CACHE",
     "BulkRead",
     "CandidatesGiven",
     "Erased",
@@ -47,8 +48,18 @@ __all__ = [
     "Used",
     "Written",
     "surrogates",
+    "told",
     "who",
 ]
+
+# How a key was had: from the cache; for the first time since it was asked for; or from the cache past
+# its age, while the key service did not answer.
+CACHE = ("hit", "fetched", "stale")
+
+
+def told(cache: Collection[str]) -> str:
+    """Return what an event says of several uses of one key: the most that was done for one of them."""
+    return max(cache, key=("", *CACHE).index, default="")
 
 
 class Look(NamedTuple):
@@ -56,7 +67,8 @@ class Look(NamedTuple):
     One use of one protected value, as it is recorded: in memory, without I/O.
 
     A tuple because it is made on every use; *event* names the event it becomes when drained.
-    *key* is the id of the key used, empty where none was.
+    *key* is the id of the key used, empty where none was; *cache* says how it was had (`CACHE`).
+    Of a value that has a subject, *subject* is the subject's pseudonym and *row* is empty.
     """
 
     event: "type[Looked | Written]"
@@ -68,13 +80,28 @@ class Look(NamedTuple):
     rule: str
     row: str
     key: bytes
+    cache: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Used(Event):
-    """Values of one column were used, all with one outcome under one rule. Never made itself."""
+    """
+    Values of one column were used, all with one outcome under one rule. Never made itself.
 
-    members: ClassVar[frozenset[str]] = PLACED | {"outcome", "rule", "count", "rows", "key"}
+    *rows* are their rows; of values that have a subject there is *subjects* instead, the random
+    pseudonyms, which a shred erases. *cache* says how the key was had (`CACHE`), or is empty.
+    """
+
+    members: ClassVar[frozenset[str]] = PLACED | {
+        "outcome",
+        "rule",
+        "count",
+        "rows",
+        "subjects",
+        "key",
+        "cache",
+    }
 
     place: Place
     outcome: Outcome
@@ -82,6 +109,8 @@ class Used(Event):
     rows: tuple[str, ...]
     count: int
     key: str
+    cache: str = ""
+    subjects: tuple[str, ...] = ()
 
     def details(self) -> Mapping[str, object]:
         return placed(self.place) | {
@@ -89,7 +118,9 @@ class Used(Event):
             "rule": self.rule,
             "count": self.count,
             "rows": surrogates(self.rows),
+            "subjects": list(self.subjects),
             "key": self.key,
+            "cache": self.cache,
         }
 
 
@@ -125,6 +156,7 @@ class BulkRead(Event):
             "budget",
             "count",
             "rows",
+            "subjects",
             "keys",
             "erased",
         ]
@@ -142,6 +174,7 @@ class BulkRead(Event):
     rows: tuple[str, ...]
     keys: tuple[str, ...]
     erased: int
+    subjects: tuple[str, ...] = ()
 
     def details(self) -> Mapping[str, object]:
         names = ("column", "class", "outcome", "rule")
@@ -156,6 +189,7 @@ class BulkRead(Event):
             "budget": self.budget,
             "count": self.count,
             "rows": surrogates(self.rows),
+            "subjects": list(self.subjects),
             "keys": list(self.keys),
             "erased": self.erased,
         }

@@ -6,6 +6,9 @@ The recorder: two ports for evidence.
 hands events over before it returns, for writes and for key changes, whose caller has a
 transaction to hold back.
 
+What the sink was given and did not confirm stays what it is, events and ids, and is given again
+before anything else: an answer that was lost on its way repeats nothing and loses nothing.
+
 Mode `bounded`: at most one second, or *buffer* looks, are lost when the process is killed with
 SIGKILL (``docs/threat-model.md``). A normal exit and a fork lose nothing; a process that ends by
 `os._exit`, as children of `multiprocessing` do, counts as killed unless it closes first. A
@@ -21,11 +24,12 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from lacre.audit.event import Event, who
-from lacre.audit.events import Look
+from lacre.audit.events import Look, told
 from lacre.errors import EvidenceUnavailable
 
 __all__ = ["Recorder", "Sink"]
@@ -39,15 +43,16 @@ _PROBE = 0.2  # seconds between two tries of a sink that fails
 
 
 class Sink(Protocol):
-    """Where events go. `append` returns once they are where a crash of this process leaves them."""
+    """
+    Where events go.
 
-    def append(self, events: Sequence[Event], connection: Any = None) -> None:
-        """
-        Append *events*, in order.
+    A recorder calls it from one thread at a time, and after a failure with the same events again,
+    by identity and in order, before it calls with others. A sink with a method `close` is closed
+    after the last drain; it may be appended to again after that.
+    """
 
-        Args:
-            connection: the transaction they belong to, for a sink that can join it.
-        """
+    def append(self, events: Sequence[Event]) -> None:
+        """Append *events*, in order. Returns once they are where a crash of this process leaves them."""
         ...
 
 
@@ -71,7 +76,9 @@ class Recorder:
     def _start(self) -> None:
         self._looks: deque[Look | Event] = deque()
         self._full_since: float | None = None
-        self._in_flight = 0  # of the looks, from the left: those the sink is being given
+        # What the sink was given and has not confirmed; of the looks, from the left, how many that is.
+        self._given: list[Event] = []
+        self._in_flight = 0
         self._wake = threading.Event()
         self._draining = threading.Lock()
         self._moving = threading.Lock()  # never held while the sink works
@@ -135,15 +142,18 @@ class Recorder:
                     del self._looks[position]
                     return
 
-    def write(self, events: Sequence[Event], connection: Any = None) -> None:
+    def write(self, events: Sequence[Event]) -> None:
         """
         Hand *events* over before returning.
 
         Raises:
-            EvidenceUnavailable: the sink fails; the caller's transaction must not commit.
+            EvidenceUnavailable: the sink fails, or did before; the caller's transaction must not
+                commit. Tried again with the same events, each is recorded once.
         """
         if events:
-            self._append(events, connection)
+            with self._draining:
+                confirmed = self._settle()
+                self._give([event for event in events if event.id not in confirmed])
 
     def flush(self) -> None:
         """
@@ -153,18 +163,36 @@ class Recorder:
             EvidenceUnavailable: the sink fails; the looks stay in memory for the next try.
         """
         with self._draining:
+            self._settle()
             with self._moving:
                 looks = self._looks.copy()
                 self._in_flight = len(looks)
-            try:
-                if looks:
-                    self._append(_grouped(looks), None)
-                    with self._moving:
-                        for _ in looks:
-                            self._looks.popleft()
-                    self._full_since = None
-            finally:
-                self._in_flight = 0
+            if looks:
+                self._give(_grouped(looks))
+
+    def _settle(self) -> frozenset[str]:
+        # Give the sink again what it did not confirm; return the ids.
+        given = self._given
+        if not given:
+            return frozenset()
+        self._append(given)
+        self._confirmed()
+        return frozenset(event.id for event in given)
+
+    def _give(self, events: Iterable[Event]) -> None:
+        self._given = list(events)
+        if self._given:
+            self._append(self._given)
+        self._confirmed()
+
+    def _confirmed(self) -> None:
+        with self._moving:
+            for _ in range(self._in_flight):
+                self._looks.popleft()
+            if self._in_flight:
+                self._full_since = None
+            self._in_flight = 0
+            self._given = []
 
     def check(self) -> None:
         """
@@ -175,7 +203,8 @@ class Recorder:
         """
         try:
             self.flush()
-            self._append([], None)
+            with self._draining:
+                self._append([])
         except EvidenceUnavailable:
             # The thread finds out when the sink works again; without one the next look would,
             # and be refused for it.
@@ -199,13 +228,20 @@ class Recorder:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=_PATIENCE)
         self.flush()
+        closing = getattr(self._sink, "close", None)
+        if closing is not None:
+            with self._draining:
+                self._guarded(closing)
 
     def _at_exit(self) -> None:
         self.close()
 
-    def _append(self, events: Iterable[Event], connection: Any) -> None:
+    def _append(self, events: Sequence[Event]) -> None:
+        self._guarded(partial(self._sink.append, events))
+
+    def _guarded(self, work: Callable[[], object]) -> None:
         try:
-            self._sink.append(list(events), connection)
+            work()
         except Exception as error:  # noqa: BLE001 - a sink may be anybody's
             # Whatever a sink raises, its evidence is missing. Only the operating system's own
             # words are repeated: another error's text could quote an event.
@@ -240,10 +276,11 @@ class Recorder:
             wake.wait(_INTERVAL if self._failed is None else _PROBE)
             wake.clear()
             try:
-                if self._failed is not None and not self._looks:
-                    # Probe, so that a repaired sink needs no restart. With looks to write, they
+                if self._failed is not None and not self._looks and not self._given:
+                    # Probe, so that a repaired sink needs no restart. With events to write, they
                     # are the better probe: an empty append succeeds on a full disk.
-                    self._append([], None)
+                    with self._draining:
+                        self._append([])
                 self.flush()
             except EvidenceUnavailable:
                 # The looks are kept; those that follow are refused until it works.
@@ -283,13 +320,13 @@ def _grouped(looks: Iterable[Look | Event]) -> Iterable[Event]:
             or look.tenant is not last.tenant
             or look.event is not last.event
         ):
-            event, _, acting, tenant, place, outcome, rule, _, used = last = look
+            event, _, acting, tenant, place, outcome, rule, _, used, *_ = last = look
             key = (event, id(acting), tenant, id(place), outcome, rule, used)
             held = alike.setdefault(key, [])
         held.append(look)
     groups: dict[tuple[Any, ...], list[Look]] = {}
     for some in alike.values():
-        event, _, acting, tenant, place, outcome, rule, _, used = some[0]
+        event, _, acting, tenant, place, outcome, rule, _, used, *_ = some[0]
         groups.setdefault(
             (event, acting.identity, acting.origin, tenant, place, outcome, rule, used), []
         ).extend(some)
@@ -300,7 +337,9 @@ def _grouped(looks: Iterable[Look | Event]) -> Iterable[Event]:
             place=first.place,
             outcome=first.outcome,
             rule=first.rule,
-            rows=tuple([look.row for look in group]),
+            rows=tuple([look.row for look in group if look.row]),
             count=len(group),
             key=first.key.hex(),
+            cache=told({look.cache for look in group}),
+            subjects=tuple(dict.fromkeys([look.subject for look in group if look.subject])),
         )

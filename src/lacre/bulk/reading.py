@@ -293,8 +293,11 @@ class BulkReading:
             ),
             budget=self._budget,
             count=len(rows),
-            # A row that is joined to several is named once.
-            rows=tuple(dict.fromkeys(rows)),
+            # A row that is joined to several is named once; none is where values are somebody's.
+            rows=()
+            if any(reading.scheme.subject for reading in readings)
+            else tuple(dict.fromkeys(rows)),
+            subjects=tuple(sorted(set().union(*(reading.subjects for reading in readings)))),
             keys=tuple(sorted({key.hex() for reading in readings for key in reading.keys})),
             erased=sum(reading.erased for reading in readings),
         )

@@ -88,7 +88,16 @@ class Field(Sealing, Searchable):
         key = guard.resolver.to_encrypt(self._whose(facts, subject))
         text = row_text(row)
         sealed = self._sealed(value, text, facts, key)
-        self._record(Written, acting, facts, decision, text, key.key_id)
+        self._record(
+            Written,
+            acting,
+            facts,
+            decision,
+            "" if key.subject else text,
+            key.key_id,
+            key.used(),
+            key.subject,
+        )
         return Sealed(sealed) if isinstance(sealed, bytes) else sealed
 
     def writing(self, *, tenant: str | None = None) -> Writing:
@@ -166,12 +175,16 @@ class Field(Sealing, Searchable):
             made = writing.stored(text, value, subject)
             stored.append(made)
             if recorded:
-                writing.record(self._record_look, text, bytes(made.value[3:19]))
+                writing.record(self._record_look, text, bytes(made.value[3:19]), subject)
         return stored
 
     def written(self, rows: Sequence[RowId], *, tenant: str | None = None) -> Written:
-        """Return the event of having encrypted this field in *rows*, for a caller that records it."""
-        return self.writing(tenant=tenant).event(rows)
+        """
+        Return the event of having encrypted this field in *rows*, for a caller that records it.
+
+        Of a field whose values have subjects it says how many rows, and not which.
+        """
+        return self.writing(tenant=tenant).event([self._named(row_text(row)) for row in rows])
 
     def encrypt_many(
         self,
@@ -272,12 +285,22 @@ class Field(Sealing, Searchable):
                 key = self._to_decrypt(facts, subject, key_id)
             value = self._decode(core.decrypt(key.prepared, raw, facts.place.at(text)))
         except (Tampered, PlaintextFound, KeyUnavailable):
-            self._record(
-                Looked, acting, facts, Decision(Outcome.FAILED, decision.rule), text, key_id
-            )
+            failed = Decision(Outcome.FAILED, decision.rule)
+            self._record(Looked, acting, facts, failed, self._named(text), key_id)
             raise
         try:
-            self._record(Looked, acting, facts, decision, text, key_id)
+            whose = key.subject
+            # In its order: by keyword it takes as long as the rest of the look.
+            self._record(
+                Looked,
+                acting,
+                facts,
+                decision,
+                "" if whose else text,
+                key_id,
+                key.used(),
+                whose,
+            )
         except BaseException:
             del value  # whoever logs the locals of a traceback must not log what was refused
             raise
@@ -357,7 +380,7 @@ class Field(Sealing, Searchable):
                     held.append(False)
                     continue
                 failed = Decision(Outcome.FAILED, decision.rule)
-                self._record(Looked, acting, tenant, failed, text, b"")
+                self._record(Looked, acting, tenant, failed, self._named(text))
                 raise
         return held
 

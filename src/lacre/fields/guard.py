@@ -160,10 +160,11 @@ class Guarded:
             value = read()
         except LacreError:
             failed = Decision(Outcome.FAILED, rule)
-            self._record(LegacyLooked, acting, facts, failed, row, b"")
+            self._record(LegacyLooked, acting, facts, failed, self._named(row))
             raise
         try:
-            self._record(LegacyLooked, acting, facts, Decision(decision.outcome, rule), row, b"")
+            looked = Decision(decision.outcome, rule)
+            self._record(LegacyLooked, acting, facts, looked, self._named(row))
         except BaseException:
             del value  # whoever logs the locals of a traceback must not log what was refused
             raise
@@ -180,11 +181,11 @@ class Guarded:
     ) -> AccessDenied:
         event = Looked if right is Right.DECRYPT else Written
         denied = Decision(Outcome.DENIED, decision.rule)
-        self._record(event, acting, self._tenant(acting, tenant), denied, "", b"")
+        self._record(event, acting, self._tenant(acting, tenant), denied, "")
         return self._refusal(acting, str(right), decision)
 
     def _denied(self, acting: Acting, tenant: TenantFacts, decision: Decision, row: str) -> Mask:
-        self._record(Looked, acting, tenant, decision, row, b"")
+        self._record(Looked, acting, tenant, decision, self._named(row))
         if self._guard.policy.class_(self.scheme.class_).denied == "mask":
             return self._hidden(None)
         raise self._refusal(acting, "decrypt", decision)
@@ -203,7 +204,9 @@ class Guarded:
         tenant: TenantFacts,
         decision: Decision,
         row: str,
-        key_id: bytes,
+        key_id: bytes = b"",
+        cache: str = "",
+        subject: str = "",
     ) -> None:
         # Look(...) without the detour by way of its keyword arguments, which takes as long as
         # AES does: this runs for every look.
@@ -220,9 +223,16 @@ class Guarded:
                     decision.rule,
                     row,
                     key_id,
+                    cache,
+                    subject,
                 ),
             )
         )
+
+    def _named(self, row: str) -> str:
+        # What evidence names where no key was had: of a value that is somebody's, nothing. The log
+        # outlives the subject, and its pseudonym is in the key's row.
+        return "" if self.scheme.subject else row
 
     def _who(self, acting: Acting, tenant: TenantFacts) -> dict[str, Any]:
         return who(acting, time=self._clock(), tenant=tenant.name)
@@ -243,7 +253,7 @@ class Guarded:
     def _other_tenant(self, acting: Acting) -> AccessDenied:
         rule = "tenant: the row is another tenant's"
         denied = Decision(Outcome.DENIED, rule)
-        self._record(Looked, acting, self._tenant(acting), denied, "", b"")
+        self._record(Looked, acting, self._tenant(acting), denied, "")
         return AccessDenied(
             f"{acting.principal} acts for another tenant than the row of {self.scheme} is of",
             hint='act for the row\'s tenant: acting_as(..., tenant="..."), or for none',

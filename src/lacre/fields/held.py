@@ -37,7 +37,7 @@ class HeldField(Field):
         facts = self._tenant(acting, tenant)
         if decision.outcome is Outcome.DENIED:
             return self._denied(acting, facts, decision, "")
-        self._record(Looked, acting, facts, decision, "", b"")
+        self._record(Looked, acting, facts, decision, "")
         return value if decision.outcome is Outcome.ALLOWED else self._mask(value)
 
     def look_at_stored(
@@ -97,7 +97,7 @@ class HeldField(Field):
         self, acting: Acting, facts: TenantFacts, decision: Decision, row: str, key_id: bytes
     ) -> None:
         failed = Decision(Outcome.FAILED, decision.rule)
-        self._record(Looked, acting, facts, failed, row, key_id)
+        self._record(Looked, acting, facts, failed, self._named(row), key_id)
 
     def take_out(
         self, raw: Any, *, row: RowId, tenant: str | None = None, subject: RowId | None = None
@@ -195,7 +195,7 @@ class HeldField(Field):
             place=self._place,
             outcome=decision.outcome,
             rule=decision.rule,
-            rows=tuple(row_text(row) for row in rows),
+            rows=tuple(self._named(row_text(row)) for row in rows),
             count=len(rows),
             key="",
         )

@@ -36,7 +36,7 @@ __all__ = ["Indexing", "Moving", "MovingField"]
 class Moving:
     """The permission to move values of one field and tenant. Made by `MovingField.moving`."""
 
-    __slots__ = ("_acting", "_before", "_clock", "_decision", "_key", "_keys", "_padded", "_place", "_resolver", "_tenant", "_whose")  # fmt: skip
+    __slots__ = ("_acting", "_before", "_clock", "_decision", "_key", "_keys", "_padded", "_place", "_pseudonyms", "_resolver", "_tenant", "_whose")  # fmt: skip
 
     def __init__(
         self,
@@ -64,6 +64,8 @@ class Moving:
         # class that values from before they had subjects are under.
         self._keys: dict[str, UsableKey] = {}
         self._before: dict[bytes, UsableKey] = {}
+        # The pseudonyms of whose values were moved, by row, until their event is made.
+        self._pseudonyms: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"<Moving {self._place.table}.{self._place.column}>"
@@ -108,7 +110,9 @@ class Moving:
         key = self.key_of(subject)
         # The encoding is kept byte for byte: its type is bound in the context. A fresh salt, drawn
         # here for this value alone.
-        plaintext = self._opened(context, raw, subject)
+        plaintext = self._opened(row, context, raw, subject)
+        if key.subject:
+            self._pseudonyms[row] = key.subject
         made = core.encrypt(
             key.prepared,
             key.key_id,
@@ -121,9 +125,9 @@ class Moving:
 
     def opened(self, row: str, raw: Any, subject: RowId | None = None) -> bytes:
         """Return the encoded plaintext of *raw*; raises as `moved` does."""
-        return self._opened(self._tenant.place.at(row), raw, subject)
+        return self._opened(row, self._tenant.place.at(row), raw, subject)
 
-    def _opened(self, context: bytes, raw: Any, subject: RowId | None) -> bytes:
+    def _opened(self, row: str, context: bytes, raw: Any, subject: RowId | None) -> bytes:
         if not (isinstance(raw, bytes) and core.looks_encrypted(raw)):
             raise PlaintextFound("a column of ciphertext holds something else")
         key = raw[3:19]
@@ -134,6 +138,8 @@ class Moving:
             if subject is None:
                 raise
             held = self._before[key] = self._resolver.to_move(self._tenant.data, key)
+        if held.subject:
+            self._pseudonyms[row] = held.subject
         return core.decrypt(held.prepared, raw, context)
 
     def event(self, rows: Sequence[str], before: Iterable[bytes], *, failed: bool) -> Reencrypted:
@@ -143,9 +149,12 @@ class Moving:
             place=self._place,
             outcome=Outcome.FAILED if failed else Outcome.ALLOWED,
             rule=self._decision.rule,
-            rows=tuple(rows),
+            rows=tuple(rows) if self._key is not None else (),
             count=len(rows),
             key="" if failed or self._key is None else self._key.key_id.hex(),
+            subjects=tuple(
+                dict.fromkeys(self._pseudonyms.pop(n) for n in rows if n in self._pseudonyms)
+            ),
             before=tuple(sorted({key.hex() for key in before})),
         )
 

@@ -38,6 +38,7 @@ class Reading:
         "erased",
         "keys",
         "scheme",
+        "subjects",
     )
 
     def __init__(
@@ -48,7 +49,7 @@ class Reading:
         acting: Acting,
         tenant: TenantFacts,
         prefetch: Callable[[Iterable[Any]], None],
-        open_one: Callable[[Any, str, TenantFacts, RowId | None], Any],
+        open_one: Callable[..., Any],
         mask: Callable[[object], Mask] | None,
         failed: Callable[[str, bytes], None],
     ) -> None:
@@ -56,6 +57,7 @@ class Reading:
         self.scheme = scheme
         self.acting = acting
         self.keys: set[bytes] = set()  # that opened a value
+        self.subjects: set[str] = set()  # pseudonyms of whom the values were about
         self.erased = 0  # values whose subject was shredded, read as NULL
         self._tenant = tenant
         self._prefetch = prefetch
@@ -98,7 +100,7 @@ class Reading:
                 continue
             try:
                 subject = None if subjects is None else subjects[number]
-                value = open_one(raw, row, tenant, subject)
+                value = open_one(raw, row, tenant, subject, names=self.subjects)
             except KeyDestroyed:
                 if subjects is None:
                     values.clear()

@@ -101,7 +101,9 @@ class Sealing(Guarded):
         subject: RowId | None = None,
         *,
         moving: bool = False,
+        names: set[str] | None = None,
     ) -> Any:
+        # *names* gets the pseudonym of whose value it was.
         # Mostly of the binary form, which is seen here, and a call less: it is opened for every hit
         # of a search.
         binary = isinstance(sealed, _BINARY) and core.looks_encrypted(sealed)
@@ -111,6 +113,8 @@ class Sealing(Guarded):
             key = self._guard.resolver.to_decrypt(tenant.data, key_id)
         else:
             key = self._to_decrypt(tenant, subject, key_id, moving=moving)
+            if names is not None and key.subject:
+                names.add(key.subject)
         return self._decode(core.decrypt(key.prepared, raw, tenant.place.at(row)))
 
 

@@ -15,7 +15,7 @@ from typing import Any, final
 
 from lacre._core.derive import PreparedKey
 from lacre.audit.event import Place, who
-from lacre.audit.events import Look, Written
+from lacre.audit.events import Look, Written, told
 from lacre.context import Acting
 from lacre.errors import UnsupportedQuery
 from lacre.fields.codecs import Codec
@@ -196,8 +196,21 @@ class Writing:
         """
         return self._tokens(value, self._indexes)
 
-    def record(self, record_look: Callable[[Look], None], row: str, key_id: bytes) -> None:
-        """Record that the value of *row* was encrypted, as soon as it was."""
+    def name(self, row: str, subject: RowId | None = None) -> str:
+        """Return what the event calls a value by: its row's id text, or its subject's pseudonym."""
+        if self._key is not None and subject is None:  # mostly
+            return row
+        return self._of_subject(subject).subject
+
+    def record(
+        self,
+        record_look: Callable[[Look], None],
+        row: str,
+        key_id: bytes,
+        subject: RowId | None = None,
+    ) -> None:
+        """Record that the value of *row*, which is *subject*'s, was encrypted, as soon as it was."""
+        key = self._key if self._key is not None else self._of_subject(subject)
         record_look(
             Look(
                 Written,
@@ -207,8 +220,10 @@ class Writing:
                 self._place,
                 self._decision.outcome,
                 self._decision.rule,
-                row,
+                "" if key.subject else row,
                 key_id,
+                key.used(),
+                key.subject,
             )
         )
 
@@ -245,16 +260,20 @@ class Writing:
         )
         return keys.pop().hex() if len(keys) == 1 else ""
 
-    def event(self, rows: Sequence[RowId]) -> Written:
-        """Return the event of having encrypted the field in *rows*."""
+    def event(self, names: Sequence[str]) -> Written:
+        """Return the event of having encrypted the field in rows, by what `name` calls each of them."""
+        used = [*self._keys.values()] if self._key is None else [self._key]
+        named = tuple(name for name in names if name)
         return Written(
             **who(self.acting, time=self._clock(), tenant=self._tenant.name),
             place=self._place,
             outcome=self._decision.outcome,
             rule=self._decision.rule,
-            rows=tuple(row_text(row) for row in rows),
-            count=len(rows),
+            rows=() if self._key is None else named,
+            count=len(names),
             key=self._named(),
+            cache=told({key.used() for key in used}),
+            subjects=tuple(dict.fromkeys(named)) if self._key is None else (),
         )
 
 

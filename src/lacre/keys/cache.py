@@ -80,10 +80,11 @@ class UsableKey:
     An authenticated, unwrapped key, until *expires* on the resolver's clock.
 
     Until *fresh* it is used without a thought; then it is asked for anew while it is used. *above*
-    is where the key that wraps it is cached; *last* is the end of every stale use.
+    is where the key that wraps it is cached; *last* is the end of every stale use. *subject* is
+    the pseudonym of whose it is, or empty. *cache* is for the evidence: `used` says how it was had.
     """
 
-    __slots__ = ("above", "expires", "fresh", "key_id", "last", "material", "prepared", "subject", "version")  # fmt: skip
+    __slots__ = ("above", "cache", "expires", "fresh", "key_id", "last", "material", "prepared", "subject", "version")  # fmt: skip
 
     def __init__(
         self,
@@ -95,7 +96,8 @@ class UsableKey:
         fresh: float | None = None,
         last: float | None = None,
         above: Slot | None = None,
-        subject: bool = False,
+        subject: str = "",
+        cache: str = "fetched",
     ) -> None:
         self.key_id = key_id
         self.material = material
@@ -106,6 +108,14 @@ class UsableKey:
         self.last = expires if last is None else last
         self.above = above
         self.subject = subject  # of one: held besides the others
+        self.cache = cache
+
+    def used(self) -> str:
+        """Return how the key was had for the use that is recorded now: `fetched` the first time."""
+        found = self.cache
+        if found == "fetched":
+            self.cache = "hit"  # two threads at once may both say that they fetched it
+        return found
 
     def __repr__(self) -> str:
         return f"<UsableKey {self.key_id.hex()}>"
@@ -157,7 +167,7 @@ class KeyCache:
     The keys of one resolver.
 
     *entries* may be read by anyone, without the lock: what is in it is never changed but for
-    `UsableKey.fresh`, and expired keys are in it until their place is needed.
+    `UsableKey.fresh` and `cache`, and expired keys are in it until their place is needed.
     """
 
     def __init__(self, *, limits: CacheLimits, clock: Callable[[], float]) -> None:

@@ -263,7 +263,7 @@ class Loader:
             fresh=expires - (0 if announced else limits.ahead * (1 - 0.5 * jitter.random())),
             last=expires + limits.stale_for,
             above=above,
-            subject=handle.digest is not None,
+            subject=row.scope.subject or "",
         )
 
     def _held(self, handle: ScopeHandle, key_id: bytes, spare: float) -> UsableKey:
@@ -322,6 +322,7 @@ class Loader:
             last=held.last,
             above=above,
             subject=held.subject,
+            cache="stale",
         )
 
     def _check_place(self, handle: ScopeHandle, row: KeyRow) -> None:

@@ -5,9 +5,8 @@ Events as JSON lines in a file.
 One line per event, ASCII only (so no line can be broken by what a value holds), appended with
 one `write` and flushed to disk. A line that was cut off (a full disk, a kill) stands alone and is
 not JSON. Several processes may append to one file. A pipe will do too (``/dev/stdout``): what was
-written there is its reader's. Does not sign, chain or rotate, and does not join a caller's
-transaction: a write event is on disk just before its transaction commits, and stays there if the
-commit fails.
+written there is its reader's. Does not sign, chain or rotate: a write event is on disk just before its transaction commits,
+and stays there if the commit fails.
 """
 
 import datetime as dt
@@ -18,7 +17,6 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lacre.audit.entries import Stamp, written
 from lacre.audit.event import Event
@@ -35,7 +33,7 @@ class JsonLinesSink:
         self._path = path
         self._stamp = stamp
 
-    def append(self, events: Sequence[Event], connection: Any = None) -> None:
+    def append(self, events: Sequence[Event]) -> None:
         """
         Append *events* and flush them to disk. Raises OSError where that fails.
 

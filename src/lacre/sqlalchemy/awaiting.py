@@ -10,8 +10,7 @@ What is cached is used where it is asked for. What is not is awaited inside SQLA
 One flight: of all tasks that miss one key, one asks and the others wait for its answer. Whoever
 waits may be cancelled; the work goes on and the others get its answer.
 
-Does not decide, decrypt or record. A sink is given no connection: it writes in another thread
-than the one a connection of the event loop belongs to.
+Does not decide, decrypt or record.
 """
 
 import asyncio
@@ -302,12 +301,11 @@ class _AwaitingRecorder:
         self._recorder = recorder
         self._threads = _Threads("lacre-evidence")
 
-    def write(self, events: Sequence[Event], connection: Any = None) -> None:
+    def write(self, events: Sequence[Event]) -> None:
         if _on_loop() and in_greenlet():
-            events = tuple(events)
-            self._threads.awaited(lambda: self._recorder.write(events))
+            self._threads.awaited(partial(self._recorder.write, tuple(events)))
         else:
-            self._recorder.write(events, connection)
+            self._recorder.write(events)
 
 
 def _not_here() -> KeyExpired:

@@ -477,7 +477,7 @@ class Bulk:
         sealed, _, tokens = writing.stored(row, value, subject)
         # What an UPDATE is given, SQLAlchemy hands to the objects of these rows.
         more[key] = (SealedForRow if self._inserting else SealedValue)(sealed)
-        rows.append(row)
+        rows.append(row if subject is None else writing.name(row, subject))
         more.update(zip(token_keys, tokens, strict=True))
 
     def _writing(self, prop: Any, tenant: str | None) -> tuple[Writing, list[str]]:

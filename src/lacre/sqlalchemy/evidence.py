@@ -84,15 +84,14 @@ def _on_commit(session: Session) -> None:
     if session.in_nested_transaction():
         return  # a savepoint is released; the transaction around it may still roll back
     session.flush()
-    # A session of several databases has no connection that is the transaction's.
-    _write(session, None if session.bind is None else session.connection())
+    _write(session)
 
 
 def _on_committed(session: Session) -> None:
     nested = session.get_nested_transaction()
     if nested is None:
         # What was flushed after our turn in "before_commit", by somebody else's: late, not lost.
-        _write(session, None)
+        _write(session)
         return
     outer = nested.parent
     while outer is not None and outer.parent is not None and not outer.nested:
@@ -107,9 +106,9 @@ def _on_ended(session: Session, transaction: SessionTransaction) -> None:
     _events(session).pop(transaction, None)
 
 
-def _write(session: Session, connection: Any) -> None:
+def _write(session: Session) -> None:
     events = _events(session).get(_present(session))
     if events:
-        session.info["lacre"].application.recorder.write(events, connection)
+        session.info["lacre"].application.recorder.write(events)
         # Only now: after a refusal the same commit, tried again, has to record them.
         events.clear()

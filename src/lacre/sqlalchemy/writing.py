@@ -238,7 +238,7 @@ def before_insert(
                 plain[key] = value
             # In place of what was assigned, and not in it: one object less that is kept.
             held[key] = SealedForRow(ciphertext)
-            rows.append(row)
+            rows.append(row if subject is None else writing.name(row, subject))
             if tokens:
                 held.update(zip(token_keys, tokens, strict=True))
         else:
@@ -381,7 +381,7 @@ def _seal(
     for token_key, made in zip(column.token_keys, tokens, strict=True):
         set_attribute(state.obj(), token_key, made)
     held.sealed(ciphertext)
-    rows.append(row)
+    rows.append(writing.name(row, subject))
     return True
 
 
