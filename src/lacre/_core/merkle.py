@@ -3,9 +3,10 @@
 Merkle trees: their roots, their proofs, and the check of proofs.
 
 The tree of RFC 6962, section 2 (RFC 9162 has the same with SHA-256). A `Frontier` grows by leaf
-hashes and gives the root at any moment, holding one hash for each bit of the size. Proofs are made
-of perfect subtrees, which a function of the caller looks up: ``node(level, index)`` is the hash of
-the ``2**level`` leaves from ``index * 2**level``. Implements ``spec/evidence-log.md``, section 6.
+hashes and gives the root at any moment, holding one hash for each bit of the size; `Tiles` says
+besides which hashes inside the tree are to be kept. Proofs are made of perfect subtrees, which a
+function of the caller looks up: ``node(level, index)`` is the hash of the ``2**level`` leaves from
+``index * 2**level``. Implements ``spec/evidence-log.md``, section 6.
 Stores nothing and signs nothing.
 """
 
@@ -17,17 +18,24 @@ from lacre.errors import MisuseError, Tampered
 
 __all__ = [
     "EMPTY",
+    "TILE",
     "Frontier",
     "Node",
+    "Tiles",
     "consistency_proof",
     "inclusion_proof",
     "leaf_hash",
     "node_hash",
+    "root_at",
     "verify_consistency",
     "verify_inclusion",
 ]
 
 Node = Callable[[int, int], bytes]
+
+# The hashes of a tile; so many levels of the tree lie between a tile and those below it.
+TILE = 256
+_TILE_LEVELS = 8
 
 _HASH = 32
 _sha256 = hashlib.sha256
@@ -115,6 +123,72 @@ class Frontier:
 
     def copy(self) -> "Frontier":
         return Frontier(self._size, self._hashes)
+
+
+@final
+class Tiles:
+    """
+    A tree that grows at its end, and says which hashes of whole tiles came to be.
+
+    Args:
+        last: of each level of tiles, the hashes of its last tile, which is not whole: those of
+            leaves first.
+    """
+
+    __slots__ = ("_levels", "_size")
+
+    def __init__(self, last: Sequence[Sequence[bytes]] = (), *, size: int = 0) -> None:
+        self._levels: list[Frontier] = []
+        for level, hashes in enumerate(last):
+            if len(hashes) != (size >> _TILE_LEVELS * level) % TILE:
+                raise MisuseError("the last tile of a level has as many hashes as its size says")
+            self._levels.append(Frontier())
+            self._levels[-1].extend(hashes)
+        if size >> _TILE_LEVELS * len(last):
+            raise MisuseError("a tree has a tile for each level of its size")
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def extend(self, leaves: Sequence[bytes]) -> list[tuple[int, int, bytes]]:
+        """Add leaves, by their hashes; return what belongs in tiles: the level, the place in it, the hash."""
+        made: list[tuple[int, int, bytes]] = []
+        hashes, level = leaves, 0
+        while hashes:
+            if level == len(self._levels):
+                self._levels.append(Frontier())
+            above: list[bytes] = []
+            begin = 0
+            while begin < len(hashes):
+                tile = self._levels[level]
+                some = hashes[begin : begin + TILE - tile.size]
+                tile.extend(some)
+                begin += len(some)
+                if tile.size == TILE:
+                    above.append(tile.root())
+                    self._levels[level] = Frontier()
+            level += 1
+            whole = self._size >> _TILE_LEVELS * level
+            made.extend((level, whole + at, each) for at, each in enumerate(above))
+            hashes = above
+        self._size += len(leaves)
+        return made
+
+    def frontier(self) -> Frontier:
+        """Return the tree as it is now, without its tiles."""
+        found = [each for level in reversed(self._levels) for each in level.hashes]
+        return Frontier(self._size, found)
+
+    def root(self) -> bytes:
+        """Return the root of the tree as it is now."""
+        return self.frontier().root()
+
+
+def root_at(size: int, node: Node) -> bytes:
+    """Return the root of the first *size* leaves of a tree."""
+    return _range(0, size, node)
 
 
 def inclusion_proof(index: int, size: int, node: Node) -> list[bytes]:
