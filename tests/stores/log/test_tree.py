@@ -50,9 +50,7 @@ def connection() -> Iterator[sa.Connection]:
     engine.dispose()
 
 
-@pytest.mark.parametrize(
-    "steps", [(1, 2, 3), (255, 256, 257), (256,), (1000, 1001), (3000, 3001)]
-)
+@pytest.mark.parametrize("steps", [(1, 2, 3), (255, 256, 257), (256,), (1000, 1001), (3000, 3001)])
 def test_a_tree_goes_on_from_what_is_stored(
     connection: sa.Connection, steps: tuple[int, ...]
 ) -> None:
