@@ -1,27 +1,78 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What the key store needs of a kind of database, beside SQL that is the same everywhere.
+What the key store and the evidence log need of a kind of database, beside SQL that is the same everywhere.
 
 One file implements it for each kind: `lacre.stores.sqlite`, `lacre.stores.postgresql`. Holds no
-statement about keys; those are in `lacre.stores.sql`.
+statement about keys or evidence; those are in `lacre.stores.sql` and `lacre.stores.log`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from lacre.stores.roles import Roles
+from lacre.errors import ConfigurationError, LacreError
 
-__all__ = ["SCRATCH", "KeyDatabase", "only_if_higher"]
+__all__ = ["SCRATCH", "Held", "KeyDatabase", "beside", "only_if_higher", "parsed"]
 
 SCRATCH = "lacre_scratch_"  # begins the name of a file or schema that may be removed
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """
+    What a database is opened for, as its messages say.
+
+    *setting* is the table of lacre.toml that names it, *file* an SQLite file's usual name, *lost*
+    what becomes of it in memory, *granted* who may do what, *unreachable* the error of a database
+    that does not answer, *grants* the statements that make roles in a schema. *journal* is the
+    mode that an SQLite file is made in, SQLite's own where it is empty.
+    """
+
+    name: str
+    setting: str
+    file: str
+    lost: str
+    granted: str
+    tables: Sequence[sa.Table]
+    unreachable: type[LacreError]
+    grants: Callable[[str, Any], Sequence[str]]
+    journal: str = ""
+
+
+def parsed(url: str, held: Held) -> sa.URL:
+    """
+    Return *url*, which is of SQLite, or of PostgreSQL with psycopg.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    example = f'for example url = "sqlite:///{held.file}" or "postgresql+psycopg://host/database"'
+    try:
+        found = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise ConfigurationError(f"the {held.name}'s URL cannot be read", hint=example) from None
+    if found.get_backend_name() == "sqlite" or found.drivername == "postgresql+psycopg":
+        return found
+    raise ConfigurationError(
+        f"the {held.name} runs on SQLite and on PostgreSQL with psycopg", hint=example
+    )
+
+
+def beside(url: str, base: Path) -> str:
+    """Return *url*; the path of an SQLite file is relative to *base*."""
+    prefix = "sqlite:///"
+    if url.startswith(prefix) and not url.startswith("sqlite:////"):
+        return prefix + str(base / url.removeprefix(prefix))
+    return url
+
+
 class KeyDatabase(Protocol):
-    """A database that can hold a key store."""
+    """A database that can hold a key store, or an evidence log."""
 
     @property
     def where(self) -> str:
@@ -64,7 +115,7 @@ class KeyDatabase(Protocol):
         """Within a transaction: raise `ConfigurationError` if what holds the tables is not of their owner."""
         ...
 
-    def grants(self, roles: Roles) -> Sequence[str]:
+    def grants(self, roles: Any) -> Sequence[str]:
         """Return the statements that make *roles*, or raise `ConfigurationError` where there are none."""
         ...
 

@@ -18,12 +18,10 @@ __all__ = ["open_key_store"]
 def open_key_store(url: str, base: Path, *, schema: str = "lacre") -> "SQLKeyStore":
     """Return the SQL key store at *url*; the path of an SQLite file is relative to *base*, *schema* is of PostgreSQL."""
     try:
+        from lacre.stores.database import beside
         from lacre.stores.sql import SQLKeyStore
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"{error.name} is not installed", hint="pip install 'lacre[sqlalchemy]'"
         ) from None
-    prefix = "sqlite:///"
-    if url.startswith(prefix) and not url.startswith("sqlite:////"):
-        url = prefix + str(base / url.removeprefix(prefix))
-    return SQLKeyStore(url, schema=schema)
+    return SQLKeyStore(beside(url, base), schema=schema)

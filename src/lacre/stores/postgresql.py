@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The key store in a schema of a PostgreSQL database: connections, isolation, errors.
+The key store, or the evidence log, in a schema of a PostgreSQL database: connections, isolation, errors.
 
-Does not hold statements about keys (`lacre.stores.sql`) and grants nothing
-(`lacre.stores.roles`). The password is libpq's business: in the URL, PGPASSWORD, a password file
+Does not hold statements about either (`lacre.stores.sql`, `lacre.stores.log`) and grants nothing
+(`lacre.stores.roles`, `lacre.stores.log.roles`). The password is libpq's business: in the URL, PGPASSWORD, a password file
 or a service; none of them is in an error, a log or a repr.
 
 Isolation is READ COMMITTED, because every write is a compare-and-swap of single rows: an UPDATE
@@ -23,15 +23,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
-from lacre.errors import ConfigurationError, KeyStoreUnreachable, LacreError, MisuseError
-from lacre.stores.database import SCRATCH, only_if_higher
+from lacre.errors import ConfigurationError, LacreError, MisuseError
+from lacre.stores.database import SCRATCH, Held, only_if_higher
 from lacre.stores.identifiers import is_plain
-from lacre.stores.roles import Roles, role_statements
-from lacre.stores.schema import TABLES
 
 __all__ = ["PostgreSQLDatabase"]
 
-# Small: rows are asked for once a cache age and KMS key, never once a value.
+# Small: keys are asked for once a cache age and KMS key, evidence is handed over in batches.
 _POOL = {"pool_size": 2, "max_overflow": 3, "pool_timeout": 10, "pool_recycle": 1800}
 
 # Of libpq, where the URL says nothing else: nobody waits for a server that is away.
@@ -53,13 +51,14 @@ _SESSION = {
     "idle_in_transaction_session_timeout": "60s",
 }
 
+# {0} is what is held there, {1} its table of lacre.toml, {2} who may do what.
 _HINTS: dict[str, tuple[str, str]] = {
-    "28P01": ("the key store's server refuses the password", "check the password in [key_store] url, PGPASSWORD, PGPASSFILE or the service file"),
-    "28000": ("the key store's server refuses this user", "check the user in [key_store] url, and the server's pg_hba.conf"),
-    "3D000": ("the key store's server has no such database", "create it, or name another one in [key_store] url"),
-    "42501": ("this database user may not do that in the key store", "grant it a role that `lacre db upgrade --roles` makes: runtime for applications, operator for `lacre keys` and `lacre protect`, the owner for `lacre db upgrade`"),
-    "TLS": ("there is no TLS connection to the key store's server that libpq trusts", "sslrootcert=... in [key_store] url names the authority of its certificate; ?sslmode=disable would send everything in the clear"),
-    "25006": ("the key store's server takes no writes: it is a replica, or read-only", "name the primary in [key_store] url"),
+    "28P01": ("the {0}'s server refuses the password", "check the password in {1} url, PGPASSWORD, PGPASSFILE or the service file"),
+    "28000": ("the {0}'s server refuses this user", "check the user in {1} url, and the server's pg_hba.conf"),
+    "3D000": ("the {0}'s server has no such database", "create it, or name another one in {1} url"),
+    "42501": ("this database user may not do that in the {0}", "grant it a role that `lacre db upgrade --roles` makes: {2}, the owner for `lacre db upgrade`"),
+    "TLS": ("there is no TLS connection to the {0}'s server that libpq trusts", "sslrootcert=... in {1} url names the authority of its certificate; ?sslmode=disable would send everything in the clear"),
+    "25006": ("the {0}'s server takes no writes: it is a replica, or read-only", "name the primary in {1} url"),
 }  # fmt: skip
 
 _BUSY = frozenset({"55P03", "57014"})  # lock_not_available, query_canceled: a timeout of ours
@@ -75,14 +74,15 @@ _RACES = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detect
 
 
 class PostgreSQLDatabase:
-    """The schema *schema* of the database that *url* names."""
+    """The schema *schema* of the database that *url* names, for what is *held* in it."""
 
-    def __init__(self, url: sa.URL, schema: str) -> None:
+    def __init__(self, url: sa.URL, schema: str, held: Held) -> None:
+        self._held = held
         # A plain identifier, so that it stands in every statement as it is.
         if not is_plain(schema):
             raise ConfigurationError(
-                "the key store has a schema of its own: a-z, 0-9 and underscore, not public, no word that SQL reserves and none that begins with pg_",
-                hint='[key_store] schema = "lacre"',
+                f"the {held.name} has a schema of its own: a-z, 0-9 and underscore, not public, no word that SQL reserves and none that begins with pg_",
+                hint=f'{held.setting} schema = "lacre"',
             )
         self._schema = schema
         given = url.query
@@ -132,7 +132,7 @@ class PostgreSQLDatabase:
         # One upgrade at a time, and nobody waits for it longer than lock_timeout.
         connection.execute(
             sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
-            {"name": f"lacre key store {self._schema}"},
+            {"name": f"lacre {self._held.name} {self._schema}"},
         )
         there = sa.text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
         # Not IF NOT EXISTS: that asks for the right to create even where there is nothing to do.
@@ -146,20 +146,20 @@ class PostgreSQLDatabase:
             " WHERE n.nspname = :name AND c.relname = ANY(:tables) AND c.relkind = 'r'"
             " AND c.relowner <> n.nspowner"
         )
-        tables = [table.name for table in TABLES]
+        tables = [table.name for table in self._held.tables]
         if connection.execute(foreign, {"name": self._schema, "tables": tables}).first():
             raise ConfigurationError(
-                f"the key store's schema and its tables have different owners, and the schema's may drop the tables ({self._where}); nothing was changed",
+                f"the {self._held.name}'s schema and its tables have different owners, and the schema's may drop the tables ({self._where}); nothing was changed",
                 hint=f"run it as the owner of the schema, or first ALTER SCHEMA {self._schema} OWNER TO the login that runs it, and so its tables",
             )
 
-    def grants(self, roles: Roles) -> Sequence[str]:
-        return role_statements(self._schema, roles)
+    def grants(self, roles: Any) -> Sequence[str]:
+        return self._held.grants(self._schema, roles)
 
     def alone(self, connection: sa.Connection) -> None:
         # Rows of any number are read and written then: the session's limit is for single ones.
         connection.exec_driver_sql("SET LOCAL statement_timeout = '600s'")
-        names = ", ".join(f'"{self._schema}".{table.name}' for table in TABLES)
+        names = ", ".join(f'"{self._schema}".{table.name}' for table in self._held.tables)
         connection.exec_driver_sql(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
 
     def sealing(self, connection: sa.Connection, *, alone: bool) -> None:
@@ -193,33 +193,34 @@ class PostgreSQLDatabase:
             raise self._translation(error) from None
 
     def _translation(self, error: SQLAlchemyError) -> LacreError:
+        held, name = self._held, self._held.name
         if isinstance(error, sa.exc.TimeoutError):
-            return KeyStoreUnreachable(
-                "every connection to the key store is busy", hint="try again"
-            )
+            return held.unreachable(f"every connection to the {name} is busy", hint="try again")
         state = _sqlstate(error)
         if state in _HINTS:
-            message, hint = _HINTS[state]
+            message, hint = (
+                text.format(name, held.setting, held.granted) for text in _HINTS[state]
+            )
             return ConfigurationError(f"{message} ({self._where})", hint=hint)
         if state in _RACES:
             return MisuseError(
-                "another process changed the key store at the same moment; nothing was done",
+                f"another process changed the {name} at the same moment; nothing was done",
                 hint="try again",
             )
         if state in _BUSY:
-            return KeyStoreUnreachable(
-                f"the key store is busy ({self._where})",
+            return held.unreachable(
+                f"the {name} is busy ({self._where})",
                 hint="another process holds what is needed; try again",
             )
         lost = isinstance(error, DBAPIError) and error.connection_invalidated
         if lost or state[:2] in _AWAY or (not state and isinstance(error, OperationalError)):
-            return KeyStoreUnreachable(
-                f"the key store's server does not answer ({self._where})",
-                hint="try again; if it stays away, check host, port, user and password in [key_store] url, and the server's log",
+            return held.unreachable(
+                f"the {name}'s server does not answer ({self._where})",
+                hint=f"try again; if it stays away, check host, port, user and password in {held.setting} url, and the server's log",
             )
         return ConfigurationError(
-            f"the key store failed ({type(error).__name__}{f', SQLSTATE {state}' if state else ''})",
-            hint="check the database the key store's url names",
+            f"the {name} failed ({type(error).__name__}{f', SQLSTATE {state}' if state else ''})",
+            hint=f"check the database the {name}'s url names",
         )
 
 

@@ -14,7 +14,7 @@ from lacre.errors import ConfigurationError
 from lacre.stores.identifiers import is_plain
 from lacre.stores.schema import COLUMN_STATE, EPOCH, KEY, KEYSTORE_SEEN, META, SUBJECT
 
-__all__ = ["Roles", "role_statements"]
+__all__ = ["Roles", "group_role", "only", "role_statements"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +91,12 @@ def role_statements(schema: str, roles: Roles) -> Sequence[str]:
         return ", ".join(f'"{column}"' for column in _CHANGES[table])  # type: ignore[index]
 
     everything = named(META, KEY, COLUMN_STATE, KEYSTORE_SEEN, SUBJECT, EPOCH)
-    statements = [_role(name) for name in (roles.runtime, roles.operator, roles.auditor)]
+    statements = [group_role(name) for name in (roles.runtime, roles.operator, roles.auditor)]
     statements += [
         # First nothing, then what each needs: a right that a release no longer gives is taken.
         f"REVOKE ALL ON SCHEMA {schema} FROM PUBLIC, {everyone}",
         f"REVOKE ALL ON {everything} FROM PUBLIC, {everyone}",
-        _others(schema, roles),
+        only(schema, (roles.runtime, roles.operator, roles.auditor)),
         f"GRANT USAGE ON SCHEMA {schema} TO {everyone}",
         f"GRANT SELECT ON {everything} TO {everyone}",
         # A process remembers the highest manifest it saw: spec/local-keystore.md, section 9.
@@ -181,10 +181,14 @@ END $step$""",  # noqa: S608 - plain identifiers, which Roles and PostgreSQLData
     ]
 
 
-def _others(schema: str, roles: Roles) -> str:
-    # Whatever gave others a right to write, ALTER DEFAULT PRIVILEGES for one: it is taken. What
-    # they may read stays, a backup's role for one. Rights on a table take those on its columns along.
-    ours = f"'{roles.runtime}', '{roles.operator}', '{roles.auditor}'"
+def only(schema: str, roles: Sequence[str]) -> str:
+    """
+    Return the statement that takes from all but *roles* what lets them write in *schema*.
+
+    Whatever gave it to them, ALTER DEFAULT PRIVILEGES for one. What they may read stays, a backup's
+    role for one. Rights on a table take those on its columns along.
+    """
+    ours = ", ".join(f"'{name}'" for name in roles)
     return f"""DO $others$ DECLARE found record; BEGIN
   FOR found IN
     SELECT DISTINCT pg_catalog.pg_get_userbyid(a.grantee) AS name FROM (
@@ -199,7 +203,8 @@ def _others(schema: str, roles: Roles) -> str:
 END $others$"""  # noqa: S608 - plain identifiers, which Roles and PostgreSQLDatabase check
 
 
-def _role(name: str) -> str:
+def group_role(name: str) -> str:
+    """Return the statement that makes the role *name*, unless it is there."""
     # Two upgrades in two databases of one cluster may make it at once: either of them will do.
     return f"""DO $role$ BEGIN
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '{name}') THEN

@@ -16,16 +16,22 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from lacre.errors import ConfigurationError, KeyNotFound, MisuseError, Tampered
+from lacre.errors import (
+    ConfigurationError,
+    KeyNotFound,
+    KeyStoreUnreachable,
+    MisuseError,
+    Tampered,
+)
 from lacre.fields.column_state import ColumnStateRow
 from lacre.keys.hierarchy import KeyKind, KeyRow, Scope
 from lacre.keys.seen import SeenSerial
 from lacre.stores.changing import change_keys, changed_meanwhile
 from lacre.stores.contents import KeyStoreContents
-from lacre.stores.database import KeyDatabase
+from lacre.stores.database import Held, KeyDatabase, parsed
 from lacre.stores.erasing import Erasing
 from lacre.stores.postgresql import PostgreSQLDatabase
-from lacre.stores.roles import Roles
+from lacre.stores.roles import Roles, role_statements
 from lacre.stores.rows import (
     PLACE,
     around_scopes,
@@ -35,7 +41,7 @@ from lacre.stores.rows import (
     key_row,
     seen_columns,
 )
-from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META, VERSION
+from lacre.stores.schema import COLUMN_STATE, KEY, KEYSTORE_SEEN, META, TABLES, VERSION
 from lacre.stores.sqlite import SQLiteDatabase
 from lacre.stores.subjects import SubjectTable
 from lacre.stores.times import newest
@@ -43,6 +49,17 @@ from lacre.stores.upgrading import Upgrade
 from lacre.stores.whole import contents_of, put_contents
 
 __all__ = ["SQLKeyStore"]
+
+_HELD = Held(
+    name="key store",
+    setting="[key_store]",
+    file="lacre/keys.db",
+    lost="keys kept in memory are lost with the process, and the data with them",
+    granted="runtime for applications, operator for `lacre keys` and `lacre protect`",
+    tables=TABLES,
+    unreachable=KeyStoreUnreachable,
+    grants=role_statements,
+)
 
 
 class SQLKeyStore(SubjectTable, Erasing):
@@ -403,18 +420,10 @@ class SQLKeyStore(SubjectTable, Erasing):
 
 
 def _database(url: str, schema: str) -> KeyDatabase:
-    example = 'for example url = "sqlite:///lacre/keys.db" or "postgresql+psycopg://host/database"'
-    try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise ConfigurationError("the key store's URL cannot be read", hint=example) from None
-    if parsed.get_backend_name() == "sqlite":
-        return SQLiteDatabase(parsed)
-    if parsed.drivername == "postgresql+psycopg":
-        return PostgreSQLDatabase(parsed, schema)
-    raise ConfigurationError(
-        "the key store runs on SQLite and on PostgreSQL with psycopg", hint=example
-    )
+    found = parsed(url, _HELD)
+    if found.get_backend_name() == "sqlite":
+        return SQLiteDatabase(found, _HELD)
+    return PostgreSQLDatabase(found, schema, _HELD)
 
 
 def _version(connection: sa.Connection, schema: str | None) -> int:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The key store in an SQLite file: its pragmas, its locking, its errors.
+The key store, or the evidence log, in an SQLite file: its pragmas, its locking, its errors.
 
-Does not hold statements about keys (`lacre.stores.sql`).
+Does not hold statements about either (`lacre.stores.sql`, `lacre.stores.log`).
 """
 
 import sqlite3
@@ -15,24 +15,21 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
-from lacre.errors import ConfigurationError, KeyStoreUnreachable, LacreError, MisuseError
-from lacre.stores.database import SCRATCH, only_if_higher
-from lacre.stores.roles import Roles
+from lacre.errors import ConfigurationError, LacreError, MisuseError
+from lacre.stores.database import SCRATCH, Held, only_if_higher
 
 __all__ = ["SQLiteDatabase"]
 
 
 class SQLiteDatabase:
-    """The file that *url* names."""
+    """The file that *url* names, for what is *held* in it."""
 
     schema = None
 
-    def __init__(self, url: sa.URL) -> None:
+    def __init__(self, url: sa.URL, held: Held) -> None:
+        self._held = held
         if url.database in (None, "", ":memory:"):
-            raise ConfigurationError(
-                "the key store needs a file of its own",
-                hint="keys kept in memory are lost with the process, and the data with them",
-            )
+            raise ConfigurationError(f"the {held.name} needs a file of its own", hint=held.lost)
         self._path = Path(str(url.database))
         # hide_parameters: neither an error nor a log of statements carries what is in a row.
         self.engine = sa.create_engine(url, hide_parameters=True)
@@ -53,6 +50,11 @@ class SQLiteDatabase:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._path.exists():
             self._path.touch(mode=0o600)
+        if self._held.journal:
+            with self.translated(), self.engine.connect() as connection:
+                # Kept in the file itself; refused within a transaction, so not by SQLAlchemy's.
+                driver: Any = connection.connection.driver_connection
+                driver.execute(f"PRAGMA journal_mode = {self._held.journal}")
 
     def claim(self, connection: sa.Connection) -> None:
         pass  # BEGIN IMMEDIATE holds the file's one write lock already
@@ -60,10 +62,10 @@ class SQLiteDatabase:
     def check_owner(self, connection: sa.Connection) -> None:
         pass  # who owns the file owns what is in it
 
-    def grants(self, roles: Roles) -> Sequence[str]:
+    def grants(self, roles: Any) -> Sequence[str]:
         raise ConfigurationError(
             "SQLite knows no roles",
-            hint="its file belongs to one user; keep the key store on PostgreSQL to tell them apart",
+            hint=f"its file belongs to one user; keep the {self._held.name} on PostgreSQL to tell them apart",
         )
 
     def alone(self, connection: sa.Connection) -> None:
@@ -92,10 +94,10 @@ class SQLiteDatabase:
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
-            raise _translation(error) from None
+            raise _translation(error, self._held) from None
 
 
-def _translation(error: SQLAlchemyError) -> LacreError:
+def _translation(error: SQLAlchemyError, held: Held) -> LacreError:
     original = error.orig if isinstance(error, DBAPIError) else None
     if isinstance(original, sqlite3.OperationalError):
         # Text of SQLite's own: it names tables and files, never a value.
@@ -104,11 +106,11 @@ def _translation(error: SQLAlchemyError) -> LacreError:
             sqlite3.SQLITE_BUSY,
             sqlite3.SQLITE_LOCKED,
         ):
-            return KeyStoreUnreachable("the key store does not answer", hint=says)
-        return ConfigurationError("the key store does not answer", hint=says)
+            return held.unreachable(f"the {held.name} does not answer", hint=says)
+        return ConfigurationError(f"the {held.name} does not answer", hint=says)
     return ConfigurationError(
-        f"the key store failed ({type(error).__name__})",
-        hint="check the database the key store's url names",
+        f"the {held.name} failed ({type(error).__name__})",
+        hint=f"check the database the {held.name}'s url names",
     )
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "INBOX",
     "LEAF",
     "LOG_META",
+    "NOTABLE",
     "OUTBOX",
     "SEQUENCER",
     "SHARD",
@@ -28,15 +29,26 @@ __all__ = [
     "TALLY",
     "TILE",
     "TOUCHED",
+    "VERSION",
     "metadata",
 ]
+
+VERSION = 1
 
 metadata = sa.MetaData()
 
 # Numbers themselves on SQLite, where only an INTEGER PRIMARY KEY counts by itself.
 _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
-# One row: whose log this is.
+# Columns whose index leaves out a value that is no question, and what a statement says to use it.
+NOTABLE = {
+    "status": "status <> 'compliant'",
+    "class": "class <> ''",
+    "place": "place <> ''",
+    "correlation": "correlation <> ''",
+}
+
+# Whose log this is, and the version of these tables.
 LOG_META = sa.Table(
     "lacre_log",
     metadata,
@@ -84,11 +96,17 @@ LEAF = sa.Table(
     sa.Index("lacre_leaf_time", "time"),
     sa.Index("lacre_leaf_principal", "principal", "time"),
     sa.Index("lacre_leaf_action", "action", "time"),
-    sa.Index(
-        "lacre_leaf_correlation",
-        "correlation",
-        postgresql_where=sa.text("correlation <> ''"),
-        sqlite_where=sa.text("correlation <> ''"),
+    sa.Index("lacre_leaf_tenant", "tenant", "time"),
+    # Of what few leaves have, those: NOTABLE says which values of a column that is.
+    *(
+        sa.Index(
+            f"lacre_leaf_{name}",
+            name,
+            "time",
+            postgresql_where=sa.text(where),
+            sqlite_where=sa.text(where),
+        )
+        for name, where in NOTABLE.items()
     ),
 )
 
