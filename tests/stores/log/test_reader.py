@@ -41,9 +41,7 @@ def looked(minute: int) -> Looked:
 
 
 @pytest.fixture(params=PLACES)
-def reader(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[LogReader]:
+def reader(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LogReader]:
     """Twenty looks, a minute each, across the end of a month."""
     with log_at(request.param, request, tmp_path) as log:
         start = int(FIRST.timestamp()) * 1_000_000

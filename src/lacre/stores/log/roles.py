@@ -17,6 +17,7 @@ from lacre.errors import ConfigurationError
 from lacre.stores.identifiers import is_plain
 from lacre.stores.log.schema import (
     ALERT,
+    CHANNEL,
     CHECKPOINT,
     CURSOR,
     HONEYTOKEN,
@@ -25,6 +26,7 @@ from lacre.stores.log.schema import (
     LOG_META,
     SEQUENCER,
     SHARD,
+    SPENT,
     TALLY,
     TILE,
     TOUCHED,
@@ -102,5 +104,7 @@ def log_role_statements(schema: str, roles: LogRoles) -> Sequence[str]:
             f"GRANT UPDATE ({', '.join(names)}) ON {named(table)} TO {roles.sequencer}"
             for table, names in _UPKEEP.items()
         ),
-        f"GRANT INSERT, UPDATE ON {named(ALERT, CURSOR, HONEYTOKEN)} TO {roles.detector}",
+        f"GRANT INSERT, UPDATE ON {named(ALERT, CHANNEL, CURSOR, HONEYTOKEN)} TO {roles.detector}",
+        # What principals spent of budgets is counted by all applications together.
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {named(SPENT)} TO {roles.writer}",
     ]
