@@ -22,6 +22,7 @@ LacreError
         NoTenant
         ActingEnded
     EvidenceUnavailable   the recorder is down or full
+    AlertNotDelivered     a channel of alerts did not take a message
     RowBudgetExceeded     a bulk reading found more rows than it may hand out
     ReadingFailed         the process that reads in bulk ended without finishing
     PlaintextFound        plaintext where only ciphertext may be
@@ -41,6 +42,7 @@ __all__ = [
     "AccessDenied",
     "ActingEnded",
     "ActingError",
+    "AlertNotDelivered",
     "AlreadyEncrypted",
     "ConfigurationError",
     "DuplicateValue",
@@ -204,6 +206,25 @@ class EvidenceUnavailable(LacreError):
 
     code = "evidence-unavailable"
     retryable = True
+
+
+class AlertNotDelivered(LacreError):
+    """
+    A channel of alerts did not take a message. Says neither its address nor what it answered.
+
+    *refused* is true where the receiver answered and does not want this message; *after* is for how
+    many seconds it asks to be left alone, or 0.
+    """
+
+    code = "alert-not-delivered"
+    retryable = True
+
+    def __init__(
+        self, message: str, *, hint: str = "", refused: bool = False, after: float = 0.0
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.refused = refused
+        self.after = after
 
 
 class RowBudgetExceeded(LacreError):
