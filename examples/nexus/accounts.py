@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signing up and logging in: the routes that need no token."""
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Request
 from sqlalchemy import select, update
 
 from lacre.fastapi import problems
@@ -17,7 +17,7 @@ def routes(service: Service) -> APIRouter:
     router = APIRouter(tags=["accounts"], responses=problems(400, 422, 503))
 
     @router.post("/users", status_code=201, responses=problems(409))
-    async def sign_up(body: Registration) -> Created:
+    async def sign_up(request: Request, body: Registration) -> Created:
         """
         Create a user. The database decides whether its e-mail address and CPF are new.
 
@@ -29,15 +29,15 @@ def routes(service: Service) -> APIRouter:
             if isinstance(value := getattr(body, name), Protected)
         }
         user = User(password_hash=await service.passwords.hash(told.pop("password")), **told)
-        with service.itself("registration"):
+        with service.itself("registration", request):
             async with service.sessions.begin() as session:
                 session.add(user)
         return Created(id=user.id)
 
     @router.post("/tokens", responses=problems(401))
-    async def log_in(body: Credentials) -> TokenGiven:
+    async def log_in(request: Request, body: Credentials) -> TokenGiven:
         """Give a token for a password. Which of the two was wrong is not said."""
-        with service.itself("login"):
+        with service.itself("login", request):
             async with service.sessions() as session:
                 known = await session.execute(
                     select(User.id, User.role, User.password_hash).where(

@@ -70,7 +70,12 @@ def routes(service: Service) -> APIRouter:
 
 def _looks_at(service: Service, person: UUID) -> tuple[list[Look], bool]:
     service.lacre.recorder.flush()
-    return looks_at(service.evidence, person, name_staff=service.settings.name_staff)
+    return looks_at(
+        service.evidence,
+        person,
+        pseudonym=service.lacre.pseudonym(person),
+        name_staff=service.settings.name_staff,
+    )
 
 
 async def _own(session: AsyncSession, acting: Acting) -> User:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from fastapi import Request
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -12,7 +13,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
-from lacre import Lacre, acting_as
+from lacre import Lacre, Origin, acting_as
 from lacre.fastapi import TokenActing
 from nexus.issuing import Issuer
 from nexus.passwords import Passwords
@@ -57,9 +58,10 @@ class Service:
             evidence=settings.lacre.resolve().parent / lacre.policy.file.audit.path,
         )
 
-    def itself(self, purpose: str) -> acting_as:
+    def itself(self, purpose: str, request: Request | None = None) -> acting_as:
         """The service acting itself, where nobody is logged in yet: as what it is about to do."""
-        return self.lacre.acting_as("svc:nexus", roles={purpose}, purpose=purpose)
+        origin = Origin() if request is None else self.acting.origin(request)
+        return self.lacre.acting_as("svc:nexus", roles={purpose}, purpose=purpose, origin=origin)
 
     async def close(self) -> None:
         """Give back what a process holds; the evidence is on disk afterwards."""

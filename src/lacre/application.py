@@ -9,7 +9,6 @@ that need them. Decides nothing itself.
 import datetime as dt
 import os
 import time
-from asyncio import to_thread
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,17 +16,18 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from lacre.audit.recorder import Recorder, Sink
 from lacre.context import NOWHERE, Origin, acting_as
-from lacre.errors import ConfigurationError
+from lacre.errors import ConfigurationError, NoTenant
 from lacre.evidence import open_sink
 from lacre.fields.column_state import ColumnState, state_of
 from lacre.fields.deadlines import Deadlines
 from lacre.fields.field import Field
 from lacre.fields.guard import Guard
 from lacre.fields.index import Index
+from lacre.fields.rows import RowId, row_text
 from lacre.fields.scheme import Scheme
 from lacre.keys.covering import Covering
 from lacre.keys.epochs import EpochLedger
-from lacre.keys.hierarchy import KeyKind, KeyRow, Scope
+from lacre.keys.hierarchy import KeyKind, KeyRow, Scope, subject_digest
 from lacre.keys.ports import KeyService
 from lacre.keys.provisioning import Provisioner
 from lacre.keys.resolver import CacheLimits, Resolver, since_boot
@@ -35,7 +35,7 @@ from lacre.keys.subjects import SubjectMaker
 from lacre.keys.usage import CountedKeyService, Usage, UsageCounters
 from lacre.policy.decisions import Policy
 from lacre.policy.loading import load_pins, load_policy
-from lacre.readiness import Probe, Readiness
+from lacre.readiness import Probe, Serving
 from lacre.stores.opening import open_key_store
 from lacre.stores.port import Store
 
@@ -53,7 +53,7 @@ S = TypeVar("S", bound="Session")
 A = TypeVar("A", bound="AsyncSession")
 
 
-class Lacre:
+class Lacre(Serving):
     """
     One application.
 
@@ -156,6 +156,7 @@ class Lacre:
         identity: "Identity | str | os.PathLike[str] | None" = None,
         passphrase: str | None = None,
         moving_from: str | None = None,
+        version: str | None = None,
     ) -> Self:
         """
         Compose the application that the file at *path* describes.
@@ -166,6 +167,7 @@ class Lacre:
             passphrase: of that identity, where it has one.
             moving_from: as `[move] from` of the file, for as long as this object lives: for a move
                 of keys while nothing else runs.
+            version: of your code, for the evidence; what ``LACRE_CODE_VERSION`` says by default.
 
         Raises:
             ConfigurationError: says what is wrong, and what to do.
@@ -202,7 +204,7 @@ class Lacre:
             policy,
             store=store,
             services=services,
-            sink=open_sink(settings, base),
+            sink=open_sink(settings, base, version=version),
             signers=signers,
             check_identity=check_identity,
         )
@@ -381,76 +383,19 @@ class Lacre:
             self.scope(tenant, class_), indexed=self.policy.class_(class_).index is not None
         )
 
-    def ready(
-        self,
-        *,
-        tenants: Iterable[str] | None = None,
-        classes: Iterable[str] | None = None,
-        models: Any = None,
-        database: Any = None,
-    ) -> Readiness:
+    def pseudonym(self, subject: RowId, *, tenant: str | None = None) -> str | None:
         """
-        Return whether this process can serve now, part by part; true as long as it can.
+        Return what the evidence calls *subject*, the id of whom values are about.
 
-        Cheap enough for a probe every few seconds: with warm keys it reads the key store and
-        asks the key service nothing. Records no look and sees no value. What is wrong is in the
-        report and not raised.
-
-        Args:
-            tenants: whose keys; the default tenant's by default.
-            classes: those this process serves; all of lacre.toml's by default.
-            models: a declarative base, or mapped classes, whose columns' states are looked at.
-            database: the models' engine: whether SQLite has the triggers that searches need.
-
-        Raises:
-            ConfigurationError: a class or model that there is not, or no tenant named and no default.
+        None of whom no value is about, and of whom was shredded: nobody can tell any more.
         """
-        looked: Any = ((), {})
-        if models is not None:
-            from lacre.sqlalchemy.token_triggers import looked_at
-
-            looked = looked_at(models, database)
-        return self._probe.report(tenants, classes, *looked)
-
-    async def aready(
-        self,
-        *,
-        tenants: Iterable[str] | None = None,
-        classes: Iterable[str] | None = None,
-        models: Any = None,
-        database: Any = None,
-    ) -> Readiness:
-        """`ready`, in a thread: the event loop does not wait for it."""
-        return await to_thread(
-            self.ready, tenants=tenants, classes=classes, models=models, database=database
-        )
-
-    def warm_up(
-        self, *, tenants: Iterable[str] | None = None, classes: Iterable[str] | None = None
-    ) -> None:
-        """
-        Resolve the active keys, and the index roots, before the first request does.
-
-        One call of the key service for each branch key and index root, `[calls] concurrent` at
-        once at most; rows of the key store are read in few queries. A fork starts cold: warm up in
-        the worker, not in the process that it is forked from.
-
-        Args:
-            tenants: whose keys; the default tenant's by default.
-            classes: those this process serves; all of lacre.toml's by default.
-
-        Raises:
-            ConfigurationError: a class that there is not, no tenant named and no default, or more
-                keys than the cache takes.
-            KeyNotFound, KeyDisabled, KeyDestroyed, KeyServiceDenied, KeyServiceUnreachable
-        """
-        self._probe.warm_up(tenants, classes)
-
-    async def awarm_up(
-        self, *, tenants: Iterable[str] | None = None, classes: Iterable[str] | None = None
-    ) -> None:
-        """`warm_up`, in a thread: the event loop does not wait for it."""
-        await to_thread(self.warm_up, tenants=tenants, classes=classes)
+        name = tenant or self.policy.file.default_tenant
+        if name is None:
+            raise NoTenant("no tenant was named", hint='tenant="..."')
+        scope = self.policy.scope(KeyKind.SUBJECT, "-", name)
+        digest = subject_digest(scope, row_text(subject))
+        found = self.store.subjects(scope, [digest]).get(digest)
+        return None if found is None else found.subject.pseudonym
 
     @property
     def revocation_latency(self) -> float:

@@ -12,6 +12,7 @@ classes and columns; never a tenant, key id, path, address or the text of an err
 `Check.detail`, for a log.
 """
 
+from asyncio import to_thread
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,7 +33,7 @@ from lacre.keys.hierarchy import KeyKind
 from lacre.keys.resolver import Resolver, ScopeHandle
 from lacre.policy.decisions import Policy
 
-__all__ = ["Check", "Part", "Probe", "Readiness", "Status"]
+__all__ = ["Check", "Part", "Probe", "Readiness", "Serving", "Status"]
 
 _SOON = 30  # days before a column's deadline, from which it is a warning
 _AHEAD = 0.2  # of a key's age: what is left of it when it is asked for anew
@@ -353,3 +354,80 @@ def _told(part: Part, trouble: LacreError | None, status: Status, **more: Any) -
         detail=f"{trouble} ({trouble.hint})" if trouble.hint else str(trouble),
         **more,
     )
+
+
+class Serving:
+    """What `Lacre` says and does about serving."""
+
+    _probe: Probe
+
+    def ready(
+        self,
+        *,
+        tenants: Iterable[str] | None = None,
+        classes: Iterable[str] | None = None,
+        models: Any = None,
+        database: Any = None,
+    ) -> Readiness:
+        """
+        Return whether this process can serve now, part by part; true as long as it can.
+
+        Cheap enough for a probe every few seconds: with warm keys it reads the key store and
+        asks the key service nothing. Records no look and sees no value. What is wrong is in the
+        report and not raised.
+
+        Args:
+            tenants: whose keys; the default tenant's by default.
+            classes: those this process serves; all of lacre.toml's by default.
+            models: a declarative base, or mapped classes, whose columns' states are looked at.
+            database: the models' engine: whether SQLite has the triggers that searches need.
+
+        Raises:
+            ConfigurationError: a class or model that there is not, or no tenant named and no default.
+        """
+        looked: Any = ((), {})
+        if models is not None:
+            from lacre.sqlalchemy.token_triggers import looked_at
+
+            looked = looked_at(models, database)
+        return self._probe.report(tenants, classes, *looked)
+
+    async def aready(
+        self,
+        *,
+        tenants: Iterable[str] | None = None,
+        classes: Iterable[str] | None = None,
+        models: Any = None,
+        database: Any = None,
+    ) -> Readiness:
+        """`ready`, in a thread: the event loop does not wait for it."""
+        return await to_thread(
+            self.ready, tenants=tenants, classes=classes, models=models, database=database
+        )
+
+    def warm_up(
+        self, *, tenants: Iterable[str] | None = None, classes: Iterable[str] | None = None
+    ) -> None:
+        """
+        Resolve the active keys, and the index roots, before the first request does.
+
+        One call of the key service for each branch key and index root, `[calls] concurrent` at
+        once at most; rows of the key store are read in few queries. A fork starts cold: warm up in
+        the worker, not in the process that it is forked from.
+
+        Args:
+            tenants: whose keys; the default tenant's by default.
+            classes: those this process serves; all of lacre.toml's by default.
+
+        Raises:
+            ConfigurationError: a class that there is not, no tenant named and no default, or more
+                keys than the cache takes.
+            KeyNotFound, KeyDisabled, KeyDestroyed, KeyServiceDenied, KeyServiceUnreachable
+        """
+        self._probe.warm_up(tenants, classes)
+
+    async def awarm_up(
+        self, *, tenants: Iterable[str] | None = None, classes: Iterable[str] | None = None
+    ) -> None:
+        """`warm_up`, in a thread: the event loop does not wait for it."""
+        await to_thread(self.warm_up, tenants=tenants, classes=classes)

@@ -28,6 +28,8 @@ from nexus.provisioning import STAFF, add_staff, create_tables, provision  # noq
 from nexus.service import Service  # noqa: E402
 from nexus.settings import Settings  # noqa: E402
 
+from lacre import Lacre  # noqa: E402
+
 __all__ = ["EXAMPLES", "PASSWORD", "Nexus", "User", "create_app", "looks_at", "make_cpf", "program"]
 
 PASSWORD = "correct horse battery staple"
@@ -85,6 +87,13 @@ class Nexus:
         assert answer.status_code == 201, answer.text
         return UUID(answer.json()["id"])
 
+    def pseudonym(self, person: UUID) -> str:
+        """What the evidence calls a person."""
+        with Lacre.load(self.settings.lacre) as application:
+            found = application.pseudonym(person)
+        assert found is not None
+        return found
+
     def evidence(self) -> str:
         return (self.home / "lacre" / "audit.jsonl").read_text("utf-8")
 
@@ -116,7 +125,10 @@ def nexus(postgresql: Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
         try:
             # Whatever a developer's machine has for a proxy, this is not for it.
             with httpx.Client(
-                base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False
+                base_url=f"http://127.0.0.1:{port}",
+                timeout=60,
+                trust_env=False,
+                headers={"User-Agent": "nexus test"},
             ) as http:
                 wait_until(lambda: _answers(http), process, "Nexus", log)
                 yield Nexus(

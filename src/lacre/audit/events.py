@@ -89,8 +89,8 @@ class Used(Event):
     """
     Values of one column were used, all with one outcome under one rule. Never made itself.
 
-    *rows* are their rows; of values that have a subject there is *subjects* instead, the random
-    pseudonyms, which a shred erases. *cache* says how the key was had (`CACHE`), or is empty.
+    *rows* are their rows, as often as they were used; of values that have a subject there is
+    *subjects* instead: the random pseudonyms, which a shred erases. *cache* says how the key was had (`CACHE`), or is empty.
     """
 
     members: ClassVar[frozenset[str]] = PLACED | {

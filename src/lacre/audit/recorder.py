@@ -341,5 +341,5 @@ def _grouped(looks: Iterable[Look | Event]) -> Iterable[Event]:
             count=len(group),
             key=first.key.hex(),
             cache=told({look.cache for look in group}),
-            subjects=tuple(dict.fromkeys([look.subject for look in group if look.subject])),
+            subjects=tuple([look.subject for look in group if look.subject]),
         )

@@ -7,6 +7,8 @@ opens is the one that the endpoint is in, on the event loop and in the thread po
 until the response was sent. Streamed bodies and background tasks act with it; whatever outlives
 the response gets `ActingEnded`. A synchronous generator would act in another context.
 
+Where it comes from goes into the evidence with everything that is done in it.
+
 Does not decide on values (the policy does, at each look) and does not record a refused route.
 """
 
@@ -19,8 +21,9 @@ from fastapi.params import Depends
 from fastapi.requests import HTTPConnection
 from fastapi.security.base import SecurityBase
 
-from lacre.context import Acting, acting_as
+from lacre.context import NOWHERE, Acting, Origin, acting_as
 from lacre.errors import AccessDenied, ConfigurationError
+from lacre.fastapi.origins import Origins
 from lacre.fastapi.tokens import Tokens
 
 __all__ = ["Application", "TokenActing"]
@@ -40,6 +43,7 @@ class Application(Protocol):
         purpose: str,
         tenant: str | None = None,
         across_yield: bool = False,
+        origin: Origin = NOWHERE,
     ) -> acting_as: ...
 
 
@@ -62,9 +66,14 @@ class TokenActing:
     Args:
         lacre: the application.
         tokens: what a token must be.
+        proxies: addresses and networks whose `X-Forwarded-For` is believed; of every other
+            connection its own address is recorded.
     """
 
-    def __init__(self, lacre: Application, tokens: Tokens) -> None:
+    def __init__(
+        self, lacre: Application, tokens: Tokens, *, proxies: Collection[str] = ()
+    ) -> None:
+        self._origins = Origins(proxies)
         self._lacre = lacre
         self._tokens = tokens
         self._bearer = _Bearer()
@@ -97,9 +106,10 @@ class TokenActing:
 
     def _for_one(self, purpose: str, accepted: frozenset[str] | None) -> Depends:
         async def act(
+            connection: HTTPConnection,
             token: Annotated[str | None, Security(self._bearer)],
         ) -> AsyncIterator[Acting]:
-            with self._block(token, purpose, accepted) as acting:
+            with self._block(connection, token, purpose, accepted) as acting:
                 yield acting
 
         return _dependency(act)
@@ -108,15 +118,31 @@ class TokenActing:
         one_of: Any = Literal[among]
 
         async def act(
+            connection: HTTPConnection,
             token: Annotated[str | None, Security(self._bearer)],
             purpose: Annotated[one_of, Header(alias=PURPOSE_HEADER, description=_WHY)],
         ) -> AsyncIterator[Acting]:
-            with self._block(token, purpose, accepted) as acting:
+            with self._block(connection, token, purpose, accepted) as acting:
                 yield acting
 
         return _dependency(act)
 
-    def _block(self, token: str | None, purpose: str, accepted: frozenset[str] | None) -> acting_as:
+    def origin(self, connection: HTTPConnection) -> Origin:
+        """
+        Return where a request comes from: for a block of your own, in a route that nobody is logged in for.
+
+        Raises:
+            InvalidValue: its `X-Reason` is no ticket or single word.
+        """
+        return self._origins.of(connection)
+
+    def _block(
+        self,
+        connection: HTTPConnection,
+        token: str | None,
+        purpose: str,
+        accepted: frozenset[str] | None,
+    ) -> acting_as:
         caller = self._tokens.verify(token)
         roles = caller.roles if accepted is None else caller.roles & accepted
         if accepted is not None and not roles:
@@ -131,6 +157,7 @@ class TokenActing:
             purpose=purpose,
             tenant=caller.tenant,
             across_yield=True,
+            origin=self.origin(connection),
         )
 
 

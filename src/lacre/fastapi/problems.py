@@ -25,7 +25,7 @@ from fastapi.exceptions import (
 from fastapi.requests import HTTPConnection
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ValidationError
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lacre.context import nobody
 from lacre.errors import (
@@ -42,6 +42,7 @@ from lacre.errors import (
     SubjectHeld,
     UnsupportedQuery,
 )
+from lacre.fastapi.origins import CORRELATION_HEADER, correlation_of
 
 __all__ = ["Problem", "install", "problems"]
 
@@ -49,6 +50,7 @@ _MEDIA_TYPE = "application/problem+json"
 # Of a websocket (RFC 6455): try again later, our error, or else not allowed.
 _TRY_LATER, _OURS, _REFUSED = 1013, 1011, 1008
 _log = logging.getLogger("lacre.fastapi")
+_BACK = CORRELATION_HEADER.lower().encode()
 
 # By the class that an error is of, or the nearest above it. What is ours to mend says nothing.
 _ANSWERS: dict[type[LacreError], tuple[int, str]] = {
@@ -93,7 +95,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def install(app: FastAPI, *, retry_after: int = 5, types: str | None = None) -> None:
     """
-    Have *app* answer with problems, and begin every request as nobody.
+    Have *app* answer with problems, begin every request as nobody, and send its correlation id back.
 
     A middleware of yours that opens a block is added before this is called: what is added later is
     further outside, and its block would not be seen.
@@ -123,8 +125,17 @@ class _AsNobody:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def answered(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                correlation = correlation_of(scope).encode()
+                headers = [each for each in message.get("headers", ()) if each[0].lower() != _BACK]
+                message = {**message, "headers": [*headers, (_BACK, correlation)]}
+            await send(message)
+
         with nobody():
-            await self._app(scope, receive, send)
+            if scope["type"] in ("http", "websocket"):
+                correlation_of(scope)
+            await self._app(scope, receive, answered)
 
 
 class _Answers:

@@ -152,9 +152,7 @@ class Moving:
             rows=tuple(rows) if self._key is not None else (),
             count=len(rows),
             key="" if failed or self._key is None else self._key.key_id.hex(),
-            subjects=tuple(
-                dict.fromkeys(self._pseudonyms.pop(n) for n in rows if n in self._pseudonyms)
-            ),
+            subjects=tuple(self._pseudonyms.pop(n) for n in rows if n in self._pseudonyms),
             before=tuple(sorted({key.hex() for key in before})),
         )
 

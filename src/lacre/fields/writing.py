@@ -273,7 +273,7 @@ class Writing:
             count=len(names),
             key=self._named(),
             cache=told({key.used() for key in used}),
-            subjects=tuple(dict.fromkeys(named)) if self._key is None else (),
+            subjects=named if self._key is None else (),
         )
 
 
