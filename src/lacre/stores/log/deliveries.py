@@ -71,7 +71,7 @@ class Deliveries:
             channel.sent = [moment for moment in channel.sent if moment > begin]
             waiting = sorted(
                 self._waiting(writing, name, now),
-                key=lambda pair: (-pair[0].severity.rank, pair[0].raised),
+                key=lambda alert: (-alert.severity.rank, alert.raised),
             )
             if not waiting:
                 return None
@@ -83,11 +83,14 @@ class Deliveries:
                 channel.digest = now
             else:
                 return None  # they wait for the window to pass
-            for alert, sent in taken:
+            # Read again under a lock, because what other channels have done is in the same column.
+            for row in self._of(writing, taken):
+                sent = json.loads(row.sent)
                 sent[name] = {**sent.get(name, {}), "held": now + microseconds(_LEASE)}
-                _write(writing, alert.id, sent)
+                values = {"sent": json.dumps(sent, sort_keys=True)}
+                writing.execute(sa.update(ALERT).where(ALERT.c.id == row.id).values(values))
             self._save(writing, name, channel)
-            return Due(channel=name, alerts=tuple(alert for alert, _ in taken))
+            return Due(channel=name, alerts=tuple(taken))
 
     def delivered(self, due: Due) -> None:
         """Note that the channel took what was due."""
@@ -173,7 +176,7 @@ class Deliveries:
 
     def _waiting(
         self, connection: sa.Connection, name: str, now: int, *, held: bool = False
-    ) -> Iterator[tuple[Alert, dict[str, Any]]]:
+    ) -> Iterator[Alert]:
         # Page by page past what other channels have not sent: theirs must not hide this one's.
         rules, after = self._channels[name], ""
         since = now - microseconds(_TOO_OLD)
@@ -185,12 +188,11 @@ class Deliveries:
                 .limit(_PAGE)
             ).all()
             for row in page:
-                sent = json.loads(row.sent)
-                own = sent.get(name, {})
+                own = json.loads(row.sent).get(name, {})
                 alert = alert_of(row)
                 free = held or own.get("held", 0) <= now
                 if "at" not in own and free and _wanted(name, rules, alert):
-                    yield alert, sent
+                    yield alert
             if len(page) < _PAGE:
                 return
             after = page[-1].id
@@ -225,9 +227,3 @@ def _for_update(query: sa.Select[Any]) -> sa.Select[Any]:
 
 def _read(state: str) -> _Channel:
     return _Channel(**json.loads(state))
-
-
-def _write(writing: sa.Connection, id: str, sent: dict[str, Any]) -> None:  # noqa: A002 - the alert's own word
-    writing.execute(
-        sa.update(ALERT).where(ALERT.c.id == id).values(sent=json.dumps(sent, sort_keys=True))
-    )
