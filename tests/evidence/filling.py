@@ -18,12 +18,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lacre._core.merkle import TILE, Tiles
 from lacre.audit.entries import Stamp, moment, written
 from lacre.audit.event import Event, Outcome, Place
 from lacre.audit.events import Looked, Searched, Written
 from lacre.audit.keeping import Heartbeat, Recording, Sequencing
 from lacre.context import Origin
 from lacre.stores.log import schema
+from lacre.stores.log.log import AuditLog
 
 __all__ = ["COLUMNS", "STAMP", "Filled", "fill", "people"]
 
@@ -130,56 +132,32 @@ class _Template:
 
 
 class _Tree:
-    """The tiles of one shard, level by level, and its root."""
+    """The hashes of one shard, as the sequencer would have kept them."""
 
     def __init__(self) -> None:
-        self.levels: list[list[bytes]] = [[]]
+        self.tree = Tiles()
+        self.waiting: list[bytes] = []
         self.tiles: dict[tuple[int, int], bytearray] = defaultdict(bytearray)
         self.size = 0
 
     def add(self, leaf: bytes) -> None:
         self.size += 1
-        level = 0
-        self.levels[0].append(leaf)
-        while len(self.levels[level]) == 256:
-            root = _root(self.levels[level])
-            self.levels[level] = []
-            level += 1
-            if level == len(self.levels):
-                self.levels.append([])
-            self.levels[level].append(root)
-            self.tiles[level, (self.size // 256**level - 1) // 256] += root
+        self.waiting.append(leaf)
+        if len(self.waiting) == _BATCH:
+            self.grow()
+
+    def grow(self) -> None:
+        for level, place, each in self.tree.extend(self.waiting):
+            self.tiles[level, place // TILE] += each
+        self.waiting = []
 
     def root(self) -> bytes:
-        # Each level below is to the right of those above.
-        found: bytes | None = None
-        for hashes in self.levels:
-            for each in reversed(_perfect(hashes)):
-                found = each if found is None else _node(each, found)
-        return hashlib.sha256(b"").digest() if found is None else found
-
-
-def _node(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\x01" + left + right).digest()
-
-
-def _root(hashes: Sequence[bytes]) -> bytes:
-    while len(hashes) > 1:
-        hashes = [_node(hashes[i], hashes[i + 1]) for i in range(0, len(hashes), 2)]
-    return hashes[0]
-
-
-def _perfect(hashes: Sequence[bytes]) -> list[bytes]:
-    found, begin = [], 0
-    while begin < len(hashes):
-        size = 1 << (len(hashes) - begin).bit_length() - 1
-        found.append(_root(hashes[begin : begin + size]))
-        begin += size
-    return found
+        self.grow()
+        return self.tree.root()
 
 
 def fill(
-    log: sa.Engine,
+    log: AuditLog,
     *,
     events: int = 1_000_000,
     days: int = 90,
@@ -193,20 +171,21 @@ def fill(
     Load *events* events of *principals* in the *days* before *end*, and the heartbeats between them.
 
     Args:
-        log: the database of the log; its tables are made where they are not there. Empty.
+        log: an empty one; its tables are made where they are not there.
         end: the beginning of this hour, where nobody says.
         note: makes the signed checkpoint of (shard, size, root); without it, none is stored.
     """
     drawn = random.Random(seed)
     until = end or dt.datetime.now(dt.UTC).replace(minute=0, second=0, microsecond=0)
-    schema.metadata.create_all(log)
+    log.upgrade()
     leaves = _Leaves(drawn, stamp, people(principals, drawn))
-    with log.begin() as connection:
+    with log.writing() as connection:
         rows = leaves.made(events, days, until)
         while batch := list(islice(rows, _BATCH)):
             _load(connection, schema.LEAF, batch)
         tallies = [(*key, *counts) for key, counts in leaves.tallies.items()]
         _load(connection, schema.TALLY, tallies)
+        roots = {shard: tree.root() for shard, tree in leaves.trees.items()}
         tiles = [
             (shard, level, index, bytes(hashes))
             for shard, tree in leaves.trees.items()
@@ -216,7 +195,6 @@ def fill(
         last = max(leaves.trees)
         shards = [(shard, "open" if shard == last else "closed", None) for shard in leaves.trees]
         _load(connection, schema.SHARD, shards)
-        roots = {shard: tree.root() for shard, tree in leaves.trees.items()}
         sizes = {shard: tree.size for shard, tree in leaves.trees.items()}
         if note is not None:
             heads = [
@@ -224,7 +202,6 @@ def fill(
                 for shard, root in roots.items()
             ]
             _load(connection, schema.CHECKPOINT, heads)
-    with log.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("ANALYZE"))
     return Filled(leaves=sum(sizes.values()), roots=roots, sizes=sizes, until=until)
 
@@ -396,7 +373,7 @@ class _Leaves:
         return f"{self._text}.{rest:06}Z".encode()
 
 
-def _load(connection: sa.Connection, table: sa.Table, rows: list[tuple[Any, ...]]) -> None:
+def _load(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> None:
     if not rows:
         return
     names = [column.name for column in table.columns]

@@ -18,6 +18,7 @@ from lacre.policy.bulk import BulkSettings
 from lacre.policy.columns import ColumnName, ColumnTarget, WaiverSettings
 from lacre.policy.erasure import ErasureSettings, RetentionSettings, SealingSettings
 from lacre.policy.legacy import LegacySettings
+from lacre.policy.report import ReportSettings
 from lacre.policy.search import SearchSettings
 from lacre.policy.values import (
     Address,
@@ -236,6 +237,7 @@ class PolicyFile(Table):
     erasure: ErasureSettings = ErasureSettings()
     retention: dict[Name, RetentionSettings] = Field(default_factory=dict)
     search: SearchSettings = SearchSettings()
+    report: ReportSettings = ReportSettings()
 
     @model_validator(mode="before")
     @classmethod
