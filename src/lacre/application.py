@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from lacre.audit.recorder import Recorder, Sink
 from lacre.context import NOWHERE, Origin, acting_as
 from lacre.errors import ConfigurationError, NoTenant
-from lacre.evidence import open_sink
+from lacre.evidence import open_sink, stamp_of
 from lacre.fields.column_state import ColumnState, state_of
 from lacre.fields.deadlines import Deadlines
 from lacre.fields.field import Field
@@ -67,6 +67,7 @@ class Lacre(Serving):
         signers: whose signatures on column states are believed.
         clock: in seconds, for the age of cached keys and the time of events; the system's by default.
         check_identity: raises where the identity could not be loaded again, for `ready`.
+        version: of your code, for the evidence; what ``LACRE_CODE_VERSION`` says by default.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Lacre(Serving):
         signers: Sequence["PublicIdentity"] = (),
         clock: Callable[[], float] | None = None,
         check_identity: Callable[[], None] | None = None,
+        version: str | None = None,
     ) -> None:
         if policy.file.env != "test":
             for part in (store, sink, clock, *services.values()):
@@ -97,6 +99,7 @@ class Lacre(Serving):
         }
         self.signers = tuple(signers)
         self.recorder = Recorder(sink, buffer=settings.audit.buffer)
+        self.stamp = stamp_of(settings, version)
         cover = Covering(resolver=lambda: self.resolver, seals=settings.seals)
         self.resolver = Resolver(
             store=store,
@@ -207,6 +210,7 @@ class Lacre(Serving):
             sink=open_sink(settings, base, version=version),
             signers=signers,
             check_identity=check_identity,
+            version=version,
         )
         application.base = base
         return application

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
-from lacre.cli import certificates, columns, database, holding, index, keys, policy, tenants
+from lacre.cli import audit, certificates, columns, database, holding, index, keys, policy, tenants
 from lacre.cli.demo import demo
 from lacre.cli.initialise import initialise
 from lacre.cli.inspection import inspect
@@ -47,6 +47,7 @@ app.add_typer(index.app, name="index")
 app.add_typer(columns.app, name="columns")
 app.add_typer(holding.app, name="hold")
 app.add_typer(certificates.app, name="certificate")
+app.add_typer(audit.app, name="audit")
 app.add_typer(tenants.app, name="tenants")
 app.command()(protect)
 app.command()(unprotect)

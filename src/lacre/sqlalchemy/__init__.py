@@ -34,6 +34,7 @@ try:
     from lacre.sqlalchemy.compounds import compound
     from lacre.sqlalchemy.crossing import moving_tenants
     from lacre.sqlalchemy.dataclasses import MappedAsDataclass
+    from lacre.sqlalchemy.outbox import outbox_table
     from lacre.sqlalchemy.types import EncryptedType, IndexType
 except ModuleNotFoundError as error:
     raise ConfigurationError(
@@ -53,5 +54,6 @@ __all__ = [
     "compound",
     "encrypted",
     "moving_tenants",
+    "outbox_table",
     "row_id",
 ]

@@ -69,6 +69,7 @@ class AwaitingApplication:
         self._deadlines = _AwaitingDeadlines(application.deadlines, self._keys)
         # `guard.recorder` stays what it is: taking a look is memory only.
         self.recorder = cast("Recorder", _AwaitingRecorder(application.recorder))
+        self.stamp = application.stamp
 
     @property
     def deadlines(self) -> Deadlines:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Mapper, object_session
 from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.state import InstanceState
 
+from lacre.audit.entries import Stamp
 from lacre.audit.event import Outcome
 from lacre.audit.recorder import Recorder
 from lacre.context import current
@@ -29,6 +30,7 @@ from lacre.keys.hierarchy import KeyKind
 from lacre.keys.resolver import ScopeHandle
 from lacre.policy.model import Right
 from lacre.sqlalchemy.declared import logical_table, sealed_properties
+from lacre.sqlalchemy.outbox import Outbox
 from lacre.sqlalchemy.shapes import Shape
 from lacre.sqlalchemy.types import SealedValue
 from lacre.sqlalchemy.violations import Duplicate
@@ -45,6 +47,7 @@ class Application(Protocol):
 
     guard: Guard
     recorder: Recorder
+    stamp: Stamp
 
     @property
     def deadlines(self) -> Deadlines:
@@ -67,6 +70,8 @@ class Binding:
         self.application = application
         self.awaiting = awaiting
         self.has_deadlines = application.deadlines.any
+        outboxes = application.guard.policy.file.audit.outboxes
+        self.outbox = Outbox(frozenset(outboxes), application.stamp)
         self._known: WeakSet[Mapper[Any]] = WeakSet()
         self._fields: dict[Any, HeldField] = {}
         self._pending: dict[Any, HeldField] = {}

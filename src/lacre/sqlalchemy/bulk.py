@@ -15,7 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapper, ORMExecuteState, Session
 
-from lacre.audit.event import Event
+from lacre.audit.events import Written
 from lacre.errors import AlreadyEncrypted, MisuseError, UnsupportedQuery
 from lacre.fields.rows import row_text
 from lacre.fields.writing import Writing
@@ -100,8 +100,9 @@ class Bulk:
         self._writings: dict[Any, dict[str | None, tuple[Writing, list[str]]]] = {
             prop: {} for prop, _, _ in self._properties
         }
-        self._cleared: dict[Any, tuple[Callable[[list[str]], Event], list[str]]] = {}
+        self._cleared: dict[Any, tuple[Callable[[list[str]], Written], list[str]]] = {}
         self._combined = Combined(self._binding)
+        self._connection: Any = None  # of the statement, once it is known
         self._in_part = False  # whether rows before the one that was refused stay
 
     @property
@@ -155,7 +156,9 @@ class Bulk:
             AccessDenied, ConfigurationError, DuplicateValue, InvalidValue, MisuseError, UnsupportedQuery
         """
         connection = self._session.connection(bind_arguments={"mapper": self._mapper})
-        check_transaction(connection)
+        for store in {prop.declared.store for prop, _, _ in self._properties}:
+            check_transaction(self._session, connection, store)
+        self._connection = connection
         check_row_id(self._mapper, connection.dialect)
         self._in_part = connection.dialect.name == "sqlite"
         if self._inserting:
@@ -166,14 +169,15 @@ class Bulk:
 
     def executed(self) -> None:
         """Note the events: the statement was executed."""
-        events: list[Event] = [
+        events = [
             writing.event(rows)
             for by_tenant in self._writings.values()
             for writing, rows in by_tenant.values()
             if rows
         ]
         events += [event_of(rows) for event_of, rows in self._cleared.values() if rows]
-        executed(self._session, events)
+        if events:
+            executed(self._session, self._connection, events)
 
     def failed(self) -> None:
         """Note the events where rows may be there all the same, for whoever commits them."""

@@ -1,32 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Events of writes, kept until the transaction that holds the rows commits.
+Events of writes: in the transaction that holds the rows, or kept until it commits.
 
-Events follow their savepoint: released, they are the outer transaction's; rolled back, they are
-gone. Just before the commit they are handed to the recorder, and where it cannot take them there
-is no commit. Does not hold looks: they happened, whatever becomes of the transaction.
+A store with an outbox has them in it, in the same transaction, as soon as the rows are flushed
+(`lacre.sqlalchemy.outbox`). Events of every other store wait here and follow their savepoint:
+released, they are the outer transaction's; rolled back, they are gone. Just before the commit they
+are handed to the recorder, and where it cannot take them there is no commit. Does not hold looks:
+they happened, whatever becomes of the transaction.
 
 Leans on a private name of SQLAlchemy, pinned by a test: `Connection._is_autocommit_isolation`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from lacre.audit.event import Event
+from lacre.audit.events import Written
 from lacre.errors import ConfigurationError
 
 __all__ = ["check_transaction", "executed", "keep_evidence", "noted"]
 
-_ROWS = "lacre_rows"  # in session.info: rows of the flush under way, by what makes their event
+_ROWS = "lacre_rows"  # in session.info: rows of the flush under way, by connection and what makes their event
 _EVENTS = "lacre_events"  # in session.info: events by the transaction they belong to
 
 
-def check_transaction(connection: Connection) -> None:
+def check_transaction(session: Session, connection: Connection, store: str) -> None:
     """
-    Raise unless what is about to be written waits for a commit: its evidence does.
+    Raise unless what is about to be written to *store* waits for a commit, and its evidence has a place.
 
     Raises:
         ConfigurationError
@@ -44,17 +47,26 @@ def check_transaction(connection: Connection) -> None:
             "the connection is in AUTOCOMMIT mode, where a rollback leaves the row without the evidence of its write",
             hint="write encrypted values with an engine that has transactions: leave out isolation_level",
         )
+    session.info["lacre"].outbox.check(connection, store)
 
 
-def noted(session: Session, event_of: Callable[[list[str]], Event]) -> list[str]:
+def noted(
+    session: Session, connection: Connection, event_of: Callable[[list[str]], Written]
+) -> list[str]:
     """Return the list of rows written in this flush, of which *event_of* makes an event when it is over."""
-    rows: list[str] = session.info.setdefault(_ROWS, {}).setdefault(event_of, [])
+    rows: list[str] = session.info.setdefault(_ROWS, {}).setdefault((connection, event_of), [])
     return rows
 
 
-def executed(session: Session, events: list[Event]) -> None:
-    """Note the *events* of a statement that was executed: they follow its transaction."""
-    _events(session).setdefault(_present(session), []).extend(events)
+def executed(session: Session, connection: Connection, events: Sequence[Written]) -> None:
+    """Record the *events* of what was executed on *connection*: they follow its transaction."""
+    outbox = session.info["lacre"].outbox
+    here = [event for event in events if outbox.takes(event.place.store)]
+    if here:
+        outbox.put(connection, here)
+    others = [event for event in events if not outbox.takes(event.place.store)]
+    if others:
+        _events(session).setdefault(_present(session), []).extend(others)
 
 
 def keep_evidence(factory: Any) -> None:
@@ -75,9 +87,13 @@ def _present(session: Session) -> SessionTransaction | None:
 
 
 def _on_flushed(session: Session, _context: Any) -> None:
-    rows: dict[Callable[[list[str]], Event], list[str]] = session.info.pop(_ROWS, {})
-    if rows:
-        executed(session, [event_of(written) for event_of, written in rows.items() if written])
+    rows: dict[Any, list[str]] = session.info.pop(_ROWS, {})
+    events: dict[Connection, list[Written]] = {}
+    for (connection, event_of), written in rows.items():
+        if written:
+            events.setdefault(connection, []).append(event_of(written))
+    for connection, made in events.items():
+        executed(session, connection, made)
 
 
 def _on_commit(session: Session) -> None:

@@ -163,11 +163,12 @@ class _Flush:
         """Return the permission to write *prop*, and the list of rows it was used for."""
         found = self._writings.get((prop, tenant))
         if found is None or found[0].acting is not acting:
-            check_transaction(connection)
+            check_transaction(self.session, connection, prop.declared.store)
             writing = self.session.info.get(READY, {}).get((prop, tenant))
             if writing is None or writing.acting is not acting:
                 writing = self.binding.field(prop).writing(tenant=tenant)
-            found = self._writings[prop, tenant] = (writing, noted(self.session, writing.event))
+            rows = noted(self.session, connection, writing.event)
+            found = self._writings[prop, tenant] = (writing, rows)
         return found
 
     def clearing(self, connection: sa.Connection, prop: Any, tenant: str | None) -> list[str]:
@@ -175,9 +176,12 @@ class _Flush:
         acting = current()
         found = self._clearings.get((prop, tenant))
         if found is None or found[0] is not acting:
-            check_transaction(connection)
+            check_transaction(self.session, connection, prop.declared.store)
             cleared = self.binding.field(prop).clearing(tenant=tenant)
-            found = self._clearings[prop, tenant] = (acting, noted(self.session, cleared))
+            found = self._clearings[prop, tenant] = (
+                acting,
+                noted(self.session, connection, cleared),
+            )
         return found[1]
 
 
