@@ -39,26 +39,42 @@ class Heartbeat(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sequencing(Event):
     """
-    A sequencer began, rested, or found that the one before it had ended without a word (`step`).
+    What became of sequencing (`step`).
 
-    *since* is the moment of the last leaf before, RFC 3339, empty at the beginning of a log; *epoch*
-    the fencing epoch it sequences under. An operator who explains a gap leaves `explained`.
+    A shard was `opened`, as the first entry of it; a sequencer `began` after one that `rested`, or
+    at the beginning of a log; or it `took-over` from one that had ended without a word. *epoch* is
+    the fencing epoch it sequences under, *since* the moment of the last leaf before, RFC 3339, empty
+    at the beginning of a log. An opened shard names the month *before* it (``2026-10``), the *size*
+    of that shard's tree and its *root* in hex; they are empty and 0 where there was none, and in
+    every other step.
     """
 
     action: ClassVar[str] = "sequencing"
-    members: ClassVar[frozenset[str]] = frozenset({"step", "epoch", "since"})
+    members: ClassVar[frozenset[str]] = frozenset(
+        {"step", "epoch", "since", "before", "size", "root"}
+    )
 
     step: str
     epoch: int
     since: str
+    before: str = ""
+    size: int = 0
+    root: str = ""
 
     def details(self) -> Mapping[str, object]:
-        return {"step": self.step, "epoch": self.epoch, "since": self.since}
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            "since": self.since,
+            "before": self.before,
+            "size": self.size,
+            "root": self.root,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording(Event):
-    """A process began to record, or ended (`step`); *events* are those it handed over, this one included."""
+    """A process `began` to record, or `ended` (`step`); *events* are those it handed over, this one included."""
 
     action: ClassVar[str] = "recording"
     members: ClassVar[frozenset[str]] = frozenset({"step", "events"})

@@ -27,7 +27,7 @@ from lacre.errors import ConfigurationError, LacreError, MisuseError
 from lacre.stores.database import SCRATCH, Held, only_if_higher
 from lacre.stores.identifiers import is_plain
 
-__all__ = ["PostgreSQLDatabase"]
+__all__ = ["PostgreSQLDatabase", "connecting"]
 
 # Small: keys are asked for once a cache age and KMS key, evidence is handed over in batches.
 _POOL = {"pool_size": 2, "max_overflow": 3, "pool_timeout": 10, "pool_recycle": 1800}
@@ -85,22 +85,14 @@ class PostgreSQLDatabase:
                 hint=f'{held.setting} schema = "lacre"',
             )
         self._schema = schema
-        given = url.query
-        self._where = f"schema {schema} of {url.database or 'the database'} on {url.host or given.get('service') or 'this machine'}"
-        defaults = {name: value for name, value in _CONNECT.items() if name not in given}
-        if not (
-            {"sslmode", "service"} & given.keys() or {"PGSSLMODE", "PGSERVICE"} & os.environ.keys()
-        ):
-            # libpq's own default falls back to plaintext, password exchange included.
-            defaults["sslmode"] = "require"
+        self._where = f"schema {schema} of {url.database or 'the database'} on {url.host or url.query.get('service') or 'this machine'}"
         try:
             self._pool = sa.create_engine(
                 url,
                 hide_parameters=True,  # neither an error nor a log carries what is in a row
                 pool_pre_ping=True,  # a connection the server dropped is replaced, not used
                 use_native_hstore=False,
-                # Statements prepared on one server connection fail on the next behind a pooler.
-                connect_args=defaults | {"prepare_threshold": None},
+                connect_args=connecting(url),
                 **_POOL,
             )
         except ModuleNotFoundError:
@@ -222,6 +214,19 @@ class PostgreSQLDatabase:
             f"the {name} failed ({type(error).__name__}{f', SQLSTATE {state}' if state else ''})",
             hint=f"check the database the {name}'s url names",
         )
+
+
+def connecting(url: sa.URL) -> dict[str, Any]:
+    """Return how psycopg connects to *url*, where that says nothing else."""
+    given = url.query
+    found: dict[str, Any] = {name: value for name, value in _CONNECT.items() if name not in given}
+    if not (
+        {"sslmode", "service"} & given.keys() or {"PGSSLMODE", "PGSERVICE"} & os.environ.keys()
+    ):
+        # libpq's own default falls back to plaintext, password exchange included.
+        found["sslmode"] = "require"
+    # Statements prepared on one server connection fail on the next behind a pooler.
+    return found | {"prepare_threshold": None}
 
 
 def _sqlstate(error: SQLAlchemyError) -> str:

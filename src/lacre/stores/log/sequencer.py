@@ -1,0 +1,480 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The sequencer: takes what waits in the inbox and in outboxes, and makes leaves of it, one after another.
+
+One sequences at a time (`lacre.stores.log.lease`). Entries, tree, tallies and what was touched are
+of one transaction, and an entry leaves the inbox in the same; so one that is killed loses and
+repeats nothing. A checkpoint is signed when its leaves have committed, and only of a tree that
+begins with the last one that was signed. Implements ``spec/evidence-log.md``, section 5. Has no
+thread of its own (`lacre.stores.log.running`) and anchors nothing.
+"""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import sqlalchemy as sa
+
+from lacre._core.merkle import leaf_hash
+from lacre.audit.entries import Entry, Stamp, moment, written
+from lacre.audit.event import Event
+from lacre.audit.keeping import Heartbeat, Sequencing
+from lacre.audit.leaves import Drawn, leaf_text, shard_name, shard_of
+from lacre.audit.notes import (
+    Checkpoint,
+    Signer,
+    Verifier,
+    origin_of,
+    read_checkpoint,
+    sign_checkpoint,
+)
+from lacre.errors import ConfigurationError, EvidenceUnavailable, Tampered
+from lacre.stores.log import loading
+from lacre.stores.log.lease import Lease
+from lacre.stores.log.log import AuditLog
+from lacre.stores.log.outboxes import Outbox, Waiting
+from lacre.stores.log.schema import CHECKPOINT, INBOX, LEAF, SHARD, TOUCHED
+from lacre.stores.log.sink import OWN
+from lacre.stores.log.tree import Nodes, StoredTree
+
+__all__ = ["Sequencer"]
+
+_BATCH = 1000  # entries of one transaction; a checkpoint is signed after each that is full
+_BACK = 5_000_000  # microseconds a clock may be behind the last leaf: what time services correct
+_PASSED = 1000  # entries that are none, passed over until somebody looks
+
+
+@dataclass(slots=True, kw_only=True)
+class _Head:
+    """Where the log is: what no transaction that rolled back may leave behind."""
+
+    shard: int
+    tree: StoredTree
+    sequenced: int
+    signed: int  # the size of the shard's last checkpoint
+
+
+class _Ready(NamedTuple):
+    """An entry that was read and may become a leaf."""
+
+    id: bytes
+    drawn: Drawn
+    line: bytes
+
+
+@final
+class Sequencer:
+    """
+    Sequences *log*, for as long as it holds the lease.
+
+    Args:
+        signer: makes the one who signs checkpoints, when the first is due.
+        verifiers: whose checkpoints are believed.
+        heartbeat: seconds without a leaf after which one says that somebody is there.
+        outboxes: where entries wait besides the inbox.
+        lease: seconds after which another takes over from one that says nothing.
+    """
+
+    def __init__(
+        self,
+        log: AuditLog,
+        stamp: Stamp,
+        *,
+        signer: Callable[[], Signer],
+        verifiers: Collection[Verifier],
+        heartbeat: float = 60.0,
+        outboxes: Sequence[Outbox] = (),
+        lease: float = 15.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._log = log
+        self._stamp = stamp
+        self._signer = signer
+        self._opened: Signer | None = None
+        self._verifiers = verifiers
+        self._heartbeat = int(heartbeat * 1_000_000)
+        self.outboxes = tuple(outboxes)
+        self._clock = clock
+        self._lease = Lease(length=lease)
+        self._head: _Head | None = None
+        self._passed: dict[str, set[int]] = {}
+        self.away: list[str] = []  # stores whose outbox did not answer in the last turn
+
+    @property
+    def holds(self) -> bool:
+        """Whether it believes to be the one who sequences."""
+        return self._lease.epoch is not None
+
+    @property
+    def passed(self) -> int:
+        """How many entries it passed over, because no writer of lacre's wrote them."""
+        return sum(map(len, self._passed.values()))
+
+    def after_fork(self) -> None:
+        """In a child: hold nothing, and leave the parent's connections alone."""
+        self._lease.forget()
+        self._head = None
+        for outbox in self.outboxes:
+            outbox.after_fork()
+
+    def turn(self) -> int:
+        """
+        Sequence what waits now; return how many entries that was, those of the log itself not counted.
+
+        Takes the lease first where nobody holds it, and does nothing where another does.
+
+        Raises:
+            ConfigurationError: the clock was set back, or nobody can sign.
+            EvidenceUnavailable: a database does not answer, or another sequencer took over.
+            Tampered: the tree is not the one that was signed last; nothing is signed over it.
+        """
+        try:
+            total = self._turn()
+            if self.holds:
+                self._sign()
+        except BaseException:
+            # What was done in memory may have rolled back: the next turn reads it anew.
+            self._head = None
+            raise
+        return total
+
+    def _turn(self) -> int:
+        if not self.holds and not self._begin():
+            return 0
+        self.away = []
+        total = 0
+        while done := self._batch():
+            total += done
+            if done >= _BATCH:
+                self._sign()
+        self._beat()
+        return total
+
+    def rest(self) -> None:
+        """Sequence what waits, say so, sign, and let another take the lease at once. Raises as `turn` does."""
+        try:
+            self._turn()
+            if not self.holds:
+                return
+            head = self._load_once()
+            with self._log.writing() as connection:
+                now = self._now(head)
+                self._lease.hold(connection, now)
+                self._append(connection, head, now, [self._own(self._step("rested", head))])
+            self._sign(release=True)
+        finally:
+            self._head = None
+            self._lease.forget()
+
+    # Taking over
+
+    def _begin(self) -> bool:
+        # Who cannot sign does not keep the lease from those who can.
+        self._signs()
+        with self._log.writing() as connection:
+            if not self._lease.take(connection, self._micros()):
+                return False
+            try:
+                head = self._load(connection)
+                now = self._now(head)
+                step = "began" if head is None or _rested(connection, head) else "took-over"
+                if head is None:
+                    head = self._open(connection, now, None)
+                self._append(connection, head, now, [self._own(self._step(step, head))])
+            except BaseException:
+                self._lease.forget()
+                raise
+        self._head = head
+        return True
+
+    def _load_once(self) -> _Head:
+        if self._head is None:
+            with self._log.snapshot() as connection:
+                self._head = self._load(connection)
+        if self._head is None:
+            raise Tampered.signed("the log")
+        return self._head
+
+    def _load(self, connection: sa.Connection) -> _Head | None:
+        last = connection.execute(
+            sa.select(LEAF.c.shard, LEAF.c.sequenced)
+            .order_by(LEAF.c.shard.desc(), LEAF.c.seq.desc())
+            .limit(1)
+        ).one_or_none()
+        newest = connection.execute(
+            sa.select(CHECKPOINT).order_by(CHECKPOINT.c.shard.desc(), CHECKPOINT.c.size.desc())
+        ).first()
+        if last is None:
+            if newest is not None:
+                raise _replaced()
+            return None
+        signed = 0
+        if newest is not None:
+            # Nothing is signed over a tree that does not begin with what was signed before.
+            believed = read_checkpoint(newest.note, self._verifiers)
+            at = (origin_of(self._stamp.app, self._stamp.env, newest.shard), newest.size)
+            if (believed.origin, believed.size) != at or newest.shard > last.shard:
+                raise _replaced()
+            if Nodes(connection, newest.shard).root(newest.size) != believed.root:
+                raise _replaced()
+            signed = newest.size if newest.shard == last.shard else 0
+        tree = StoredTree.load(connection, last.shard)
+        if tree.size < signed:
+            raise _replaced()
+        return _Head(shard=last.shard, tree=tree, sequenced=last.sequenced, signed=signed)
+
+    # Sequencing
+
+    def _batch(self) -> int:
+        head = self._load_once()
+        outside = self._outside()
+        with self._log.writing() as connection:
+            now = self._now(head)
+            inside = self._inside(connection)
+            found = self._read("", inside)
+            sequenced = len(found)
+            for outbox, some in outside:
+                found += self._read(outbox.name, some)
+            if not found and not self._due(now):
+                return 0
+            self._lease.hold(connection, now)
+            there = loading.known(connection, [each.id for each in found]) if found else set()
+            fresh = {each.id: each for each in found if each.id not in there}
+            self._append(connection, head, now, list(fresh.values()))
+            self._remove(connection, inside)
+        for outbox, some in outside:
+            gone = self._settled(outbox.name, some)
+            try:
+                outbox.remove(gone)
+            except EvidenceUnavailable:
+                # They are leaves, and known by their ids when they are read again.
+                self.away.append(outbox.name)
+            else:
+                sequenced += len(gone)
+        return sequenced
+
+    def _inside(self, connection: sa.Connection) -> list[Waiting]:
+        query = sa.select(INBOX).order_by(INBOX.c.position).limit(_BATCH)
+        if passed := self._passed.get(""):
+            query = query.where(INBOX.c.position.not_in(list(passed)))
+        rows = connection.execute(query)
+        return [Waiting(row.position, bytes(row.id), bytes(row.entry)) for row in rows]
+
+    def _outside(self) -> list[tuple[Outbox, list[Waiting]]]:
+        found = []
+        for outbox in self.outboxes:
+            if outbox.name in self.away:
+                continue
+            try:
+                some = outbox.waiting(_BATCH, tuple(self._passed.get(outbox.name, ())))
+            except EvidenceUnavailable:
+                # Others are sequenced all the same; what waits there waits on.
+                self.away.append(outbox.name)
+                continue
+            if some:
+                found.append((outbox, some))
+        return found
+
+    def _read(self, place: str, waiting: Sequence[Waiting]) -> list[_Ready]:
+        found = []
+        for each in waiting:
+            try:
+                ready = _ready(each.entry)
+                if ready.id != each.id:
+                    raise Tampered.signed("an entry of the log")
+                found.append(ready)
+            except Tampered:
+                # Left where it is, for somebody to look at: a log never holds what it cannot read.
+                self._passed.setdefault(place, set()).add(each.position)
+                if self.passed > _PASSED:
+                    raise ConfigurationError(
+                        "more than a thousand entries that wait are none that lacre writes",
+                        hint="look at who may write to the inbox and the outboxes; upgrade the sequencer before the applications",
+                    ) from None
+        return found
+
+    def _settled(self, place: str, waiting: Sequence[Waiting]) -> list[int]:
+        passed = self._passed.get(place, ())
+        return [each.position for each in waiting if each.position not in passed]
+
+    def _remove(self, connection: sa.Connection, waiting: Sequence[Waiting]) -> None:
+        if gone := self._settled("", waiting):
+            connection.execute(sa.delete(INBOX).where(INBOX.c.position.in_(gone)))
+
+    def _append(
+        self,
+        connection: sa.Connection,
+        head: _Head,
+        now: int,
+        entries: Sequence[_Ready],
+    ) -> None:
+        if not entries:
+            return
+        if shard_of(now) != head.shard:
+            self._turn_month(connection, head, now)
+        leaves: list[loading.Row] = []
+        touched: list[loading.Row] = []
+        hashes: list[bytes] = []
+        counts: dict[loading.Row, list[int]] = {}
+        shard, seq, before = head.shard, head.tree.size, leaf_text(now, b"")
+        for each in entries:
+            drawn = each.drawn
+            hashes.append(leaf_hash(before + each.line))
+            leaves.append(loading.leaf_row(shard, seq, each.id, now, drawn, hashes[-1], each.line))
+            touched += loading.touched_rows(shard, seq, drawn)
+            hour = drawn.time // loading.HOUR * loading.HOUR
+            key = (hour, drawn.principal, drawn.action, drawn.status, drawn.class_, drawn.place, drawn.purpose)  # fmt: skip
+            sums = counts.setdefault(key, [0, 0])
+            sums[0] += 1
+            sums[1] += drawn.count
+            seq += 1
+        loading.insert(connection, LEAF, leaves)
+        loading.insert(connection, TOUCHED, touched)
+        loading.tally(connection, counts)
+        head.tree.extend(connection, hashes)
+        head.sequenced = now
+
+    def _due(self, now: int) -> bool:
+        # The lease is renewed in time, whether or not there is something to do.
+        return self._lease.until - now < self._lease.length // 2
+
+    def _beat(self) -> None:
+        head = self._load_once()
+        if self._now(head) - head.sequenced < self._heartbeat:
+            return
+        with self._log.writing() as connection:
+            now = self._now(head)
+            self._lease.hold(connection, now)
+            beat = Heartbeat(time=now / 1_000_000, **OWN)
+            self._append(connection, head, now, [self._own(beat)])
+
+    # Shards
+
+    def _turn_month(self, connection: sa.Connection, head: _Head, now: int) -> None:
+        # Every leaf of the old month has committed: this is the first of the new one.
+        if head.tree.size > head.signed:
+            self._put_checkpoint(connection, head, now)
+        connection.execute(
+            sa.update(SHARD).where(SHARD.c.shard == head.shard).values(state="closed")
+        )
+        opened = self._open(connection, now, head)
+        head.shard, head.tree, head.signed = opened.shard, opened.tree, 0
+        head.sequenced = now
+
+    def _open(self, connection: sa.Connection, now: int, before: _Head | None) -> _Head:
+        shard = shard_of(now)
+        connection.execute(sa.insert(SHARD).values(shard=shard, state="open", hold=None))
+        head = _Head(shard=shard, tree=StoredTree.load(connection, shard), sequenced=now, signed=0)
+        event = Sequencing(
+            step="opened",
+            epoch=self._lease.epoch or 0,
+            since="" if before is None else moment(before.sequenced / 1_000_000),
+            before="" if before is None else shard_name(before.shard),
+            size=0 if before is None else before.tree.size,
+            root="" if before is None else before.tree.root().hex(),
+            time=now / 1_000_000,
+            **OWN,
+        )
+        self._append(connection, head, now, [self._own(event)])
+        return head
+
+    # Signing
+
+    def _sign(self, *, release: bool = False) -> None:
+        head = self._load_once()
+        if head.tree.size == head.signed and not release:
+            return
+        with self._log.writing() as connection:
+            now = self._now(head)
+            self._lease.hold(connection, now)
+            if head.tree.size > head.signed:
+                self._put_checkpoint(connection, head, now)
+            if release:
+                self._lease.release(connection)
+
+    def _put_checkpoint(self, connection: sa.Connection, head: _Head, now: int) -> None:
+        signer = self._signs()
+        checkpoint = Checkpoint(
+            origin=origin_of(self._stamp.app, self._stamp.env, head.shard),
+            size=head.tree.size,
+            root=head.tree.root(),
+        )
+        note = sign_checkpoint(checkpoint, signer)
+        # A signature that does not verify would leave a log that nobody can go on with.
+        read_checkpoint(note, self._verifiers)
+        connection.execute(
+            sa.insert(CHECKPOINT).values(
+                shard=head.shard,
+                size=checkpoint.size,
+                time=now,
+                root=checkpoint.root,
+                note=note,
+            )
+        )
+        head.signed = checkpoint.size
+
+    def _signs(self) -> Signer:
+        if self._opened is None:
+            signer = self._signer()
+            known = {(each.name, each.key_id) for each in self._verifiers}
+            if (signer.name, signer.key_id) not in known:
+                raise ConfigurationError(
+                    f"[audit] signers do not have {signer.name}, the identity that signs here: nobody would believe its checkpoints",
+                    hint="add its public text to [audit] signers",
+                )
+            self._opened = signer
+        return self._opened
+
+    # Time
+
+    def _micros(self) -> int:
+        return int(self._clock() * 1_000_000)
+
+    def _now(self, head: _Head | None) -> int:
+        now = self._micros()
+        if head is None or now >= head.sequenced:
+            return now
+        if head.sequenced - now > _BACK:
+            raise ConfigurationError(
+                f"the clock says {moment(now / 1_000_000)}, and the last entry was sequenced at {moment(head.sequenced / 1_000_000)}: a log's time does not go back",
+                hint="set the clock right; what waits is sequenced when it is. If the clock was ahead before, wait until that time",
+            )
+        return head.sequenced
+
+    def _step(self, step: str, head: _Head) -> Sequencing:
+        fresh = step == "began" and head.tree.size == 1 and head.signed == 0
+        return Sequencing(
+            step=step,
+            epoch=self._lease.epoch or 0,
+            since="" if fresh else moment(head.sequenced / 1_000_000),
+            time=self._clock(),
+            **OWN,
+        )
+
+    def _own(self, event: Event) -> _Ready:
+        return _ready(written(event, self._stamp))
+
+
+def _ready(line: bytes) -> _Ready:
+    entry = Entry.read(line)
+    try:
+        id_ = bytes.fromhex(entry.id)
+    except ValueError:
+        id_ = b""
+    if len(id_) != 16:
+        raise Tampered.signed("an entry of the log")
+    return _Ready(id_, Drawn.of(entry), line)
+
+
+def _rested(connection: sa.Connection, head: _Head) -> bool:
+    last = connection.execute(
+        sa.select(LEAF.c.action, LEAF.c.step).where(
+            LEAF.c.shard == head.shard, LEAF.c.seq == head.tree.size - 1
+        )
+    ).one()
+    return (last.action, last.step) == ("sequencing", "rested")
+
+
+def _replaced() -> Tampered:
+    return Tampered.signed("the evidence log")

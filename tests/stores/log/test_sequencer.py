@@ -1,0 +1,360 @@
+"""What waits becomes leaves, in order, once, under one sequencer and signed."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from lacre._core.merkle import leaf_hash
+from lacre.audit.entries import written
+from lacre.audit.leaves import Position, leaf_text
+from lacre.audit.notes import origin_of, read_checkpoint
+from lacre.errors import ConfigurationError, EvidenceUnavailable, Tampered
+from lacre.kms.local import Identity
+from lacre.kms.local.signing import IdentitySigner, verifier_of
+from lacre.stores.log.log import AuditLog
+from lacre.stores.log.outboxes import open_outboxes
+from lacre.stores.log.reader import Filters, LogReader
+from lacre.stores.log.schema import CHECKPOINT, INBOX, LEAF, OUTBOX
+from lacre.stores.log.sequencer import Sequencer
+from lacre.stores.log.sink import LogSink
+from lacre.stores.log.tree import Nodes
+from tests.audit.looks import STAMP, searched
+from tests.stores.log.filled import PLACES, log_at
+
+pytestmark = pytest.mark.any_sqlalchemy
+
+AUDIT = Identity.create("svc:audit")
+
+
+class Clock:
+    """Time that goes on when it is told to."""
+
+    def __init__(self, now: float = 1_795_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=PLACES)
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AuditLog]:
+    with log_at(request.param, request, tmp_path) as log:
+        yield log
+
+
+@pytest.fixture
+def sequencer(log: AuditLog, clock: Clock) -> Sequencer:
+    return sequencer_of(log, clock)
+
+
+def sequencer_of(log: AuditLog, clock: Clock, **options: object) -> Sequencer:
+    return Sequencer(log, STAMP, signer=lambda: IdentitySigner(AUDIT), verifiers=[verifier_of(AUDIT.public)], clock=clock, **options)  # type: ignore[arg-type] # fmt: skip
+
+
+def told(log: AuditLog) -> list[str]:
+    """Return what the leaves say, in order: action and step, or the principal of a search."""
+    return [
+        f"{leaf.entry.action} {leaf.entry.members['step']}"
+        if "step" in leaf.entry.members
+        else leaf.entry.action if leaf.entry.action != "search" else leaf.entry.members["principal"]
+        for leaf in LogReader(log).after()
+    ]  # fmt: skip
+
+
+def check_signed(log: AuditLog) -> None:
+    """Assert that every leaf's hash is of what it holds, and the newest checkpoint of all of them."""
+    reader = LogReader(log)
+    with log.reading() as connection:
+        rows = connection.execute(LEAF.select().order_by(LEAF.c.shard, LEAF.c.seq)).all()
+        for shard in {row.shard for row in rows}:
+            head = reader.checkpoint(shard)
+            assert head is not None
+            said = read_checkpoint(head.note, [verifier_of(AUDIT.public)])
+            assert (said.origin, said.size) == (origin_of("shop", "test", shard), head.size)
+            assert said.root == head.root == Nodes(connection, shard).root(head.size)
+            assert head.size == sum(row.shard == shard for row in rows)
+    assert all(row.hash == leaf_hash(leaf_text(row.sequenced, bytes(row.entry))) for row in rows)
+    assert [row.sequenced for row in rows] == sorted(row.sequenced for row in rows)
+
+
+def test_what_is_handed_over_becomes_leaves(
+    log: AuditLog, sequencer: Sequencer, clock: Clock
+) -> None:
+    """Entries are leaves in the order they were handed over, after the log's own opening, and signed."""
+    sink = LogSink(log, STAMP, clock=clock)
+    sink.append([searched(principal=f"svc:{n}") for n in range(3)])
+    sequenced = sequencer.turn()
+    sink.close()
+    sequencer.rest()
+
+    assert sequenced == 4
+    assert told(log) == [
+        "sequencing opened", "sequencing began", "recording began", "svc:0", "svc:1", "svc:2",
+        "recording ended", "sequencing rested",
+    ]  # fmt: skip
+    numbers = [leaf.entry.members.get("number") for leaf in LogReader(log).after()]
+    assert numbers == [None, None, 1, 2, 3, 4, 5, None]
+    with log.reading() as connection:
+        assert connection.execute(INBOX.select()).all() == []
+    check_signed(log)
+    assert {(each.action, each.events) for each in LogReader(log).tallies()} == {
+        ("search", 1), ("recording", 2), ("sequencing", 3),
+    }  # fmt: skip
+
+
+def test_a_batch_that_is_given_twice_counts_once(
+    log: AuditLog, sequencer: Sequencer, clock: Clock
+) -> None:
+    """An entry counts by its id: given again before it was sequenced or after, it is one leaf."""
+    events = [searched(principal="svc:once")]
+    for _ in range(2):
+        LogSink(log, STAMP).append(events)
+    sequencer.turn()
+    LogSink(log, STAMP).append(events)
+    sequencer.turn()
+
+    assert told(log).count("svc:once") == 1
+    with log.reading() as connection:
+        assert connection.execute(INBOX.select()).all() == []
+    check_signed(log)
+
+
+def test_one_of_two_sequences(log: AuditLog, clock: Clock) -> None:
+    """A second sequencer does nothing while the first has the lease, and goes on at once when it rests."""
+    first, second = sequencer_of(log, clock), sequencer_of(log, clock)
+    sink = LogSink(log, STAMP, clock=clock)
+    sink.append([searched(principal="svc:a")])
+    assert first.turn() == 2
+    assert second.turn() == 0
+    assert not second.holds
+    first.rest()
+    sink.append([searched(principal="svc:b")])
+    assert second.turn() == 1
+
+    assert told(log)[-3:] == ["sequencing rested", "sequencing began", "svc:b"]
+    check_signed(log)
+
+
+def test_one_that_was_taken_over_writes_nothing(log: AuditLog, clock: Clock) -> None:
+    """A sequencer that slept past its lease is fenced: it changes no row, and says what happened."""
+    slow, quick = sequencer_of(log, clock), sequencer_of(log, clock)
+    sink = LogSink(log, STAMP, clock=clock)
+    slow.turn()
+    clock.now += 16
+    quick.turn()
+    sink.append([searched(principal="svc:a")])
+    before = told(log)
+    with pytest.raises(EvidenceUnavailable, match="took over"):
+        slow.turn()
+    assert told(log) == before
+    assert slow.turn() == 0
+
+    assert quick.turn() == 2
+    assert told(log)[2:] == ["sequencing took-over", "recording began", "svc:a"]
+    check_signed(log)
+
+
+def test_two_that_race_lose_and_repeat_nothing(log: AuditLog) -> None:
+    """Two sequencers with leases that end at once take over from each other, and every entry is one leaf."""
+    stop = threading.Event()
+    errors: list[BaseException] = []
+
+    def sequencing() -> None:
+        mine = Sequencer(log, STAMP, signer=lambda: IdentitySigner(AUDIT), verifiers=[verifier_of(AUDIT.public)], lease=0.0)  # fmt: skip
+        while not stop.is_set():
+            try:
+                mine.turn()
+            except EvidenceUnavailable:
+                continue
+            except BaseException as error:
+                errors.append(error)
+                raise
+
+    threads = [threading.Thread(target=sequencing) for _ in range(2)]
+    sink = LogSink(log, STAMP)
+    for thread in threads:
+        thread.start()
+    for number in range(30):
+        sink.append([searched(principal=f"svc:{number}")])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    sequencer_of(log, Clock(time.time() + 1)).turn()
+
+    assert errors == []
+    assert [each for each in told(log) if each.startswith("svc:")] == [
+        f"svc:{n}" for n in range(30)
+    ]
+    check_signed(log)
+
+
+def test_a_month_is_a_tree_of_its_own(log: AuditLog, clock: Clock) -> None:
+    """What is sequenced after the end of a month opens a tree that names the last root of the one before."""
+    clock.now = 1_793_491_199.0  # 2026-10-31T23:59:59Z
+    sequencer = sequencer_of(log, clock)
+    sink = LogSink(log, STAMP, clock=clock)
+    sink.append([searched(principal="svc:october")])
+    sequencer.turn()
+    clock.now += 2
+    sink.append([searched(principal="svc:november")])
+    sequencer.turn()
+
+    reader = LogReader(log)
+    last = reader.checkpoint(202610)
+    opened = next(reader.after(Position(202611, -1)))
+    assert last is not None
+    assert [(each.shard, each.state) for each in reader.shards()] == [
+        (202610, "closed"),
+        (202611, "open"),
+    ]
+    assert (opened.seq, opened.entry.members["step"]) == (0, "opened")
+    assert opened.entry.members["before"] == "2026-10"
+    assert (opened.entry.members["size"], opened.entry.members["root"]) == (
+        last.size,
+        last.root.hex(),
+    )
+    assert told(log)[-2:] == ["sequencing opened", "svc:november"]
+    check_signed(log)
+
+
+def test_a_clock_that_was_set_back_stops_it(log: AuditLog, clock: Clock) -> None:
+    """Five seconds are borne, more are refused with what to do; what waits is sequenced when time has caught up."""
+    sequencer = sequencer_of(log, clock)
+    sink = LogSink(log, STAMP, clock=clock)
+    sequencer.turn()
+    clock.now -= 4
+    sink.append([searched(principal="svc:a")])
+    assert sequencer.turn() == 2
+    clock.now -= 100
+    sink.append([searched(principal="svc:b")])
+    with pytest.raises(ConfigurationError, match="does not go back") as caught:
+        sequencer.turn()
+    assert "set the clock right" in caught.value.hint
+    clock.now += 105
+    assert sequencer.turn() == 1
+    sequencer.rest()
+    clock.now -= 100
+    with pytest.raises(ConfigurationError, match="does not go back"):
+        sequencer_of(log, clock).turn()
+
+    assert told(log)[-3:] == ["svc:a", "svc:b", "sequencing rested"]
+    check_signed(log)
+
+
+def test_an_idle_sequencer_says_that_it_is_there(log: AuditLog, clock: Clock) -> None:
+    """Where nothing was sequenced for the time of a heartbeat there is one, and it is signed."""
+    sequencer = sequencer_of(log, clock, heartbeat=60.0)
+    for _ in range(5):
+        sequencer.turn()
+        clock.now += 30
+
+    assert told(log) == ["sequencing opened", "sequencing began", "heartbeat", "heartbeat"]
+    check_signed(log)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE lacre_leaf SET hash = zeroblob(32) WHERE seq = 1",
+        "DELETE FROM lacre_leaf WHERE seq = 1",
+        "DELETE FROM lacre_leaf WHERE seq >= 2",
+        "DELETE FROM lacre_leaf",
+        "UPDATE lacre_checkpoint SET note = 'x'",
+    ],
+)
+def test_nothing_is_signed_over_another_tree(tmp_path: Path, clock: Clock, statement: str) -> None:
+    """A sequencer that finds another tree than the one that was signed refuses to go on."""
+    log = AuditLog(f"sqlite:///{tmp_path}/audit.db")
+    log.upgrade()
+    LogSink(log, STAMP).append([searched()])
+    sequencer_of(log, clock).rest()
+    with log.writing() as connection:
+        connection.exec_driver_sql(statement)
+        heads = connection.execute(CHECKPOINT.select()).all()
+
+    with pytest.raises(Tampered):
+        sequencer_of(log, clock).turn()
+    with log.reading() as connection:
+        assert connection.execute(CHECKPOINT.select()).all() == heads
+    log.close()
+
+
+def test_what_is_no_entry_stays_where_it_is(
+    log: AuditLog, sequencer: Sequencer, clock: Clock
+) -> None:
+    """Whoever may only hand over cannot stop the log: what lacre did not write is passed over and counted."""
+    sink = LogSink(log, STAMP, clock=clock)
+    sink.append([searched(principal="a\x00\ud800" + "x" * 5000)])
+    good = written(searched(), STAMP)
+    with log.writing() as connection:
+        for number, entry in enumerate([b"{", good, good.replace(b'"count":1', b'"count":"1"')]):
+            connection.execute(INBOX.insert().values(id=bytes([number]) * 16, entry=entry))
+    sink.append([searched(principal="svc:after")])
+    sequencer.turn()
+
+    assert sequencer.passed == 3
+    assert told(log)[-1] == "svc:after"
+    assert [
+        leaf.entry.members["principal"][:3]
+        for leaf in LogReader(log).page(Filters(action="search"))
+    ] == ["svc", "a\x00\ud800"]
+    with log.reading() as connection:
+        assert len(connection.execute(INBOX.select()).all()) == 3
+    check_signed(log)
+
+
+def test_outboxes_are_emptied_once(
+    log: AuditLog, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits in an application's database is one leaf, also where it could not be removed the first time."""
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/app.db")
+    OUTBOX.create(engine)
+    events = [searched(principal=f"svc:{n}") for n in range(3)]
+    with engine.begin() as connection:
+        for event in events:
+            connection.execute(
+                OUTBOX.insert().values(id=bytes.fromhex(event.id), entry=written(event, STAMP))
+            )
+    outboxes = open_outboxes({"main": "sqlite:///app.db", "gone": "sqlite:///no/app.db"}, tmp_path)
+    sequencer = sequencer_of(log, clock, outboxes=outboxes)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER stuck BEFORE DELETE ON lacre_outbox BEGIN SELECT RAISE(FAIL, 'stuck'); END"
+        )
+    sequencer.turn()
+    assert set(sequencer.away) == {"main", "gone"}
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER stuck")
+    sequencer.turn()
+
+    assert told(log)[2:] == ["svc:0", "svc:1", "svc:2"]
+    assert sequencer.away == ["gone"]
+    with engine.connect() as connection:
+        assert connection.execute(OUTBOX.select()).all() == []
+    check_signed(log)
+    engine.dispose()
+    for outbox in outboxes:
+        outbox.close()
+
+
+def test_who_signs_is_believed(log: AuditLog, clock: Clock) -> None:
+    """An identity that no signer of lacre.toml is does not sequence, and does not keep others from it."""
+    stranger = IdentitySigner(Identity.create("svc:audit"))
+    with pytest.raises(ConfigurationError, match="signers"):
+        Sequencer(
+            log, STAMP, signer=lambda: stranger, verifiers=[verifier_of(AUDIT.public)], clock=clock
+        ).turn()
+
+    assert told(log) == []
+    sequencer = sequencer_of(log, clock)
+    sequencer.turn()
+    assert sequencer.holds
