@@ -9,6 +9,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from lacre.policy.anchors import AnchorSettings
+from lacre.policy.terms import Term, TermText
 from lacre.policy.values import Identifier, Name, Table
 
 __all__ = ["AuditSettings"]
@@ -34,6 +36,9 @@ class AuditSettings(Table):
     signers: tuple[str, ...] = ()
     heartbeat: float = Field(default=60.0, ge=1, le=3600)
     outboxes: dict[Name, str] = Field(default_factory=dict)
+    retention: TermText = Term(years=7)
+    anchors: dict[Name, AnchorSettings] = Field(default_factory=dict)
+    anchor_every: float = Field(default=15.0, ge=1, le=1440)
 
     @model_validator(mode="after")
     def _is_kept_somewhere(self) -> Self:

@@ -31,8 +31,10 @@ _MEMBERS = {
     "GenerateDataKeyWithoutPlaintext": {"KeyId", "CiphertextBlob"},
     "GetKeyPolicy": {"Policy"},
     "GetKeyRotationStatus": {"KeyRotationEnabled"},
+    "GetPublicKey": {"KeyId", "PublicKey"},
     "ReEncrypt": {"KeyId", "SourceKeyId", "CiphertextBlob"},
     "ScheduleKeyDeletion": {"KeyId", "DeletionDate"},
+    "Sign": {"KeyId", "Signature"},
 }
 # What botocore lets out of its parser where a body is JSON and no object, holds other types than it
 # should, or is no JSON at all: it takes it apart before it looks at it.

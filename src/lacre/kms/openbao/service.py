@@ -22,6 +22,7 @@ from lacre.kms.openbao import administration
 from lacre.kms.openbao.answers import key_of, version_of, wrapped_of
 from lacre.kms.openbao.connection import Connection, Secret
 from lacre.kms.openbao.login import Login
+from lacre.kms.openbao.signing import OpenBaoSigner
 from lacre.kms.openbao.sources import AppRole, GivenToken, TokenFile
 from lacre.kms.openbao.transit import Transit, number
 from lacre.sensitive import KeyMaterial
@@ -97,6 +98,10 @@ class OpenBaoKeyService:
             Login(connection, source),
             Calls(f"OpenBao at {settings.address}", limits),
         )
+
+    def signer(self, kms_key: str) -> OpenBaoSigner:
+        """Return who signs notes with *kms_key*."""
+        return OpenBaoSigner(self._transit, kms_key)
 
     def __repr__(self) -> str:
         return f"<OpenBaoKeyService {self._transit.address}>"
