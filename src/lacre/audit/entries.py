@@ -22,6 +22,7 @@ __all__ = ["CATALOGUE", "COMMON", "Entry", "Stamp", "moment", "written"]
 
 # `json.dumps` with other options than its own makes an encoder for each call.
 _ENCODED = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+_DECODED = json.JSONDecoder().decode
 
 _NAMED = {
     name: kind
@@ -95,7 +96,7 @@ class Entry:
             Tampered: it is no entry: no JSON, an action or a member that the catalogue has not, or a member missing.
         """
         try:
-            found = json.loads(line)
+            found = _DECODED(line.decode())
             kind = CATALOGUE[found["action"]]
             names = found.keys()
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

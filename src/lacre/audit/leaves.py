@@ -8,6 +8,7 @@ Implements ``spec/evidence-log.md``, sections 3 and 4. Does not store leaves, an
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from lacre.audit.entries import Entry
@@ -129,13 +130,14 @@ def shard_name(shard: int) -> str:
     return f"{shard // 100:04}-{shard % 100:02}"
 
 
+@lru_cache(maxsize=4096)
 def _text(found: Any) -> str:
     # What no database takes as text: a NUL, and half of a character.
     if type(found) is not str:
         raise TypeError
+    if found.isprintable() and len(found) <= LONGEST:
+        return str(found)  # neither of them is
     text = found[:LONGEST]
-    if text.isascii():
-        return text.replace("\0", "\ufffd")
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
@@ -165,7 +167,12 @@ def _place(members: Mapping[str, Any]) -> str:
     columns = members.get("columns")
     if not column and isinstance(columns, list) and len(columns) == 1 and type(columns[0]) is dict:
         column = columns[0].get("column", "")
-    return _text(".".join(_text(part) for part in (store, table, column) if part))
+    return _joined(store, table, column)
+
+
+@lru_cache(maxsize=4096)
+def _joined(*parts: Any) -> str:
+    return _text(".".join(_text(part) for part in parts if part))
 
 
 def _touched(members: Mapping[str, Any]) -> tuple[str, ...]:
@@ -173,7 +180,10 @@ def _touched(members: Mapping[str, Any]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for name in ("rows", "subjects"):
         for each in members.get(name, ()):
-            found[_text(each)[:64]] = None
+            if type(each) is str and len(each) <= 64 and each.isprintable():
+                found[each] = None
+            else:
+                found[_text(each)[:64]] = None
     if members.get("subject"):
         found[_text(members["subject"])[:64]] = None
     return tuple(found)

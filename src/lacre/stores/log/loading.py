@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from lacre.audit.leaves import Drawn
 from lacre.stores.log.schema import LEAF, TALLY
 
-__all__ = ["HOUR", "Row", "insert", "known", "leaf_row", "tally", "touched_rows"]
+__all__ = ["HOUR", "Row", "among", "insert", "known", "leaf_row", "remove", "tally", "touched_rows"]
 
 HOUR = 3_600_000_000
 
@@ -61,18 +61,29 @@ def touched_rows(shard: int, seq: int, drawn: Drawn) -> Iterable[Row]:
 
 def known(connection: sa.Connection, ids: Sequence[bytes]) -> set[bytes]:
     """Return those of *ids* that are leaves already."""
-    if connection.dialect.name == "postgresql":
-        rows = connection.execute(
-            sa.select(LEAF.c.id).where(
-                LEAF.c.id == sa.any_(sa.bindparam("ids", ids, postgresql.ARRAY(sa.LargeBinary)))
-            )
-        )
-        return {bytes(row[0]) for row in rows}
     found: set[bytes] = set()
-    for begin in range(0, len(ids), 500):
-        some = ids[begin : begin + 500]
-        found.update(connection.scalars(sa.select(LEAF.c.id).where(LEAF.c.id.in_(some))))
+    for some in among(connection, LEAF.c.id, ids, postgresql.BYTEA()):
+        found.update(map(bytes, connection.scalars(sa.select(LEAF.c.id).where(some))))
     return found
+
+
+def remove(connection: sa.Connection, table: sa.Table, positions: Sequence[int]) -> None:
+    """Remove the rows at *positions*."""
+    for some in among(connection, table.c.position, positions, postgresql.BIGINT()):
+        connection.execute(sa.delete(table).where(some))
+
+
+def among(
+    connection: sa.Connection, column: sa.Column[Any], values: Sequence[Any], kind: Any
+) -> Iterable[sa.ColumnElement[bool]]:
+    """Yield conditions, which together say that *column* is one of *values*."""
+    if connection.dialect.name == "postgresql":
+        # One parameter: a statement of a thousand is read longer than it is run.
+        if values:
+            yield column == sa.any_(sa.bindparam(None, list(values), postgresql.ARRAY(kind)))
+        return
+    for begin in range(0, len(values), 1000):
+        yield column.in_(values[begin : begin + 1000])
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
@@ -108,16 +119,30 @@ def tally(connection: sa.Connection, counts: dict[Row, list[int]]) -> None:
     """Add to the tallies of hours; *counts* are by all columns of the key."""
     if not counts:
         return
-    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    made: Any = make(TALLY)
-    statement = made.on_conflict_do_update(
-        index_elements=list(TALLY.primary_key),
-        set_={
-            "events": TALLY.c.events + made.excluded.events,
-            "count": TALLY.c.count + made.excluded["count"],
-        },
-    )
-    names = [column.name for column in TALLY.columns]
-    connection.execute(
-        statement, [dict(zip(names, (*key, *sums), strict=True)) for key, sums in counts.items()]
-    )
+    rows = [(*key, *sums) for key, sums in counts.items()]
+    columns = list(TALLY.columns)
+    make: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    made = make(TALLY)
+    more = {
+        "events": TALLY.c.events + made.excluded.events,
+        "count": TALLY.c.count + made.excluded["count"],
+    }
+    if connection.dialect.name == "postgresql":
+        # One statement, a parameter for each column.
+        given = (
+            sa.func.unnest(
+                *(
+                    sa.bindparam(None, list(values), postgresql.ARRAY(column.type))
+                    for column, values in zip(columns, zip(*rows, strict=True), strict=True)
+                )
+            )
+            .table_valued(*(f"c{number}" for number in range(len(columns))))
+            .render_derived()
+        )
+        made = made.from_select([column.name for column in columns], sa.select(given))
+        made = made.on_conflict_do_update(index_elements=list(TALLY.primary_key), set_=more)
+        connection.execute(made)
+        return
+    made = made.on_conflict_do_update(index_elements=list(TALLY.primary_key), set_=more)
+    names = [column.name for column in columns]
+    connection.execute(made, [dict(zip(names, row, strict=True)) for row in rows])

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lacre.errors import ConfigurationError, EvidenceUnavailable
 from lacre.stores.database import beside
+from lacre.stores.log.loading import remove
 from lacre.stores.log.schema import OUTBOX
 from lacre.stores.postgresql import connecting
 
@@ -74,9 +75,7 @@ class Outbox:
         """Remove what stands at these positions: they are leaves."""
         try:
             with self._engine.begin() as connection:
-                for begin in range(0, len(gone), 1000):
-                    here = OUTBOX.c.position.in_(gone[begin : begin + 1000])
-                    connection.execute(sa.delete(OUTBOX).where(here))
+                remove(connection, OUTBOX, gone)
         except SQLAlchemyError:
             raise self._away() from None
 

@@ -299,8 +299,7 @@ class Sequencer:
         return [each.position for each in waiting if each.position not in passed]
 
     def _remove(self, connection: sa.Connection, waiting: Sequence[Waiting]) -> None:
-        if gone := self._settled("", waiting):
-            connection.execute(sa.delete(INBOX).where(INBOX.c.position.in_(gone)))
+        loading.remove(connection, INBOX, self._settled("", waiting))
 
     def _append(
         self,
