@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from lacre.audit.openings import Limits, Openings
 from lacre.audit.recorder import Recorder, Sink
 from lacre.context import NOWHERE, Origin, acting_as
 from lacre.errors import ConfigurationError, NoTenant
@@ -118,6 +119,13 @@ class Lacre(Serving):
             recorder=self.recorder,
             store=store,
             clock=clock or time.time,
+            openings=Openings(
+                self.recorder,
+                limits=Limits(looks=settings.audit.looks, seconds=settings.audit.open_for),
+                clock=clock or time.time,
+            )
+            if settings.audit.mode == "strict"
+            else None,
         )
         self.deadlines = Deadlines.of(self, settings.columns, sink, clock=clock or time.time)
         self._probe = Probe(

@@ -68,6 +68,7 @@ class Recorder:
     def __init__(self, sink: Sink, *, buffer: int = 10_000) -> None:
         self._sink = sink
         self._buffer = buffer
+        self._closings: Callable[..., Sequence[Event]] | None = None
         self._failed: str | None = None
         self._start()
         weak = weakref.WeakMethod(self._after_fork)
@@ -104,6 +105,15 @@ class Recorder:
             self._ensure_thread(look)
         if len(looks) * 4 >= self._buffer or self._failed is not None:
             self._press(look)
+
+    def close_with(self, closings: Callable[..., Sequence[Event]]) -> None:
+        """Have *closings* asked, in each drain, for what is recorded after its looks; with ``last=True`` at the end."""
+        self._closings = closings
+
+    def watch(self) -> None:
+        """Drain from time to time, though nothing was recorded yet. Raises as `record_look` does."""
+        if self._thread is None:
+            self._ensure_thread(None)
 
     def record(self, event: Event) -> None:
         """Take *event* in memory, without I/O. Raises as `record_look` does."""
@@ -162,13 +172,18 @@ class Recorder:
         Raises:
             EvidenceUnavailable: the sink fails; the looks stay in memory for the next try.
         """
+        self._drained()
+
+    def _drained(self, *, last: bool = False) -> None:
         with self._draining:
             self._settle()
+            # What is over now has all its looks in memory, so they come before its closing.
+            closings = () if self._closings is None else self._closings(last=last)
             with self._moving:
                 looks = self._looks.copy()
                 self._in_flight = len(looks)
-            if looks:
-                self._give(_grouped(looks))
+            if looks or closings:
+                self._give([*_grouped(looks), *closings])
 
     def _settle(self) -> frozenset[str]:
         # Give the sink again what it did not confirm; return the ids.
@@ -227,7 +242,7 @@ class Recorder:
             atexit.unregister(self._at_exit)
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=_PATIENCE)
-        self.flush()
+        self._drained(last=True)
         closing = getattr(self._sink, "close", None)
         if closing is not None:
             with self._draining:

@@ -274,6 +274,8 @@ class Field(Sealing, Searchable):
         text = row_text(row)
         if decision.outcome is Outcome.DENIED:
             return self._denied(acting, facts, decision, text)
+        if self._openings is not None:
+            self._openings.draw(acting, facts.name, self._column)
         key_id = b""
         try:
             binary = isinstance(sealed, _BINARY) and core.looks_encrypted(sealed)
@@ -338,6 +340,8 @@ class Field(Sealing, Searchable):
                 continue  # its own look says so
         if key_ids:
             facts = self._tenant(acting, tenant)
+            if self._openings is not None:
+                self._openings.ensure(acting, facts.name, [self._column])
             if self.scheme.subject:
                 self._guard.resolver.prepare(facts.subjects, key_ids)
             if not self.scheme.subject or self.scheme.moving:

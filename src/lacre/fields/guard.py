@@ -14,6 +14,7 @@ from lacre._core.canonical import FieldPlace
 from lacre._core.derive import PreparedKey
 from lacre.audit.event import Outcome, who
 from lacre.audit.events import LegacyLooked, Look, Looked, Written
+from lacre.audit.openings import Openings
 from lacre.audit.recorder import Recorder
 from lacre.context import Acting, current
 from lacre.errors import AccessDenied, LacreError, MisuseError, Tampered
@@ -44,6 +45,7 @@ class Guard:
     recorder: Recorder
     store: KeyReader
     clock: Callable[[], float] = time.time
+    openings: Openings | None = None  # in mode strict: what looks draw on
 
 
 @final
@@ -102,6 +104,8 @@ class Guarded:
                 guard.policy.scope(KeyKind.INDEX, scheme.class_, "any")
             )  # raises if the class forbids indexes
         self._record_look = guard.recorder.record_look
+        self._openings = guard.openings
+        self._column = scheme.name
         self._clock = guard.clock
         self._default_tenant = guard.policy.file.default_tenant
         self._tenants: dict[str | None, TenantFacts] = {}
@@ -156,6 +160,8 @@ class Guarded:
         if rule is None:  # one object for all looks, so that they are grouped by identity
             rule = f"{decision.rule}; legacy reader {by}"
             self._rules_elsewhere[decision.rule, by] = rule
+        if self._openings is not None and decision.outcome is not Outcome.DENIED:
+            self._openings.draw(acting, facts.name, self._column)
         try:
             value = read()
         except LacreError:

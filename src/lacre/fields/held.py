@@ -77,6 +77,9 @@ class HeldField(Field):
             open_one=self._opened,
             mask=mask,
             failed=partial(self._failed, acting, facts, decision),
+            draw=None
+            if self._openings is None
+            else partial(self._openings.draw, acting, facts.name, self._column),
         )
 
     def may_read(self) -> Decision:

@@ -28,6 +28,7 @@ class Reading:
     """The permission to read one field for one tenant. Made by `HeldField.reading`; holds no value."""
 
     __slots__ = (
+        "_draw",
         "_failed",
         "_mask",
         "_open_one",
@@ -52,6 +53,7 @@ class Reading:
         open_one: Callable[..., Any],
         mask: Callable[[object], Mask] | None,
         failed: Callable[[str, bytes], None],
+        draw: Callable[[int], None] | None = None,
     ) -> None:
         self.decision = decision
         self.scheme = scheme
@@ -64,6 +66,7 @@ class Reading:
         self._open_one = open_one
         self._mask = mask
         self._failed = failed
+        self._draw = draw
 
     def __repr__(self) -> str:
         return f"<Reading {self.scheme}>"
@@ -91,6 +94,8 @@ class Reading:
             # Of one constant, so nothing is opened for it.
             mask: Any = self._mask
             return [None if raw is None else mask(None) for _, raw in items]
+        if self._draw is not None:
+            self._draw(len(items))
         self._prefetch([raw for _, raw in items if raw is not None])
         open_one, tenant, keys, masked = self._open_one, self._tenant, self.keys, self._mask
         values: list[Any] = []

@@ -72,5 +72,10 @@ class Scheme:
     def place(self) -> Place:
         return Place(self.store, self.table, self.column, self.class_)
 
+    @property
+    def name(self) -> str:
+        """``store.table.column``, as evidence names a column."""
+        return f"{self.store}.{self.table}.{self.column}"
+
     def __str__(self) -> str:
         return f"{self.table}.{self.column}"

@@ -20,7 +20,8 @@ class AuditSettings(Table):
     """
     `[audit]`: the evidence, in a log (*url*), as JSON lines (*path*), or both.
 
-    *buffer* bounds what SIGKILL can lose. *outboxes* are the databases of stores that have the
+    *buffer* bounds what SIGKILL can lose. In *mode* `strict` an opening is recorded before keys are
+    handed out, for *looks* looks at most and *open_for* seconds. *outboxes* are the databases of stores that have the
     table `lacre_outbox`, which writes are recorded in, in their own transaction. *identity* signs
     the log's checkpoints wherever it is sequenced: in the application (*sequencer* `here`) or by
     `lacre audit sequence` (`apart`); *signers* are those whose checkpoints are believed.
@@ -31,6 +32,8 @@ class AuditSettings(Table):
     path: str | None = None
     mode: Literal["bounded", "strict"] = "bounded"
     buffer: int = Field(default=10_000, ge=1, le=1_000_000)
+    looks: int = Field(default=10_000, ge=1, le=1_000_000)
+    open_for: float = Field(default=60.0, ge=1, le=3600)
     sequencer: Literal["here", "apart"] = "here"
     identity: str | None = None
     signers: tuple[str, ...] = ()

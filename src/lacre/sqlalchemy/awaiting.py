@@ -28,8 +28,16 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
 from lacre.audit.event import Event
+from lacre.audit.openings import Openings
 from lacre.audit.recorder import Recorder
-from lacre.errors import ConfigurationError, KeyExpired, LacreError, Tampered
+from lacre.context import Acting
+from lacre.errors import (
+    ConfigurationError,
+    EvidenceUnavailable,
+    KeyExpired,
+    LacreError,
+    Tampered,
+)
 from lacre.fields.column_state import ColumnState
 from lacre.fields.deadlines import Deadlines
 from lacre.fields.guard import Guard
@@ -65,6 +73,9 @@ class AwaitingApplication:
                 ),
             ),
             store=cast("KeyReader", _AwaitingStore(guard.store, self._keys)),
+            openings=None
+            if guard.openings is None
+            else cast("Openings", _AwaitingOpenings(guard.openings)),
         )
         self._deadlines = _AwaitingDeadlines(application.deadlines, self._keys)
         # `guard.recorder` stays what it is: taking a look is memory only.
@@ -293,6 +304,32 @@ class _AwaitingDeadlines:
     def refuse_overdue(self, table: str, columns: Sequence[str]) -> None:
         work = partial(self._inner.refuse_overdue, table, columns)
         return self._threads.awaited(work) if _on_loop() and in_greenlet() else work()
+
+
+class _AwaitingOpenings:
+    """The openings' methods that fields use: one that is not there yet waits for the sink."""
+
+    def __init__(self, openings: Openings) -> None:
+        self._openings = openings
+        self._threads = _Threads("lacre-openings")
+
+    def draw(self, acting: Acting, tenant: str, column: str, looks: int = 1) -> None:
+        while not self._openings.drawn(acting, tenant, column, looks):
+            self.ensure(acting, tenant, [column], looks=looks)
+
+    def ensure(
+        self, acting: Acting, tenant: str, columns: Collection[str], *, looks: int = 0
+    ) -> None:
+        if not _on_loop():
+            self._openings.ensure(acting, tenant, columns, looks=looks)
+        elif self._openings.missing(acting, tenant, columns, looks=looks):
+            if not in_greenlet():
+                raise EvidenceUnavailable(
+                    f"no opening of looks at {', '.join(columns)} is recorded that has room, and nothing can be awaited at an attribute access",
+                    hint="await lacre.prepare(obj) first; [audit] looks says how many looks one opening has",
+                )
+            work = partial(self._openings.ensure, acting, tenant, columns, looks=looks)
+            self._threads.awaited(work)
 
 
 class _AwaitingRecorder:

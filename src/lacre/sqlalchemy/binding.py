@@ -20,7 +20,7 @@ from lacre.audit.entries import Stamp
 from lacre.audit.event import Outcome
 from lacre.audit.recorder import Recorder
 from lacre.context import current
-from lacre.errors import ActingError, ConfigurationError, LacreError
+from lacre.errors import ActingError, ConfigurationError, EvidenceUnavailable, LacreError
 from lacre.fields.column_state import ColumnState
 from lacre.fields.deadlines import Deadlines
 from lacre.fields.guard import Guard
@@ -69,6 +69,9 @@ class Binding:
     def __init__(self, application: Application, *, awaiting: bool = False) -> None:
         self.application = application
         self.awaiting = awaiting
+        # Whether columns are made ready when objects are loaded, because a look could not do it, or
+        # its opening would be one for each column.
+        self.gets_ready = awaiting or application.guard.openings is not None
         self.has_deadlines = application.deadlines.any
         outboxes = application.guard.policy.file.audit.outboxes
         self.outbox = Outbox(frozenset(outboxes), application.stamp)
@@ -172,9 +175,17 @@ class Binding:
                 with suppress(LacreError):
                     self.field(prop)
 
-    def prepare(self, keys: Mapping[tuple[str, str | None, bool], Collection[bytes]]) -> None:
+    def prepare(
+        self,
+        keys: Mapping[tuple[str, str | None, bool], Collection[bytes]],
+        *,
+        columns: Collection[str] | None = None,
+    ) -> None:
         """
         Resolve *keys*, ids by class, tenant and whether they are subjects', for whoever acts: one query for each.
+
+        In mode `strict` an opening is recorded first: for *columns*, whose failure is an error, or
+        for every column of the class that is mapped.
 
         Tenant None is whoever acts' own. Nothing is resolved where nobody acts or for a reader
         who gets nothing, and a key that cannot be had is no error here: the look that needs it
@@ -192,9 +203,20 @@ class Binding:
                 decision = guard.policy.decide(acting, class_, Right.DECRYPT)
                 if key_ids and decision.outcome is not Outcome.DENIED:
                     name = tenant or guard.policy.tenant(acting)
+                    if guard.openings is not None:
+                        opened = self._columns(class_) if columns is None else columns
+                        guard.openings.ensure(acting, name, opened)
                     guard.resolver.prepare(self._handle(class_, name, subjects), key_ids)
-            except LacreError:
+            except LacreError as error:
+                if columns is not None and isinstance(error, EvidenceUnavailable):
+                    raise
                 continue
+
+    def _columns(self, class_: str) -> Collection[str]:
+        # Which of them are looked at is not known yet, and afterwards nothing may be awaited.
+        return [
+            field.scheme.name for field in self._fields.values() if field.scheme.class_ == class_
+        ]
 
     def _handle(self, class_: str, tenant: str, subjects: bool) -> ScopeHandle:
         handle = self._handles.get((class_, tenant, subjects))

@@ -32,6 +32,7 @@ async def prepare(application: Application, objects: Any) -> None:
 
     Raises:
         ActingError: nobody acts.
+        EvidenceUnavailable: in mode `strict`, the opening of the looks cannot be recorded.
         MisuseError: something among *objects* is not mapped.
     """
     current()
@@ -61,7 +62,7 @@ def _resolve(
 ) -> None:
     for prop in props:
         binding.field(prop)
-    binding.prepare(keys)
+    binding.prepare(keys, columns={binding.field(prop).scheme.name for prop in props})
 
 
 def _states(objects: Any) -> list[InstanceState[Any]]:

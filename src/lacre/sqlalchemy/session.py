@@ -122,7 +122,7 @@ def _on_execute(state: ORMExecuteState) -> Any:
         # A re-check of a statement that is being asked already.
         _refuse_written(state)
         return _without_values(state, None)
-    if binding.awaiting:
+    if binding.gets_ready:
         for mapper in state.all_mappers:
             binding.get_ready(mapper)
     statement = Asking(binding)
