@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules of the evidence itself: that it is written, on time, whole, and that others saw the same. Data only."""
+
+from lacre.audit.detection.finding import Severity
+from lacre.audit.detection.rule import How, Match, Rule
+
+__all__ = ["EVIDENCE"]
+
+_EVERY = Match(actions=())
+_HOUR, _DAY = 3600.0, 86400.0
+
+EVIDENCE: tuple[Rule, ...] = (
+    Rule(
+        id="log-silent",
+        title="The log was silent for longer than three heartbeats",
+        source="crypto.md G6.15: heartbeat loss",
+        severity=Severity.HIGH,
+        how=How.SILENCE,
+        of=_EVERY,
+        by=(),
+        threshold=180,
+        says="nothing was sequenced for {found} s; {threshold} s are the threshold, and no sequencer had said that it rests",
+        means="The sequencer was stopped, or what it wrote is gone.",
+        do="Run `lacre audit verify`; find out what stopped it.",
+        misses="A log whose sequencer says that it rests and does not come back: `lacre audit verify` tells how old the log is.",
+    ),
+    Rule(
+        id="sequencer-lost",
+        title="A sequencer ended without a word",
+        source="crypto.md G6.15: audit gap",
+        severity=Severity.MEDIUM,
+        how=How.EACH,
+        of=Match(actions=("sequencing",), steps=("found",)),
+        by=(),
+        within=_HOUR,
+        says="a sequencer found that the one before it had ended without a word, after {since}",
+        means="A process was killed, or a machine lost.",
+        do="Nothing is lost by it if `lacre audit verify` passes; say why it happened.",
+        misses="Nothing: whoever takes over says so.",
+    ),
+    Rule(
+        id="clock-skew",
+        title="A process's clock is wrong, or its events come late",
+        source="crypto.md G6.15: clock skew",
+        severity=Severity.LOW,
+        how=How.SKEW,
+        of=_EVERY,
+        by=("service",),
+        threshold=60,
+        within=_HOUR,
+        least=_DAY,
+        says="an event of the service {service} says a time {found} s {side} that it was sequenced",
+        means="A clock is ahead or a day behind, or an outbox was not emptied for a day.",
+        do="See to the clocks; empty the outboxes.",
+        misses="Clocks that are wrong by less.",
+    ),
+    Rule(
+        id="missing-events",
+        title="Numbers of a recorder are missing",
+        source="crypto.md G6.15: audit gap",
+        severity=Severity.HIGH,
+        how=How.NUMBERS,
+        of=_EVERY,
+        by=("writer",),
+        within=15 * 60.0,
+        says="{found} events of one recorder of the service {service} never came, from number {begin} on",
+        means="Somebody deleted entries before they were sequenced.",
+        do="Run `lacre audit verify`; look at who may write to the log's database.",
+        misses="The last events of a process that was killed; those that ride in a transaction carry no number.",
+    ),
+    Rule(
+        id="log-tampered",
+        title="The log does not verify",
+        source="crypto.md G2",
+        severity=Severity.CRITICAL,
+        how=How.CARRIED,
+        of=_EVERY,
+        by=(),
+        says="the log does not verify",
+        means="Somebody changed what was recorded.",
+        do="See the runbook of log tampering: keep the database as it is, and compare with an anchor.",
+        misses="What docs/threat-model.md says of whoever also has the signing key.",
+    ),
+    Rule(
+        id="library-bypass",
+        title="The key service opened a key that no entry of the log explains",
+        source="crypto.md G6.13",
+        severity=Severity.CRITICAL,
+        how=How.CARRIED,
+        of=_EVERY,
+        says="the key service opened a key that the log does not know of",
+        means="Somebody uses the application's credential without lacre.",
+        do="Rotate the credential; then find out who had it.",
+        misses="Keys that a process had in memory: the key service does not see values.",
+    ),
+    Rule(
+        id="unmatched-look",
+        title="The log says that a key was fetched, and the key service saw nothing",
+        source="crypto.md G6.14",
+        severity=Severity.MEDIUM,
+        how=How.CARRIED,
+        of=_EVERY,
+        says="the log says that a key was fetched, and the key service saw nothing",
+        means="Logs of the key service are missing, or entries were invented.",
+        do="See that its audit log is delivered whole.",
+        misses="Looks under a key that was in the cache.",
+    ),
+)
