@@ -35,8 +35,8 @@ def _key_moved(rule: Rule, seen: Observation) -> bool:
     # The first version of a key is made by whoever writes first, and opens nothing yet.
     members = seen.members
     version = members.get("version")
-    first = version == 1 and members.get("state") in ("pending", "active")
-    return not first and members.get("kind") != "subject"
+    made = seen.action == "key" and version == 1 and members.get("state") in ("pending", "active")
+    return not made and members.get("kind") != "subject"
 
 
 def _honeytoken(rule: Rule, seen: Observation) -> bool:

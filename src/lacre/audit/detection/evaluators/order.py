@@ -38,7 +38,7 @@ class Silence(Evaluator):
         silent = 0.0 if last is None or self._rests else seen.sequenced - last
         told = self._told
         self._last, self._position, self._told = seen.sequenced, seen.position, False
-        self._rests = seen.action == "sequencing" and seen.step == "rest"
+        self._rests = seen.action == "sequencing" and seen.step == "rested"
         if last is not None and silent > self.rule.threshold and not told:
             trail = Trail()
             trail.add(position, last, False)

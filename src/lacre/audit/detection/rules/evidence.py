@@ -30,7 +30,7 @@ EVIDENCE: tuple[Rule, ...] = (
         source="crypto.md G6.15: audit gap",
         severity=Severity.MEDIUM,
         how=How.EACH,
-        of=Match(actions=("sequencing",), steps=("found",)),
+        of=Match(actions=("sequencing",), steps=("took-over",)),
         by=(),
         within=_HOUR,
         says="a sequencer found that the one before it had ended without a word, after {since}",
