@@ -18,7 +18,7 @@ from lacre.audit import events, governing, keeping
 from lacre.audit.event import Event
 from lacre.errors import Tampered
 
-__all__ = ["CATALOGUE", "COMMON", "Entry", "Stamp", "moment", "written"]
+__all__ = ["ALWAYS", "CATALOGUE", "COMMON", "Entry", "Stamp", "moment", "written"]
 
 # `json.dumps` with other options than its own makes an encoder for each call.
 _ENCODED = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -36,7 +36,8 @@ _NAMED = {
 # Every event there is, by its action.
 CATALOGUE: Mapping[str, type[Event]] = {kind.action: kind for kind in _NAMED.values()}
 
-_ALWAYS = frozenset(
+# The members of every entry, and those that are there where they are known.
+ALWAYS = frozenset(
     [
         "id",
         "time",
@@ -54,7 +55,7 @@ _ALWAYS = frozenset(
     ]
 )
 _WHERE_KNOWN = frozenset(["correlation", "ip", "agent", "reason", "writer", "number"])
-COMMON = _ALWAYS | _WHERE_KNOWN
+COMMON = ALWAYS | _WHERE_KNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +102,7 @@ class Entry:
             names = found.keys()
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise Tampered.signed("an entry of the log") from None
-        needed = _ALWAYS | kind.members
+        needed = ALWAYS | kind.members
         if not needed <= names or not names <= needed | _WHERE_KNOWN:
             raise Tampered.signed("an entry of the log")
         return cls(found)

@@ -3,12 +3,14 @@
 
 import typer
 
+from lacre.cli.audit.catalogue import events
 from lacre.cli.audit.outboxes import outbox
 from lacre.cli.audit.subjects import whose
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="The evidence: kept, checked, shown.")
+app.command()(events)
 app.command()(outbox)
 app.command()(whose)
 
