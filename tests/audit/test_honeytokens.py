@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lacre.audit.entries import CATALOGUE, Entry, written
-from lacre.audit.honeytokens import Marks, Planted, mark, touched
+from lacre.audit.honeytokens import SUBJECT, Marks, Planted, mark, touched
 from lacre.errors import MisuseError
 from tests.audit.looks import PLACE, STAMP, example
 
@@ -41,6 +41,15 @@ def test_a_touch_is_recognised(action: str) -> None:
 def test_maintenance_touches_nothing(action: str) -> None:
     """Re-encryption, protection, recovery and all else that names no row or hands nothing out is no touch."""
     assert touched(entry(action), marks()) == ()
+
+
+def test_a_subject_is_recognised_by_its_pseudonym() -> None:
+    """Of values that are about somebody the evidence names no row, and the planted person is found all the same."""
+    made = mark(KEY, store=SUBJECT, table=SUBJECT, row="ab" * 16)
+    planted = Marks(KEY, {made: Planted(token="heron", since=SINCE)})
+
+    assert touched(entry("look", row="8", subjects=("ab" * 16,)), planted) == ("heron",)
+    assert touched(entry("look", row="ab" * 16), planted) == ()
 
 
 def test_planting_is_no_touch() -> None:

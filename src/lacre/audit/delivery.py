@@ -74,6 +74,10 @@ class Kept(Protocol):
         """Note that it did not, and return how often in a row."""
         ...
 
+    def health(self) -> Sequence[ChannelHealth]:
+        """Return how each channel fares."""
+        ...
+
 
 def pause(failures: int, jitter: float) -> float:
     """
@@ -120,6 +124,10 @@ class Deliverer:
 
         self._each(run)
         return {name: sent.get(name, 0) for name in self._channels}
+
+    def health(self) -> Sequence[ChannelHealth]:
+        """Return how each channel fares."""
+        return self._kept.health()
 
     def follow(self, stop: threading.Event, *, every: float = 1.0) -> None:
         """Send what becomes due, until *stop* is set."""

@@ -16,9 +16,12 @@ from lacre._core.canonical import canonical
 from lacre.audit.entries import Entry
 from lacre.errors import MisuseError
 
-__all__ = ["KEY_SIZE", "Marks", "Planted", "mark", "touched"]
+__all__ = ["KEY_SIZE", "SUBJECT", "Marks", "Planted", "mark", "touched"]
 
 KEY_SIZE = 32
+
+# The place of a subject, whose pseudonym is what evidence calls values that are about somebody.
+SUBJECT = "-"
 
 # What hands a value out, finds it or changes it. Not `reencrypt`, `protection`, `recovery`: those
 # jobs go over every row and hand nothing to anybody.
@@ -67,9 +70,14 @@ def touched(entry: Entry, marks: Marks) -> tuple[str, ...]:
     if entry.action not in _TOUCHING or not marks.planted:
         return ()
     members = entry.members
-    rows, store, table = members.get("rows"), members.get("store"), members.get("table")
-    if not isinstance(rows, list) or not isinstance(store, str) or not isinstance(table, str):
+    store, table = members.get("store"), members.get("table")
+    if not isinstance(store, str) or not isinstance(table, str):
         return ()
     when = round(entry.time.timestamp() * 1e6)
-    found = (marks.at(store, table, row) for row in rows if isinstance(row, str))
+    found = [marks.at(store, table, row) for row in _texts(members.get("rows"))]
+    found += [marks.at(SUBJECT, SUBJECT, name) for name in _texts(members.get("subjects"))]
     return tuple(dict.fromkeys(each.token for each in found if each and when > each.since))
+
+
+def _texts(value: object) -> list[str]:
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []

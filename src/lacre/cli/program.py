@@ -11,7 +11,18 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
-from lacre.cli import audit, certificates, columns, database, holding, index, keys, policy, tenants
+from lacre.cli import (
+    alerts,
+    audit,
+    certificates,
+    columns,
+    database,
+    holding,
+    index,
+    keys,
+    policy,
+    tenants,
+)
 from lacre.cli.demo import demo
 from lacre.cli.initialise import initialise
 from lacre.cli.inspection import inspect
@@ -42,6 +53,7 @@ keys.app.command("reseat")(reseat_keys)
 tenants.app.command("move")(move_rows)
 app.add_typer(keys.app, name="keys")
 app.add_typer(database.app, name="db")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(policy.app, name="policy")
 app.add_typer(index.app, name="index")
 app.add_typer(columns.app, name="columns")

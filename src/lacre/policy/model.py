@@ -13,7 +13,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from lacre.keys.kms_keys import expanded, scheme_of
+from lacre.policy.alerts import AlertSettings, HoneytokenSettings
 from lacre.policy.audit import AuditSettings
+from lacre.policy.budgets import BudgetSettings
 from lacre.policy.bulk import BulkSettings
 from lacre.policy.columns import ColumnName, ColumnTarget, WaiverSettings
 from lacre.policy.erasure import ErasureSettings, RetentionSettings, SealingSettings
@@ -190,6 +192,7 @@ class ClassPolicy(Table):
     rotate_index_after: Period = None
     reencrypt_within: Period = None
     rights: dict[Name, frozenset[Right]] = Field(default_factory=dict)
+    budget: BudgetSettings | None = None
 
     def named_keys(self) -> tuple[str, ...]:
         """Return the class's KMS keys: one, or two where it may be searched."""
@@ -232,6 +235,8 @@ class PolicyFile(Table):
     waivers: tuple[WaiverSettings, ...] = ()
     cache: CacheSettings = CacheSettings()
     audit: AuditSettings
+    alerts: dict[Name, AlertSettings] = Field(default_factory=dict)
+    honeytokens: HoneytokenSettings = HoneytokenSettings()
     bulk: BulkSettings = BulkSettings()
     sealing: SealingSettings | None = None
     erasure: ErasureSettings = ErasureSettings()

@@ -13,21 +13,22 @@ from lacre.audit.alerts import AlertState
 from lacre.audit.detection.finding import Severity
 from lacre.errors import MisuseError, NoPrincipal
 from lacre.stores.log.alerts import AlertStore
+from lacre.stores.log.log import AuditLog
 from lacre.testing import FrozenClock
 from tests.audit.looks import STAMP
 from tests.components.postgresql import Server
-from tests.stores.log.alerting import Kept, entries, finding, kept_in
+from tests.stores.log.alerting import entries, finding, kept_in
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kept]:
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AuditLog]:
     """An evidence log's tables, on either database."""
     if request.param == "sqlite":
         with kept_in(tmp_path / "audit.db") as made:
             yield made
         return
     server: Server = request.getfixturevalue("postgresql")
-    with server.database() as database, kept_in(database.url("psycopg")) as made:
+    with server.database() as database, kept_in(database.text_url()) as made:
         yield made
 
 
@@ -37,11 +38,11 @@ def clock() -> FrozenClock:
 
 
 @pytest.fixture
-def alerts(kept: Kept, clock: FrozenClock) -> AlertStore:
+def alerts(kept: AuditLog, clock: FrozenClock) -> AlertStore:
     return AlertStore(kept, stamp=STAMP, clock=clock)
 
 
-def test_a_storm_is_one_alert_with_a_count(kept: Kept, alerts: AlertStore) -> None:
+def test_a_storm_is_one_alert_with_a_count(kept: AuditLog, alerts: AlertStore) -> None:
     """Thirty findings of one fingerprint from six threads are one alert of thirty times, and one entry."""
     together = threading.Barrier(6)
 
@@ -58,7 +59,7 @@ def test_a_storm_is_one_alert_with_a_count(kept: Kept, alerts: AlertStore) -> No
     assert len(alert.evidence) == 30
     (entry,) = entries(kept)
     assert (entry.action, entry.members["step"], entry.members["alert"]) == ("alert", "raised", alert.id)  # fmt: skip
-    assert (entry.members["about"], entry.members["principal"]) == ("svc:thief", "lacre")
+    assert (entry.members["about"], entry.members["principal"]) == ("svc:thief", "svc:audit")
 
 
 def test_the_same_evidence_is_not_counted_again(alerts: AlertStore) -> None:
@@ -86,7 +87,7 @@ def test_a_new_alert_comes_after_the_window(clock: FrozenClock, alerts: AlertSto
     assert [alert.times for alert in alerts.list()] == [1, 2]
 
 
-def test_worse_is_told_again(kept: Kept, alerts: AlertStore) -> None:
+def test_worse_is_told_again(kept: AuditLog, alerts: AlertStore) -> None:
     """A higher severity raises the alert's and is an entry; a lower one does not lower it."""
     alerts.raise_(finding(severity=Severity.MEDIUM, evidence=[(202611, 1)]))
     alerts.raise_(finding(severity=Severity.CRITICAL, evidence=[(202611, 2)]))
@@ -97,7 +98,7 @@ def test_worse_is_told_again(kept: Kept, alerts: AlertStore) -> None:
     assert [entry.members["step"] for entry in entries(kept)] == ["raised", "escalated"]
 
 
-def test_who_acknowledges_is_named_once(kept: Kept, alerts: AlertStore) -> None:
+def test_who_acknowledges_is_named_once(kept: AuditLog, alerts: AlertStore) -> None:
     """Acknowledging names who and why, is an entry without the note, and happens once."""
     alert = alerts.raise_(finding())
     with acting_as("user:ana", roles={"security"}, purpose="review", tenant="acme"):
@@ -114,11 +115,11 @@ def test_who_acknowledges_is_named_once(kept: Kept, alerts: AlertStore) -> None:
     assert alerts.tally()[Severity.HIGH] == 0
 
 
-def test_a_transaction_that_rolls_back_raises_nothing(kept: Kept, alerts: AlertStore) -> None:
+def test_a_transaction_that_rolls_back_raises_nothing(kept: AuditLog, alerts: AlertStore) -> None:
     """In a caller's transaction the alert and its entry are there together, or not at all."""
-    with kept.writer.connect() as connection, connection.begin() as transaction:
+    with kept.writing() as connection:
         alerts.raise_(finding(), connection=connection)
-        transaction.rollback()
+        connection.rollback()
 
     assert alerts.list() == []
     assert entries(kept) == []

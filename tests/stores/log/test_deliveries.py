@@ -15,10 +15,11 @@ from lacre.audit.detection.finding import Severity
 from lacre.errors import AlertNotDelivered
 from lacre.stores.log.alerts import AlertStore
 from lacre.stores.log.deliveries import Deliveries
+from lacre.stores.log.log import AuditLog
 from lacre.testing import FrozenClock
 from tests.audit.looks import STAMP
 from tests.components.postgresql import Server
-from tests.stores.log.alerting import Kept, finding, kept_in
+from tests.stores.log.alerting import finding, kept_in
 
 
 class Receiver:
@@ -47,7 +48,7 @@ class Receiver:
 class Sending:
     """Alerts and their delivery; `restarted` is what another process would do next."""
 
-    def __init__(self, kept: Kept, rules: Mapping[str, Rules]) -> None:
+    def __init__(self, kept: AuditLog, rules: Mapping[str, Rules]) -> None:
         self.clock = FrozenClock()
         self.receivers = {name: Receiver() for name in rules}
         self.alerts = AlertStore(kept, stamp=STAMP, clock=self.clock)
@@ -68,25 +69,25 @@ class Sending:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kept]:
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AuditLog]:
     """An evidence log's tables, on either database."""
     if request.param == "sqlite":
         with kept_in(tmp_path / "audit.db") as made:
             yield made
         return
     server: Server = request.getfixturevalue("postgresql")
-    with server.database() as database, kept_in(database.url("psycopg")) as made:
+    with server.database() as database, kept_in(database.text_url()) as made:
         yield made
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Iterator[Kept]:
+def file(tmp_path: Path) -> Iterator[AuditLog]:
     """An evidence log's tables in a file."""
     with kept_in(tmp_path / "audit.db") as made:
         yield made
 
 
-def test_each_channel_gets_each_alert_once(kept: Kept) -> None:
+def test_each_channel_gets_each_alert_once(kept: AuditLog) -> None:
     """Every channel takes what it asks for, once over two senders that run at the same time."""
     sending = Sending(kept, {"mail": Rules(), "pager": Rules(severity=Severity.CRITICAL)})
     sending.raise_("a", "b")
@@ -103,7 +104,7 @@ def test_each_channel_gets_each_alert_once(kept: Kept) -> None:
     assert [health.waiting for health in sending.deliveries().health()] == [0, 0]
 
 
-def test_a_sender_that_died_is_taken_over_from(kept: Kept) -> None:
+def test_a_sender_that_died_is_taken_over_from(kept: AuditLog) -> None:
     """What was taken and not delivered is sent by the next sender, after the time it was held for."""
     sending = Sending(kept, {"mail": Rules()})
     sending.raise_("a")
@@ -120,7 +121,7 @@ def test_a_sender_that_died_is_taken_over_from(kept: Kept) -> None:
 
 
 def test_a_channel_that_is_down_is_told_of_on_another(
-    kept: Kept, caplog: pytest.LogCaptureFixture
+    kept: AuditLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The other channel gets its alerts, then that the first is down; the first all of its own, later."""
     caplog.set_level(logging.CRITICAL, "lacre.alerts")
@@ -141,7 +142,7 @@ def test_a_channel_that_is_down_is_told_of_on_another(
     assert {health.failures for health in sending.deliveries().health()} == {0}
 
 
-def test_pauses_grow_and_a_receiver_may_ask_for_longer(file: Kept) -> None:
+def test_pauses_grow_and_a_receiver_may_ask_for_longer(file: AuditLog) -> None:
     """A channel is left alone for twice as long after each failure, and for as long as it asks."""
     sending = Sending(file, {"slack": Rules()})
     slack, tries = sending.receivers["slack"], []
@@ -160,7 +161,7 @@ def test_pauses_grow_and_a_receiver_may_ask_for_longer(file: Kept) -> None:
     assert pause(50, 1.0) == 900.0
 
 
-def test_a_message_that_nobody_wants_blocks_no_other(file: Kept) -> None:
+def test_a_message_that_nobody_wants_blocks_no_other(file: AuditLog) -> None:
     """A refused message lets the others go, is tried again, and given up in the end."""
     sending = Sending(file, {"slack": Rules(limit=1000)})
     slack = sending.receivers["slack"]
@@ -176,7 +177,7 @@ def test_a_message_that_nobody_wants_blocks_no_other(file: Kept) -> None:
     assert sending.deliveries().health()[0].waiting == 0
 
 
-def test_a_flood_is_a_few_messages_and_a_digest(kept: Kept) -> None:
+def test_a_flood_is_a_few_messages_and_a_digest(kept: AuditLog) -> None:
     """Past its limit a channel sends one digest of all the rest, the worst first, then waits."""
     sending = Sending(kept, {"mail": Rules(limit=3, per=600)})
     mail = sending.receivers["mail"]
@@ -195,7 +196,7 @@ def test_a_flood_is_a_few_messages_and_a_digest(kept: Kept) -> None:
     assert mail.principals[-1] == "late"
 
 
-def test_what_is_acknowledged_or_old_is_not_sent(file: Kept) -> None:
+def test_what_is_acknowledged_or_old_is_not_sent(file: AuditLog) -> None:
     """An alert that somebody has seen to, or of a week ago, goes to no channel."""
     sending = Sending(file, {"mail": Rules()})
     sending.raise_("old")
@@ -208,7 +209,7 @@ def test_what_is_acknowledged_or_old_is_not_sent(file: Kept) -> None:
     assert sending.receivers["mail"].messages == []
 
 
-def test_worse_is_sent_again_with_another_id(file: Kept) -> None:
+def test_worse_is_sent_again_with_another_id(file: AuditLog) -> None:
     """An alert that was sent and became more severe is sent again, also while its first message was under way."""
     sending = Sending(file, {"mail": Rules()})
     mail = sending.receivers["mail"]
@@ -226,7 +227,7 @@ def test_worse_is_sent_again_with_another_id(file: Kept) -> None:
     assert len({message.id for message in mail.messages}) == 2
 
 
-def test_following_sends_what_comes_later(file: Kept) -> None:
+def test_following_sends_what_comes_later(file: AuditLog) -> None:
     """A sender that follows sends an alert that is raised after it began, while another channel hangs."""
     sending = Sending(file, {"mail": Rules(), "slow": Rules()})
     hanging, arrived, stop = threading.Event(), threading.Event(), threading.Event()

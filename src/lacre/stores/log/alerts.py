@@ -15,7 +15,7 @@ import datetime as dt
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -35,20 +35,18 @@ _WINDOW = 24 * 3600.0  # seconds
 _KEPT = 200  # positions of evidence that an alert names at most
 
 # Who raises where nobody acts: the detector of a process that only watches.
-_DETECTOR = Acting("lacre", frozenset(), "detection", None)
+_DETECTOR = Acting("svc:audit", frozenset(), "detection", None)
 
 
 class AlertDatabase(Protocol):
-    """What a database of the evidence log is here for."""
+    """The database of an evidence log, as `AuditLog` opens it."""
 
-    @property
-    def engine(self) -> sa.Engine:
-        """Connections for reads."""
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """A connection for single statements that read."""
         ...
 
-    @property
-    def writer(self) -> sa.Engine:
-        """Connections for transactions that write."""
+    def writing(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction that writes."""
         ...
 
 
@@ -183,7 +181,7 @@ class AlertStore:
         Raises:
             MisuseError: there is none, or more than one.
         """
-        with self._database.engine.connect() as reading:
+        with self._database.reading() as reading:
             return self._found(reading, id)
 
     def list(
@@ -205,7 +203,7 @@ class AlertStore:
                     sa.and_(ALERT.c.raised == then, ALERT.c.id < before.id),
                 )
             )
-        with self._database.engine.connect() as reading:
+        with self._database.reading() as reading:
             return [alert_of(row) for row in reading.execute(query)]
 
     def tally(self) -> Mapping[Severity, int]:
@@ -215,7 +213,7 @@ class AlertStore:
             .where(ALERT.c.state == str(AlertState.OPEN))
             .group_by(ALERT.c.severity)
         )
-        with self._database.engine.connect() as reading:
+        with self._database.reading() as reading:
             found = {Severity(name): number for name, number in reading.execute(query)}
         return {each: found.get(each, 0) for each in Severity}
 
@@ -241,7 +239,7 @@ class AlertStore:
         except ActingError:
             acting = _DETECTOR
         return Alerted(
-            **who(acting, time=self._clock(), tenant=acting.tenant or "-"),
+            **who(acting, time=self._clock(), tenant=acting.tenant or ""),
             step=step,
             alert=alert or new_id(),
             rule=rule,
@@ -259,7 +257,7 @@ class AlertStore:
         if connection is not None:
             yield connection
             return
-        with self._database.writer.begin() as writing:
+        with self._database.writing() as writing:
             yield writing
 
 

@@ -63,7 +63,7 @@ class Deliveries:
     def take(self, name: str) -> Due | None:
         """Return what is to be sent through the channel now, and hold it; None where nothing is."""
         rules, now = self._channels[name], microseconds(self._clock())
-        with self._database.writer.begin() as writing:
+        with self._database.writing() as writing:
             channel = self._locked(writing, name)
             if channel.until > now:
                 return None
@@ -95,7 +95,7 @@ class Deliveries:
     def delivered(self, due: Due) -> None:
         """Note that the channel took what was due."""
         now = microseconds(self._clock())
-        with self._database.writer.begin() as writing:
+        with self._database.writing() as writing:
             channel = self._locked(writing, due.channel)
             channel.failures, channel.until = 0, 0
             self._save(writing, due.channel, channel)
@@ -111,7 +111,7 @@ class Deliveries:
             jitter: from 0 to 1, drawn anew each time.
         """
         now = microseconds(self._clock())
-        with self._database.writer.begin() as writing:
+        with self._database.writing() as writing:
             channel = self._locked(writing, due.channel)
             channel.failures += 1
             wait = microseconds(max(after, pause(channel.failures, jitter)))
@@ -135,7 +135,7 @@ class Deliveries:
 
     def health(self) -> Sequence[ChannelHealth]:
         """Return how each channel fares."""
-        with self._database.engine.connect() as reading:
+        with self._database.reading() as reading:
             rows = {row.name: _read(row.state) for row in reading.execute(sa.select(CHANNEL))}
             now = microseconds(self._clock())
             return [

@@ -25,19 +25,19 @@ class HoneytokenStore:
 
     def add(self, token: str, *, mark: str, since: int) -> None:
         """Keep the mark of a row that was planted, at *since* in microseconds since 1970."""
-        with self._database.writer.begin() as writing:
+        with self._database.writing() as writing:
             writing.execute(sa.insert(HONEYTOKEN).values(token=token, mark=mark, planted=since))
 
     def marks(self, key: bytes) -> Marks:
         """Return all marks, with the *key* they were made with."""
-        with self._database.engine.connect() as reading:
+        with self._database.reading() as reading:
             rows = reading.execute(sa.select(HONEYTOKEN)).all()
         return Marks(key, {row.mark: Planted(token=row.token, since=row.planted) for row in rows})
 
     def all(self) -> Sequence[Planted]:
         """Return the honeytokens there are, the oldest first."""
         query = sa.select(HONEYTOKEN).order_by(HONEYTOKEN.c.planted, HONEYTOKEN.c.token)
-        with self._database.engine.connect() as reading:
+        with self._database.reading() as reading:
             return [Planted(token=row.token, since=row.planted) for row in reading.execute(query)]
 
     def mark_of(self, token: str) -> str:
@@ -48,7 +48,7 @@ class HoneytokenStore:
             MisuseError: there is none of that name.
         """
         query = sa.select(HONEYTOKEN.c.mark).where(HONEYTOKEN.c.token == token)
-        with self._database.engine.connect() as reading:
+        with self._database.reading() as reading:
             found = reading.execute(query).scalar_one_or_none()
         if found is None:
             raise MisuseError(
@@ -58,5 +58,5 @@ class HoneytokenStore:
 
     def remove(self, token: str) -> None:
         """Forget the mark of a honeytoken."""
-        with self._database.writer.begin() as writing:
+        with self._database.writing() as writing:
             writing.execute(sa.delete(HONEYTOKEN).where(HONEYTOKEN.c.token == token))

@@ -105,6 +105,7 @@ def log_role_statements(schema: str, roles: LogRoles) -> Sequence[str]:
             for table, names in _UPKEEP.items()
         ),
         f"GRANT INSERT, UPDATE ON {named(ALERT, CHANNEL, CURSOR, HONEYTOKEN)} TO {roles.detector}",
+        f"GRANT DELETE ON {named(HONEYTOKEN)} TO {roles.detector}",
         # What principals spent of budgets is counted by all applications together.
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON {named(SPENT)} TO {roles.writer}",
     ]
