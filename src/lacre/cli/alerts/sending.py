@@ -34,8 +34,8 @@ def send(
         opened.log.check()
         if follow:
             stop = threading.Event()
-            for name in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(name, lambda *_: stop.set())
+            for ends in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(ends, lambda *_: stop.set())
             say(f"sending through {', '.join(opened.policy.alerts)}")
             deliverer.follow(stop)
             return
