@@ -95,11 +95,11 @@ class Lacre(Serving):
         self.store = store
         self.base = Path()  # what paths of the policy are relative to
         self._counters = UsageCounters(clock=clock or time.time)
+        self.recorder = Recorder(sink, buffer=settings.audit.buffer)
         self.services: Mapping[str, KeyService] = {
             scheme: self._counted(service) for scheme, service in services.items()
         }
         self.signers = tuple(signers)
-        self.recorder = Recorder(sink, buffer=settings.audit.buffer)
         self.stamp = stamp_of(settings, version)
         cover = Covering(resolver=lambda: self.resolver, seals=settings.seals)
         self.resolver = Resolver(
@@ -153,7 +153,7 @@ class Lacre(Serving):
     def _counted(self, service: KeyService) -> KeyService:
         # Of another application's, which counts for itself, the service inside.
         inner = service.service if isinstance(service, CountedKeyService) else service
-        return CountedKeyService(inner, self._counters)
+        return CountedKeyService(inner, self._counters, self.recorder.record)
 
     def __repr__(self) -> str:
         return f"<Lacre {self.policy.file.app} {self.policy.file.env} {self.policy.file.service}>"

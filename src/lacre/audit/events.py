@@ -34,6 +34,7 @@ __all__ = [
     "Event",
     "KeyChanged",
     "KeyRewrapped",
+    "KeyUnwrapped",
     "LegacyLooked",
     "Look",
     "Looked",
@@ -308,6 +309,55 @@ class KeyRewrapped(KeyChanged):
     def details(self) -> Mapping[str, object]:
         # Not `super()`: a slotted dataclass is another class than the one this was written in.
         return {**KeyChanged.details(self), "from": self.parent, "to": self.to}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUnwrapped(Event):
+    """
+    A key service was asked to unwrap or rewrap a key (`operation`): one call, with all its attempts.
+
+    *requests* are the ids under which it answered, which its own log has too; of *attempts* without
+    one nobody knows whether they reached it. *digest* is the wrap context's `lacre-row`. The local
+    keystore, which is no service and has no log, leaves none of these.
+    """
+
+    action: ClassVar[str] = "unwrap"
+    members: ClassVar[frozenset[str]] = frozenset(
+        [
+            "kms_key",
+            "key",
+            "kind",
+            "class",
+            "operation",
+            "digest",
+            "outcome",
+            "requests",
+            "attempts",
+        ]
+    )
+
+    kms_key: str
+    key: str
+    kind: str
+    class_: str
+    operation: str
+    digest: str
+    outcome: Outcome
+    requests: tuple[str, ...]
+    attempts: int
+
+    def details(self) -> Mapping[str, object]:
+        return {
+            "kms_key": self.kms_key,
+            "key": self.key,
+            "kind": self.kind,
+            "class": self.class_,
+            "operation": self.operation,
+            "digest": self.digest,
+            "outcome": str(self.outcome),
+            "requests": list(self.requests),
+            "attempts": self.attempts,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from functools import partial
 
 from lacre.errors import (
     ConfigurationError,
+    EvidenceUnavailable,
     KeyDestroyed,
     KeyDisabled,
     KeyNotFound,
@@ -202,7 +203,7 @@ class Resolver:
             return 0.0
         try:
             found = self.to_decrypt(handle, entry.key_id)
-        except (KeyUnavailable, Tampered, ConfigurationError):
+        except (KeyUnavailable, Tampered, ConfigurationError, EvidenceUnavailable):
             return 0.0
         return max(0.0, found.last - self._clock())
 

@@ -4,7 +4,7 @@ What was asked of key services, and which keys were unwrapped: counted in memory
 
 Counts calls of a key service, which are few, and never uses of a key that is held. Starts anew
 with every process and every fork. Holds names, numbers and times, and nothing of a key. No
-evidence: that is the audit log's and the key service's own.
+evidence: what is handed to *record*, and the key service's own log, are.
 """
 
 import os
@@ -12,16 +12,21 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from lacre.errors import LacreError
+from lacre.audit.event import Event
+from lacre.errors import EvidenceUnavailable, LacreError
 from lacre.keys.hierarchy import KeyRow
+from lacre.keys.kms_keys import scheme_of
 from lacre.keys.moments import moment_text
 from lacre.keys.ports import KeyService
+from lacre.keys.recording import key_unwrapped
+from lacre.keys.requests import gathered
 from lacre.sensitive import KeyMaterial
 
 __all__ = ["CountedKeyService", "KeyUsage", "KmsKeyUsage", "SubjectUsage", "Usage", "UsageCounters"]
@@ -203,11 +208,21 @@ class CountedKeyService:
     *service*, whose calls are counted. Whatever else it does, it does as before.
 
     It has `wrap` and `rewrap` only where *service* has.
+
+    Args:
+        record: takes the event of a call that unwrapped a key, in memory. Where it raises, the key
+            is not handed out. The local keystore is nobody else's, and nothing is recorded of it.
     """
 
-    def __init__(self, service: KeyService, counters: UsageCounters) -> None:
+    def __init__(
+        self,
+        service: KeyService,
+        counters: UsageCounters,
+        record: Callable[[Event], object] | None = None,
+    ) -> None:
         self.service = service
         self._counters = counters
+        self._record = record
 
     def __repr__(self) -> str:
         return repr(self.service)
@@ -218,8 +233,8 @@ class CountedKeyService:
 
     def unwrap(self, kms_key: str, wrapped: bytes, context: Mapping[str, str]) -> KeyMaterial:
         """See `KeyService.unwrap`."""
-        return self._counters.counted(
-            kms_key, "unwrap", lambda: self.service.unwrap(kms_key, wrapped, context)
+        return self._recorded(
+            kms_key, "unwrap", context, lambda: self.service.unwrap(kms_key, wrapped, context)
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -229,7 +244,27 @@ class CountedKeyService:
         return partial(self._moved, name, found) if name in _MOVES else found
 
     def _moved(self, operation: str, move: Callable[..., T], kms_key: str, *given: Any, **more: Any) -> T:  # fmt: skip
-        return self._counters.counted(kms_key, operation, lambda: move(kms_key, *given, **more))
+        call = lambda: move(kms_key, *given, **more)  # noqa: E731 - two uses, one line
+        if operation == "rewrap":
+            context = given[1] if len(given) > 1 else more.get("context", {})
+            return self._recorded(kms_key, operation, context, call)
+        return self._counters.counted(kms_key, operation, call)
+
+    def _recorded(
+        self, kms_key: str, operation: str, context: Mapping[str, str], call: Callable[[], T]
+    ) -> T:
+        if self._record is None or scheme_of(kms_key) == "local":
+            return self._counters.counted(kms_key, operation, call)
+        with gathered() as attempts:
+            try:
+                answer = self._counters.counted(kms_key, operation, call)
+            except BaseException as error:
+                failed = key_unwrapped(kms_key, operation, context, attempts=attempts, error=error)
+                with suppress(EvidenceUnavailable):  # no key is handed out, and why is told
+                    self._record(failed)
+                raise
+        self._record(key_unwrapped(kms_key, operation, context, attempts=attempts, error=None))
+        return answer
 
 
 def _moment(seconds: float) -> str:

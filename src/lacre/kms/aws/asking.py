@@ -11,6 +11,7 @@ from typing import Any, final
 from botocore import xform_name
 
 from lacre.errors import LacreError
+from lacre.keys.requests import noted
 from lacre.kms.aws.clients import AwsClients
 from lacre.kms.aws.failures import FAILURES, failure
 from lacre.kms.aws.unlogged import unlogged
@@ -117,14 +118,23 @@ class Asking:
                 )
         except FAILURES as error:
             failed = failure(error, _PERMISSIONS.get(operation, f"{service}:{operation}"), kms_key)
+            noted(_request_of(getattr(error, "response", None)))
         except _UNREADABLE:
             failed = TryAgain("answers what AWS would not")
+            noted()
         else:
+            noted(_request_of(answer))
             if _MEMBERS.get(operation, set()) <= set(answer):
                 return answer
             failed = TryAgain("answers what AWS would not")
         # Outside the handler: the text of AWS is in no `__context__` either.
         raise failed
+
+
+def _request_of(answer: Any) -> object:
+    # The id that CloudTrail has too. Of an error that botocore found no answer for there is none.
+    found = answer.get("ResponseMetadata") if isinstance(answer, dict) else None
+    return found.get("RequestId") if isinstance(found, dict) else None
 
 
 def _revealed(given: Any) -> Any:

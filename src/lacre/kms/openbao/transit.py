@@ -11,9 +11,10 @@ from typing import Any, Final, TypeVar, final
 
 from lacre.errors import ConfigurationError, KeyDestroyed, KeyDisabled, LacreError
 from lacre.keys.kms_keys import check_kms_key, scheme_of
+from lacre.keys.requests import noted
 from lacre.kms.calling import Calls, TryAgain
 from lacre.kms.openbao.answers import check_properties, lacks_context, refusal, says_retired
-from lacre.kms.openbao.connection import Answer, Connection
+from lacre.kms.openbao.connection import Answer, Connection, Secret
 from lacre.kms.openbao.login import Login
 
 __all__ = ["SCHEME", "Transit", "number", "place_of"]
@@ -164,14 +165,14 @@ class Transit:
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> Answer:
         with self._connection.allowed():
             token = self._login.token()
-            answer = self._connection.request(method, path, token=token, body=body)
+            answer = self._asked(method, path, token, body)
             if answer.status != 403:
                 return answer
             try:
                 if not self._login.replaces(token):
                     return answer
                 fresh = self._login.token()
-                second = self._connection.request(method, path, token=fresh, body=body)
+                second = self._asked(method, path, fresh, body)
             except TryAgain:
                 # Refused is what is known. "No answer" in its place would let whoever cuts the
                 # network now have keys used that were refused.
@@ -179,6 +180,18 @@ class Transit:
             if second.status == 403:
                 self._login.did_not_help()
         return second
+
+    def _asked(
+        self, method: str, path: str, token: Secret, body: Mapping[str, Any] | None
+    ) -> Answer:
+        try:
+            answer = self._connection.request(method, path, token=token, body=body)
+        except TryAgain:
+            noted()
+            raise
+        # The id that the server's audit log has too; a refusal has none.
+        noted(answer.body.get("request_id"))
+        return answer
 
 
 def place_of(kms_key: str) -> tuple[str, str]:
