@@ -115,6 +115,10 @@ class Policy:
         before = expanded(move.from_, class_=scope.class_, use=use)
         return tuple(dict.fromkeys((present, pinned(before, self._pins))))
 
+    def named_kms_keys(self) -> tuple[str, ...]:
+        """Return every KMS key that classes name, and during a move the old ones; no alias."""
+        return tuple(dict.fromkeys(pinned(each, self._pins) for each in self.file.named_keys()))
+
     def _named(self, scope: Scope) -> str:
         found = self.class_(scope.class_)
         uri = found.index if scope.kind is KeyKind.INDEX else found.fields

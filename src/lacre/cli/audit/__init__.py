@@ -5,6 +5,8 @@ import typer
 
 from lacre.cli.audit.catalogue import events
 from lacre.cli.audit.outboxes import outbox
+from lacre.cli.audit.querying import query, render_alarms
+from lacre.cli.audit.reconciling import reconcile_logs
 from lacre.cli.audit.subjects import whose
 
 __all__ = ["app"]
@@ -12,6 +14,9 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, help="The evidence: kept, checked, shown.")
 app.command()(events)
 app.command()(outbox)
+app.command()(query)
+app.command("reconcile")(reconcile_logs)
+app.command("alarms")(render_alarms)
 app.command()(whose)
 
 
