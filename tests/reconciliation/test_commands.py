@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from typer.testing import CliRunner
 
 from lacre.cli.program import app
 from lacre.errors import ConfigurationError
+from lacre.evidence import stamp_of
 from lacre.policy.loading import load_policy, lock_text
 from lacre.reconciliation.alarms import alarms, as_cloudformation, as_json, as_terraform
+from lacre.stores.log.alerts import AlertStore
+from lacre.stores.log.opening import open_log
 from tests.reconciliation.trails import ARN, URI, exported, record, unwrap
 
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:security"
@@ -66,6 +70,26 @@ def test_reconcile(config: Path, tmp_path: Path) -> None:
     (trail / "broken.json.gz").write_bytes(b"\x1f\x8bbroken")
     code, said = _run(*asked)
     assert (code, len(json.loads(said)["unreadable"])) == (10, 1)
+
+
+def test_alerts(config: Path, tmp_path: Path) -> None:
+    """A finding is an alert of the evidence log, once, however often the logs are read; and again when it goes on."""
+    text = config.read_text()
+    config.write_text(text.replace("[audit]", '[audit]\nurl = "sqlite:///lacre/reconciled.db"', 1))
+    settings = load_policy(config, {})
+    with closing(open_log(settings, config.parent)) as log:
+        log.upgrade()
+    at = datetime.now(UTC) - _HOUR
+    trail = exported(tmp_path / "trail", record(at))
+    asked = ["audit", "reconcile", "--cloudtrail", str(trail), "-c", str(config), "--json"]
+    raised = [json.loads(_run(*asked)[1])["raised"] for _ in range(2)]
+    exported(trail, record(at + timedelta(minutes=1)))
+    raised.append(json.loads(_run(*asked)[1])["raised"])
+    with closing(open_log(settings, config.parent)) as log:
+        (alert,) = AlertStore(log, stamp=stamp_of(settings)).list()
+
+    assert raised == [1, 0, 1]
+    assert (alert.rule, alert.facts["found"], alert.times) == ("library-bypass", 2, 2)
 
 
 def test_nothing_to_read(config: Path) -> None:

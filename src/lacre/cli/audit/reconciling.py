@@ -69,7 +69,7 @@ def _raised(settings: PolicyFile, base: Path, done: Reconciled) -> int:
     from lacre.stores.log.opening import open_log
 
     with closing(open_log(settings, base)) as log:
-        return raise_new(done.findings, AlertStore(log.database, stamp=stamp_of(settings)))
+        return raise_new(done.findings, AlertStore(log, stamp=stamp_of(settings)))
 
 
 def _show(done: Reconciled, raised: int) -> None:
