@@ -1,38 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Where the evidence of an application goes, as its `[audit]` says.
+Where the evidence of an application goes, and who sequences it, as its `[audit]` says.
 
-Composes; does not record (`lacre.audit.recorder`), store or sign.
+Composes; does not record (`lacre.audit.recorder`), store or sign. What needs SQLAlchemy is imported
+where `[audit] url` names a log.
 """
 
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from lacre.audit.entries import Stamp
-from lacre.audit.recorder import Sink
+from lacre.audit.several import Kept, Several
 from lacre.errors import ConfigurationError
 from lacre.policy.model import PolicyFile
 from lacre.sinks.jsonl import JsonLinesSink
+from lacre.stores.log.opening import open_log
 
 if TYPE_CHECKING:
     from lacre.audit.alerts import Channel
     from lacre.audit.delivery import Deliverer
     from lacre.stores.log.log import AuditLog
+    from lacre.stores.log.sequencer import Sequencer
 
-__all__ = ["Kept", "open_channels", "open_deliverer", "open_sink", "stamp_of"]
+__all__ = ["Kept", "open_channels", "open_deliverer", "open_sequencer", "open_sink", "stamp_of"]
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,63}", re.ASCII)
-
-
-class Kept(Sink, Protocol):
-    """A sink that knows how fresh its evidence is."""
-
-    def newest(self) -> float | None:
-        """Return the time of the last event, in seconds; None where there is none."""
-        ...
 
 
 def stamp_of(settings: PolicyFile, version: str | None = None) -> Stamp:
@@ -55,10 +51,64 @@ def stamp_of(settings: PolicyFile, version: str | None = None) -> Stamp:
 
 
 def open_sink(settings: PolicyFile, base: Path, *, version: str | None = None) -> Kept:
-    """Return the sink that `[audit]` names; paths are relative to *base*, *version* is `stamp_of`'s."""
-    if settings.audit.path is None:
-        raise ConfigurationError("[audit] path is needed")
-    return JsonLinesSink(base / settings.audit.path, stamp_of(settings, version))
+    """
+    Return the sink that `[audit]` names: the log, a file of lines, or both.
+
+    Args:
+        base: what paths of the file are relative to.
+        version: `stamp_of`'s.
+
+    Raises:
+        ConfigurationError: the log is sequenced here, and nobody is named who signs it.
+    """
+    stamp = stamp_of(settings, version)
+    sinks: list[Kept] = []
+    if settings.audit.url is not None:
+        from lacre.stores.log.running import SequencerThread
+        from lacre.stores.log.sink import LogSink
+
+        log = open_log(settings, base)
+        here = settings.audit.sequencer == "here"
+        running = SequencerThread(open_sequencer(settings, base, log, stamp)) if here else None
+        sinks.append(LogSink(log, stamp, notified=running))
+    if settings.audit.path is not None:
+        sinks.append(JsonLinesSink(base / settings.audit.path, stamp))
+    return sinks[0] if len(sinks) == 1 else Several(sinks)
+
+
+def open_sequencer(
+    settings: PolicyFile,
+    base: Path,
+    log: "AuditLog",
+    stamp: Stamp,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> "Sequencer":
+    """
+    Return the sequencer of *log*. Who signs is opened when the first checkpoint is due.
+
+    Raises:
+        ConfigurationError: nobody is named who signs, or whose signature is believed.
+    """
+    from lacre.kms.signing import believed, open_signer
+    from lacre.stores.log.outboxes import open_outboxes
+    from lacre.stores.log.sequencer import Sequencer
+
+    audit = settings.audit
+    if audit.identity is None or not audit.signers:
+        raise ConfigurationError(
+            "[audit] does not say who signs the evidence log, or whose signature is believed",
+            hint='identity = "lacre/identities/svc-audit.key" and signers = ["its public text"]; or sequencer = "apart", where `lacre audit sequence` runs elsewhere',
+        )
+    environ = os.environ if environ is None else environ
+    return Sequencer(
+        log,
+        stamp,
+        signer=partial(open_signer, settings, base, environ=environ),
+        verifiers=believed(settings),
+        heartbeat=audit.heartbeat,
+        outboxes=open_outboxes(audit.outboxes, base),
+    )
 
 
 def open_channels(

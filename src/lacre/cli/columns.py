@@ -131,7 +131,10 @@ def _standings(
         clock=time.time,
         witnesses={"the key store": keys.newest, "the newest evidence": sink.newest},
     )
-    return found.standings(), forged
+    try:
+        return found.standings(), forged
+    finally:
+        sink.close()
 
 
 def _untargeted(row: ColumnStateRow) -> ColumnTarget:

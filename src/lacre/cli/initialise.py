@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What `lacre init` makes: a policy, a local keystore, two identities, a key store, first keys.
+What `lacre init` makes: a policy, a local keystore, three identities, a key store, an evidence log, first keys.
 
 Non-interactive and complete: what it leaves behind runs. Never overwrites anything, and does
 not print (`lacre.cli.main` does).
@@ -16,6 +16,7 @@ from lacre.errors import ConfigurationError
 from lacre.keys.hierarchy import KeyKind, KeyState
 from lacre.kms.local import Identity, KeystoreAdministration
 from lacre.policy.loading import parse_policy
+from lacre.stores.log.opening import open_log
 from lacre.stores.opening import open_key_store
 
 __all__ = ["CLASSES", "Initialised", "initialise"]
@@ -30,6 +31,7 @@ CLASSES = (
 )
 
 _KEY_STORE = "sqlite:///lacre/keys.db"
+_LOG = "sqlite:///lacre/audit.db"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +62,17 @@ def initialise(
                 hint="use it, or run `lacre init` in another directory",
             )
     operator, service = Identity.create("operator"), Identity.create("svc:app")
-    policy = _policy(app, env, operator.public.to_text(), service.public.to_text())
+    audit = Identity.create("svc:audit")  # signs the evidence log, and receives no key
+    policy = _policy(
+        app, env, operator.public.to_text(), service.public.to_text(), audit.public.to_text()
+    )
     parse_policy(policy, {})  # a name it does not take is said before anything is made
     home.mkdir(mode=0o700, parents=True)
     identities = home / "identities"
     identities.mkdir(mode=0o700)
     operator.save(identities / "operator.key", passphrase)
     service.save(identities / "svc-app.key")
+    audit.save(identities / "svc-audit.key")
 
     store = open_key_store(_KEY_STORE, directory)
     store.upgrade()
@@ -76,6 +82,9 @@ def initialise(
     for name, _, searchable in CLASSES:
         for use in ("fields", "index") if searchable else ("fields",):
             keystore.create_key(f"{name}-{use}", [operator.public, service.public])
+    log = open_log(parse_policy(policy, {}), directory)
+    log.upgrade()
+    log.close()
     config.write_text(policy, encoding="utf-8")
 
     with (
@@ -93,13 +102,15 @@ def initialise(
         config,
         identities / "operator.key",
         identities / "svc-app.key",
+        identities / "svc-audit.key",
         home / "keys.db",
+        home / "audit.db",
         *sorted((home / "keystore").glob("*.json")),
     ]
     return Initialised(config=config, files=made)
 
 
-def _policy(app: str, env: str, signer: str, service: str) -> str:
+def _policy(app: str, env: str, signer: str, service: str, audit: str) -> str:
     head = f'''\
 # What this application protects, under which keys, and who may do what with it.
 # Every setting: docs/reference/lacre-toml.md
@@ -134,8 +145,11 @@ recipients = [
 # [aws]                     # where kms_keys = "aws-kms://eu-central-1/alias/{{class}}-{{use}}"
 # regions = ["eu-central-1"]
 
-[audit]
-path = "lacre/audit.jsonl"
+[audit]                     # who did what with which value: docs/how-to/evidence.md
+url = "{_LOG}"   # the log; `lacre audit verify` checks it
+path = "lacre/audit.jsonl"         # the same entries as lines, to ship
+identity = "lacre/identities/svc-audit.key"  # signs the log
+signers = ["{audit}"]
 
 [stores.main]
 '''

@@ -97,7 +97,7 @@ def init(
     ),
     ask: bool = typer.Option(False, "--ask-passphrase", help="ask for that passphrase"),
 ) -> None:
-    """Make lacre.toml, a local keystore, two identities, a key store and the first keys."""
+    """Make lacre.toml, a local keystore, three identities, a key store, an evidence log and the first keys."""
     if passphrase_file is not None:
         passphrase: str | None = read_passphrase(passphrase_file)
     elif ask:

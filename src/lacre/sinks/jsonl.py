@@ -63,6 +63,9 @@ class JsonLinesSink:
         finally:
             os.close(descriptor)
 
+    def close(self) -> None:
+        """Do nothing: the file is open while it is appended to, and no longer."""
+
     def newest(self) -> float | None:
         """Return the time of the last whole line, in seconds; None without one, and of a pipe."""
         if not self._path.is_file():

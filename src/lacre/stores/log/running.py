@@ -73,6 +73,7 @@ class SequencerThread:
         stop.set()
         if thread is not threading.current_thread():
             thread.join()
+        self._sequencer.close()
 
     def _run(self, stop: threading.Event) -> None:
         wait = self._interval

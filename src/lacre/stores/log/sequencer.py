@@ -118,6 +118,11 @@ class Sequencer:
         for outbox in self.outboxes:
             outbox.after_fork()
 
+    def close(self) -> None:
+        """Close the connections to outboxes. The next turn opens new ones."""
+        for outbox in self.outboxes:
+            outbox.close()
+
     def turn(self) -> int:
         """
         Sequence what waits now; return how many entries that was, those of the log itself not counted.

@@ -67,7 +67,7 @@ class LogSink:
         self._number = 0  # of the last entry that is handed over for sure
         self._edge: Event | None = None  # the beginning or the end, until it is handed over
 
-    def append(self, events: Sequence[Event], connection: Any = None) -> None:
+    def append(self, events: Sequence[Event]) -> None:
         """
         Hand over *events*, in order; without any, raise where some could not be.
 
