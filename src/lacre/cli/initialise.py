@@ -145,10 +145,12 @@ recipients = [
 # [aws]                     # where kms_keys = "aws-kms://eu-central-1/alias/{{class}}-{{use}}"
 # regions = ["eu-central-1"]
 
-[audit]                     # who did what with which value: docs/how-to/evidence.md
-url = "{_LOG}"   # the log; `lacre audit verify` checks it
-path = "lacre/audit.jsonl"         # the same entries as lines, to ship
-identity = "lacre/identities/svc-audit.key"  # signs the log
+# Who did what with which value. In the log, which `svc-audit.key` signs and `lacre audit verify`
+# checks; and the same entries as lines, to ship: docs/how-to/evidence.md
+[audit]
+url = "{_LOG}"
+path = "lacre/audit.jsonl"
+identity = "lacre/identities/svc-audit.key"
 signers = ["{audit}"]
 
 [stores.main]
