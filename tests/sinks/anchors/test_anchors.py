@@ -94,10 +94,10 @@ def test_s3_refuses_to_delete_what_is_anchored(moto: AWS, bucket: tuple[str, Any
     anchor.put(ONE, ONE.text())
     (version,) = client.list_object_versions(Bucket=name)["Versions"]
     place = {"Bucket": name, "Key": version["Key"], "VersionId": version["VersionId"]}
-    lock = client.get_object_retention(**place)["Retention"]
+    lock = client.head_object(**place)
 
-    assert lock["Mode"] == "COMPLIANCE"
-    assert lock["RetainUntilDate"] > dt.datetime.now(dt.UTC) + dt.timedelta(days=2555)
+    assert lock["ObjectLockMode"] == "COMPLIANCE"
+    assert lock["ObjectLockRetainUntilDate"] > dt.datetime.now(dt.UTC) + dt.timedelta(days=2555)
     with pytest.raises(ClientError, match="AccessDenied"):
         client.delete_object(**place)
     with pytest.raises(ClientError, match="AccessDenied"):
