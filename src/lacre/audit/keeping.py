@@ -15,6 +15,7 @@ __all__ = [
     "Alerted",
     "Anchored",
     "BudgetSpent",
+    "Explained",
     "Heartbeat",
     "HoneytokenPlanted",
     "LookingClosed",
@@ -143,18 +144,48 @@ class Anchored(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purged(Event):
-    """A whole shard was removed after its term, or put on legal hold, or let go (`step`). Its checkpoint stays."""
+    """
+    A whole shard is removed after its term, or put on legal hold, or let go (`step`). Its checkpoint stays.
+
+    *statement* is the note in which an operator signed so.
+    """
 
     action: ClassVar[str] = "retention"
-    members: ClassVar[frozenset[str]] = frozenset({"step", "shard", "size", "root"})
+    members: ClassVar[frozenset[str]] = frozenset({"step", "shard", "size", "root", "statement"})
 
     step: str
     shard: str
     size: int
     root: str
+    statement: str
 
     def details(self) -> Mapping[str, object]:
-        return {"step": self.step, "shard": self.shard, "size": self.size, "root": self.root}
+        return {
+            "step": self.step,
+            "shard": self.shard,
+            "size": self.size,
+            "root": self.root,
+            "statement": self.statement,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained(Event):
+    """
+    An operator explained what the log lacks: *what* (a moment, a writer, an opening) *about* names the kind of.
+
+    *statement* is the note in which the operator signed so.
+    """
+
+    action: ClassVar[str] = "explanation"
+    members: ClassVar[frozenset[str]] = frozenset({"about", "what", "statement"})
+
+    about: str
+    what: str
+    statement: str
+
+    def details(self) -> Mapping[str, object]:
+        return {"about": self.about, "what": self.what, "statement": self.statement}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
