@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 from lacre._core.merkle import Frontier
+from lacre.audit import stretches
 from lacre.audit.leaves import shard_name, written_moment
 from lacre.audit.notes import Checkpoint, Verifier
-from lacre.audit.statements import Statement, read_statement
+from lacre.audit.statements import Statement, held_shards, read_statement
+from lacre.audit.stretches import grown_to, split
 from lacre.audit.verdict import ShardVerdict, Signed, Verdict
 from lacre.audit.verification import (
-    STRETCH,
     Aspect,
     Examined,
     Expected,
@@ -31,7 +32,7 @@ from lacre.audit.verification import (
 from lacre.audit.verified import Head, Verified
 from lacre.errors import Tampered
 
-__all__ = ["Verification", "held_shards"]
+__all__ = ["Verification"]
 
 _DAY = 86_400 * 1_000_000
 
@@ -100,7 +101,7 @@ class Verification:
         first, whole, part = 0, Frontier(), Frontier()
         if self._known is not None and shard == self._known.shard:
             first = self._known.frontier.size
-            whole, part = _split(self._known.frontier)
+            whole, part = split(self._known.frontier)
             if limit < first:
                 self._say(
                     Aspect.COMPLETENESS,
@@ -385,10 +386,10 @@ class Verification:
             now.torn = True
             return
         for size, hashes in sorted(examined.heads.items()):
-            now.end = _at(now.tree, size, hashes)
+            now.end = grown_to(now.tree, size, hashes)
             self._compare(now, size, now.end.root())
-        if examined.end % STRETCH == 0:
-            now.tree = _at(now.tree, examined.end, examined.frontier)
+        if examined.end % stretches.STRETCH == 0:
+            now.tree = grown_to(now.tree, examined.end, examined.frontier)
 
     def _compare(self, now: _Shard, size: int, root: bytes) -> None:
         for each in now.signed.get(size, ()):
@@ -476,32 +477,3 @@ class Verification:
             writers=self._writers,
             openings=self._openings,
         )
-
-
-def held_shards(statements: Iterable[Statement]) -> dict[str, str]:
-    """Return the shards that *statements* leave on hold, by name, and why. A later moment counts: an old statement is no news."""
-    latest: dict[str, Statement] = {}
-    for each in statements:
-        if each.act in ("held", "released") and (
-            each.about not in latest or latest[each.about].at < each.at
-        ):
-            latest[each.about] = each
-    return {name: each.reason for name, each in latest.items() if each.act == "held"}
-
-
-def _split(frontier: Frontier) -> tuple[Frontier, Frontier]:
-    # Whole stretches, and what of the next one there is.
-    rest = frontier.size % STRETCH
-    whole = len(frontier.hashes) - rest.bit_count()
-    return Frontier(frontier.size - rest, frontier.hashes[:whole]), Frontier(
-        rest, frontier.hashes[whole:]
-    )
-
-
-def _at(tree: Frontier, size: int, hashes: Sequence[bytes]) -> Frontier:
-    # *tree* of whole stretches, and the frontier of the stretch after it, where the tree has *size*.
-    if size - tree.size < STRETCH:
-        return Frontier(size, (*tree.hashes, *hashes))
-    found = tree.copy()
-    found.join(STRETCH.bit_length() - 1, hashes[0])
-    return found

@@ -9,14 +9,14 @@ an operator of ``[local] signers`` signed, which they cannot make. Implements
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Self
 
 from lacre.audit.notes import Signer, Verifier, open_note, sign_note
 from lacre.errors import MisuseError, Tampered
 
-__all__ = ["ACTS", "Statement", "read_statement", "sign_statement"]
+__all__ = ["ACTS", "Statement", "held_shards", "read_statement", "sign_statement"]
 
 _HEAD = "lacre-audit/statement"
 ACTS = frozenset({"explained", "purged", "held", "released"})
@@ -78,3 +78,14 @@ def read_statement(note: str, operators: Collection[Verifier]) -> Statement:
         Tampered: it is none, or nobody believed signed it as it is.
     """
     return Statement.from_text(open_note(note, operators))
+
+
+def held_shards(statements: Iterable[Statement]) -> dict[str, str]:
+    """Return the shards that *statements* leave on hold, by name, and why. A later moment counts: an old statement is no news."""
+    latest: dict[str, Statement] = {}
+    for each in statements:
+        if each.act in ("held", "released") and (
+            each.about not in latest or latest[each.about].at < each.at
+        ):
+            latest[each.about] = each
+    return {name: each.reason for name, each in latest.items() if each.act == "held"}

@@ -21,7 +21,6 @@ from lacre.audit.leaves import LONGEST, Drawn, microseconds, shard_of, written_m
 from lacre.errors import Tampered
 
 __all__ = [
-    "STRETCH",
     "Aspect",
     "Examined",
     "Expected",
@@ -33,9 +32,6 @@ __all__ = [
     "Subject",
     "examine",
 ]
-
-# Leaves of a stretch; a multiple of a tile, so that stretches can be examined apart and joined.
-STRETCH = 16_384
 
 _sha256 = hashlib.sha256
 _SECOND = 1_000_000

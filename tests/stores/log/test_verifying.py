@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lacre.audit import judging
+from lacre.audit import stretches
 from lacre.audit.verified import Verified
 from lacre.stores.log import verifying
 from tests.stores.log.stage import FIRST, SECOND, STRANGER, Stage, codes, event, opened
@@ -165,7 +165,7 @@ def test_unsigned_leaves_are_pending_then_a_problem(stage: Stage) -> None:
 
 def test_stretches_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log in many stretches, examined by one process or by two, in one go or in two, is judged the same."""
-    for module in (verifying, judging):
+    for module in (verifying, stretches):
         monkeypatch.setattr(module, "STRETCH", 512)
     monkeypatch.setattr(verifying, "_APART", 0)
     stage = opened(tmp_path)

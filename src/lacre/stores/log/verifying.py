@@ -20,9 +20,9 @@ from lacre._core.merkle import Frontier, Tiles
 from lacre.audit.judging import Verification
 from lacre.audit.leaves import shard_name
 from lacre.audit.notes import Checkpoint, Verifier, origin_of, read_checkpoint
+from lacre.audit.stretches import STRETCH
 from lacre.audit.verdict import Signed, Verdict
 from lacre.audit.verification import (
-    STRETCH,
     Aspect,
     Examined,
     Expected,
