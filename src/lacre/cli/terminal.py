@@ -8,7 +8,6 @@ others from whoever looks. Does not decide anything and runs no command.
 """
 
 import json
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,26 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from lacre import errors
+from lacre.visible import shown
 
 __all__ = ["DUE", "data", "exit_code", "out", "say", "shown", "table", "talk", "warn"]
 
 DUE = 10  # no failure: something is to be done, for cron to notice
 _WIDTH = 118  # where output is no terminal, a table is not cut at 80
-
-# Controls, formats (text that runs the other way), halves of characters, separators of lines.
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-
-
-def shown(text: str, *, lines: bool = False) -> str:
-    """Return *text* with escapes in the place of what a terminal would obey; *lines* may break."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in _UNSEEN and not (lines and character in "\n\t")
-        else character
-        for character in text
-    )
 
 
 class _Console(Console):
