@@ -5,7 +5,6 @@
 Needs the key store and nothing secret: states are signed, and rows are counted in the database.
 """
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,11 @@ from lacre.cli.drift import drift
 from lacre.cli.operator import Config, key_store
 from lacre.cli.reading import reading
 from lacre.cli.terminal import DUE, data, out, say, table, warn
-from lacre.errors import ConfigurationError, Tampered
+from lacre.errors import ConfigurationError
 from lacre.evidence import open_sink
-from lacre.fields.column_state import ColumnState, ColumnStateRow, state_of
-from lacre.fields.deadlines import Deadlines, Standing
+from lacre.fields.deadlines import Standing
+from lacre.jobs.standings import standings
 from lacre.kms.local import PublicIdentity
-from lacre.policy.columns import ColumnTarget
 from lacre.policy.model import PolicyFile
 from lacre.stores.sql import SQLKeyStore
 
@@ -102,46 +100,17 @@ def _standings(
     keys: SQLKeyStore, policy: PolicyFile, base: Path, store: str
 ) -> tuple[list[Standing], list[str]]:
     signers = [PublicIdentity.from_text(line) for line in policy.local.signers]
-    trusted = {signer.fingerprint: signer for signer in signers}
-    rows = {(row.table, row.column): row for row in keys.column_states() if row.store == store}
-    targets = {name: target for name, target in policy.columns.items() if target.store == store}
-    for table_name, column in rows:
-        name, row = f"{table_name}.{column}", rows[table_name, column]
-        targets.setdefault(name, _untargeted(row))
-    forged: list[str] = []
-
-    def present(_store: str, table_name: str, column: str, class_: str) -> ColumnState | None:
-        if (table_name, column) not in rows:
-            return None
-        try:
-            return state_of(
-                keys, trusted, keystore=keys.keystore_id,
-                store=store, table=table_name, column=column, class_=class_,
-            )  # fmt: skip
-        except Tampered:
-            forged.append(
-                f"the state of {table_name}.{column} was not signed by an operator of this key store, for this class"
-            )
-            return None
-
     sink = open_sink(policy, base)
-    found = Deadlines(
-        targets,
-        present=present,
-        clock=time.time,
-        witnesses={"the key store": keys.newest, "the newest evidence": sink.newest},
-    )
     try:
-        return found.standings(), forged
+        return standings(
+            keys,
+            policy.columns,
+            store=store,
+            signers={signer.fingerprint: signer for signer in signers},
+            evidence=sink.newest,
+        )
     finally:
         sink.close()
-
-
-def _untargeted(row: ColumnStateRow) -> ColumnTarget:
-    # What the row says of its class is checked with its signature.
-    return ColumnTarget.model_construct(
-        class_=row.class_, store=row.store, target="encrypted", deadline=None
-    )
 
 
 def _line(standing: Standing) -> _Line:

@@ -119,6 +119,14 @@ class Policy:
         """Return every KMS key that classes name, and during a move the old ones; no alias."""
         return tuple(dict.fromkeys(pinned(each, self._pins) for each in self.file.named_keys()))
 
+    def rotates_after(self, scope: Scope) -> dt.timedelta | None:
+        """Return after how long a key of *scope* is rotated; None: never, or of a class that is gone."""
+        declared = self.file.classes.get(scope.class_)
+        if declared is None:
+            return None
+        indexes = scope.kind is KeyKind.INDEX
+        return declared.rotate_index_after if indexes else declared.rotate_after
+
     def _named(self, scope: Scope) -> str:
         found = self.class_(scope.class_)
         uri = found.index if scope.kind is KeyKind.INDEX else found.fields

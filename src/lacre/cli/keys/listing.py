@@ -21,6 +21,7 @@ from lacre.errors import MisuseError
 from lacre.jobs.pace import Pace
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState
 from lacre.keys.rotation import Urgency, due
+from lacre.policy.decisions import Policy
 from lacre.stores.subjects import SubjectCount
 
 __all__ = ["due_keys", "list_keys"]
@@ -79,13 +80,10 @@ def due_keys(
         raise MisuseError("--models and --database go together", hint="lacre keys due --models shop.models:Base --database postgresql://db/shop")  # fmt: skip
     values = _values(config, models, database, of_store, tenant) if database else []
     store, policy = key_store(config)
-    classes = policy.classes
+    decided = Policy(policy)
 
     def period(row: KeyRow) -> dt.timedelta | None:
-        declared = classes.get(row.scope.class_)
-        if declared is None:  # a class that lacre.toml no longer has
-            return None
-        return declared.rotate_index_after if row.scope.kind is KeyKind.INDEX else declared.rotate_after  # fmt: skip
+        return decided.rotates_after(row.scope)
 
     rows = [row for row in store.rows() if tenant in (None, row.scope.tenant)]
     found = due(rows, period=period, now=dt.datetime.now(dt.UTC), within=dt.timedelta(days=within))
