@@ -31,7 +31,8 @@ class Filters:
     What leaves of a page have in common; None asks nothing.
 
     *since* and *until* are of the events' own time, the second not included. *place* is
-    ``store.table.column``, *resource* a row's surrogate id or a subject's pseudonym.
+    ``store.table.column``, *resource* a row's surrogate id or a subject's pseudonym; *without* are
+    actions that are left out.
     """
 
     since: dt.datetime | None = None
@@ -44,6 +45,7 @@ class Filters:
     tenant: str | None = None
     correlation: str | None = None
     resource: str | None = None
+    without: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +214,8 @@ def _conditions(wanted: Filters) -> Iterator[sa.ColumnElement[bool]]:
         yield LEAF.c.time >= microseconds(wanted.since)
     if wanted.until is not None:
         yield LEAF.c.time < microseconds(wanted.until)
+    if wanted.without:
+        yield LEAF.c.action.not_in(sorted(wanted.without))
     for name in ("principal", "action", "status", "class", "place", "tenant", "correlation"):
         value = getattr(wanted, "class_" if name == "class" else name)
         if value is None:
