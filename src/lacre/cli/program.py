@@ -33,6 +33,7 @@ from lacre.cli.recovery import backup_keys, drill_keys, restore_keys
 from lacre.cli.reencryption import reencrypt
 from lacre.cli.reseating import reseat_keys
 from lacre.cli.sealing import seal
+from lacre.cli.serving import serve
 from lacre.cli.shredding import shred
 from lacre.cli.terminal import exit_code, out, say, talk, warn
 from lacre.errors import LacreError
@@ -66,6 +67,7 @@ app.command()(unprotect)
 app.command()(reencrypt)
 app.command()(shred)
 app.command()(seal)
+app.command()(serve)
 app.command()(inspect)
 app.command()(demo)
 

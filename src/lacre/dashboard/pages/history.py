@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Accesses over time, as plots: which range is shown, in which steps, and what is counted.
+
+Counts are of tallies, which the sequencer keeps by the hour. Knows no request and no template.
+"""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from lacre.audit.event import Status
+from lacre.dashboard.plots import Bucket, Series, stacked
+from lacre.stores.log.counts import Dimension, LogCounts, Narrowed
+
+__all__ = ["ACCESSES", "RANGES", "Range", "by_name", "by_status", "range_of"]
+
+# What is an access: a value was read, or asked about.
+ACCESSES = frozenset({"look", "legacy-look", "bulk", "search", "candidates"})
+_MOST = 6  # colours
+_HOUR = dt.timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """What a plot is about: *steps* steps of *hours*, called *name*."""
+
+    name: str
+    hours: int
+    steps: int
+
+    @property
+    def word(self) -> str:
+        return "hour" if self.hours == 1 else "day" if self.hours == 24 else f"{self.hours} hours"
+
+    @property
+    def length(self) -> dt.timedelta:
+        return self.hours * self.steps * _HOUR
+
+
+RANGES = {
+    "24h": Range(name="24 hours", hours=1, steps=24),
+    "7d": Range(name="7 days", hours=6, steps=28),
+    "30d": Range(name="30 days", hours=24, steps=30),
+    "90d": Range(name="90 days", hours=24, steps=90),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A range that ends at a moment: its beginning, its end, and the beginning of each of its steps."""
+
+    range: Range
+    since: dt.datetime
+    until: dt.datetime
+
+    @property
+    def steps(self) -> list[dt.datetime]:
+        return [self.since + n * self.range.hours * _HOUR for n in range(self.range.steps)]
+
+    def buckets(self, href: Callable[[dt.datetime, dt.datetime], str]) -> list[Bucket]:
+        """Return the places of bars; *href* says where the one of a beginning and an end leads."""
+        step, found = self.range.hours * _HOUR, []
+        for begin in self.steps:
+            short = f"{begin:%H:%M}" if self.range.hours == 1 else f"{begin:%d %b}"
+            full = f"{begin:%Y-%m-%d}" if self.range.hours == 24 else f"{begin:%Y-%m-%d %H:%M}"
+            found.append(Bucket(short=short, full=full, href=href(begin, begin + step)))
+        return found
+
+
+def range_of(name: str, now: dt.datetime) -> Span:
+    """Return the range of that name, up to *now*: whole steps, of days in UTC."""
+    found = RANGES[name]
+    step = found.hours * _HOUR
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    # The end of the step that is under way.
+    until = day + ((now - day) // step + 1) * step
+    return Span(range=found, since=until - found.length, until=until)
+
+
+def by_status(
+    counts: LogCounts, span: Span, narrowed: Narrowed, href: Callable[[dt.datetime, dt.datetime], str]
+) -> Markup:  # fmt: skip
+    """Return the plot of accesses by what became of them."""
+    found = _counted(counts, span, "status", narrowed)
+    series = [
+        Series(name=str(each), kind=str(each), values=found.get(str(each), [0] * span.range.steps))
+        for each in Status
+    ]
+    title = f"Accesses by outcome, each {span.range.word}, in UTC"
+    return stacked(title, span.buckets(href), series, what="accesses", head=span.range.word)
+
+
+def by_name(
+    counts: LogCounts,
+    span: Span,
+    dimension: Dimension,
+    narrowed: Narrowed,
+    href: Callable[[dt.datetime, dt.datetime], str],
+) -> Markup:
+    """Return the plot of accesses by principal or class: those with most of them, and the others."""
+    found = _counted(counts, span, dimension, narrowed)
+    order = sorted(found, key=lambda name: (-sum(found[name]), name))
+    series = [
+        Series(name=name or "none", kind=str(number + 1), values=found[name])
+        for number, name in enumerate(order[:_MOST])
+    ]
+    if others := order[_MOST:]:
+        values = [sum(each) for each in zip(*(found[name] for name in others), strict=True)]
+        series.append(Series(name=f"{len(others)} others", kind="other", values=values))
+    title = f"Accesses by {dimension}, each {span.range.word}, in UTC"
+    return stacked(title, span.buckets(href), series, what="accesses", head=span.range.word)
+
+
+def _counted(
+    counts: LogCounts, span: Span, dimension: Dimension, narrowed: Narrowed
+) -> dict[str, Sequence[int]]:
+    place = {begin: number for number, begin in enumerate(span.steps)}
+    found: dict[str, list[int]] = defaultdict(lambda: [0] * span.range.steps)
+    for each in counts.by(
+        dimension, since=span.since, until=span.until, hours=span.range.hours, narrowed=narrowed
+    ):
+        found[each.name][place[each.begin]] += each.events
+    return dict(found)

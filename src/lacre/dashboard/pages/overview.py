@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The overview: what needs somebody's attention, and what there is to look at.
+
+Each figure leads to its page. One that cannot be made says so, and the others are shown.
+"""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from lacre.audit.alerts import AlertState
+from lacre.audit.detection.finding import Severity
+from lacre.dashboard.pages.history import ACCESSES, by_status, range_of
+from lacre.dashboard.plots import ring, spark
+from lacre.dashboard.proving import Outcome, heads
+from lacre.dashboard.rendering import Asked, Shown, as_query
+from lacre.dashboard.sources import Sources
+from lacre.errors import LacreError
+from lacre.keys.rotation import Urgency
+from lacre.stores.log.counts import Narrowed
+
+__all__ = ["show"]
+
+_LISTED = 5
+_DAYS = 30
+
+
+def show(sources: Sources, _: Asked) -> Shown:
+    """Show the overview."""
+    due = sources.due()
+    columns, wrong = sources.columns()
+    urgent = Counter(item.urgency for item in due)
+    context: dict[str, Any] = {
+        "due": due[:_LISTED],
+        "overdue": urgent[Urgency.OVERDUE],
+        "waiting": urgent[Urgency.WAITING],
+        "soon": urgent[Urgency.SOON],
+        "columns": len(columns),
+        "encrypted": sum(each.done for each in columns),
+        "late": sum(each.overdue for each in columns),
+        "wrong": wrong,
+        "counted": None if sources.coverage is None else sources.coverage.last,
+        "logged": sources.log is not None,
+    }
+    for name, make in (("score", _score), ("alerts", _alerts), ("log", _log), ("uses", _uses)):
+        context[name] = _tried(make, sources)
+    return Shown(template="overview.html", context=context)
+
+
+def _tried(make: Callable[[Sources], Any], sources: Sources) -> Any:
+    if sources.log is None and make is not _score:
+        return None
+    try:
+        return make(sources)
+    except LacreError as error:
+        return {"error": str(error), "hint": error.hint or ""}
+
+
+def _score(sources: Sources) -> dict[str, Any]:
+    latest = sources.report()
+    if latest is None:
+        return {"ring": ring("The score: not assessed", None), "latest": None}
+    score = latest.assessment.tenths // 10
+    said = f"The score: {score} of 100, {latest.assessment.status.lower()}"
+    return {"ring": ring(said, score), "latest": latest}
+
+
+def _alerts(sources: Sources) -> dict[str, Any]:
+    store = sources.alerts
+    tally = store.tally()
+    return {
+        "tally": [(str(each), tally[each]) for each in reversed(Severity) if tally[each]],
+        "open": sum(tally.values()),
+        "newest": store.list(state=AlertState.OPEN, limit=_LISTED),
+    }
+
+
+def _log(sources: Sources) -> dict[str, Any]:
+    newest = sources.reader.newest()
+    found = heads(sources.kept(), sources.policy.file)
+    broken = any(each.outcome is Outcome.BROKEN for each in found)
+    outcome = Outcome.BROKEN if broken else found[0].outcome if found else Outcome.WAITING
+    quiet = dt.timedelta(seconds=2 * sources.policy.file.audit.heartbeat)
+    return {
+        "newest": None if newest is None else newest.entry.time,
+        "silent": newest is not None and sources.now() - newest.entry.time > quiet,
+        "heads": found,
+        "outcome": outcome,
+        "signed": found[0].size if found else 0,
+    }
+
+
+def _uses(sources: Sources) -> dict[str, Any]:
+    counts = sources.counts
+    month = range_of("30d", sources.now())
+    days = dict.fromkeys(month.steps, 0)
+    refused = 0
+    narrowed = Narrowed(actions=ACCESSES)
+    for each in counts.by("status", since=month.since, until=month.until, hours=24, narrowed=narrowed):  # fmt: skip
+        days[each.begin] += each.events
+        refused += each.events if each.name == "prevented" else 0
+    total = sum(days.values())
+    week = range_of("7d", sources.now())
+
+    def href(begin: dt.datetime, end: dt.datetime) -> str:
+        return "accesses" + as_query({}, since=f"{begin:%Y-%m-%dT%H:%M}", until=f"{end:%Y-%m-%dT%H:%M}")  # fmt: skip
+
+    return {
+        "spark": spark(f"Accesses on each of the last {_DAYS} days: {total:,} in all, {refused:,} prevented", list(days.values())),
+        "total": total,
+        "refused": refused,
+        "plot": by_status(counts, week, narrowed, href),
+    }  # fmt: skip

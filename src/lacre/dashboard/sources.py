@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What pages are made of: the policy, the key store, the evidence log and its alerts.
+
+Each is opened here and read by its own public names; no key is opened, and nothing is written but
+the acknowledgement of an alert. Renders nothing.
+"""
+
+import datetime as dt
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from lacre.audit.controls.scoring import Assessment, assess
+from lacre.audit.controls.snapshot import Snapshot
+from lacre.context import acting_as
+from lacre.dashboard.counting import Counting
+from lacre.dashboard.proving import verifiers
+from lacre.errors import ConfigurationError
+from lacre.evidence import open_sink, stamp_of
+from lacre.fields.deadlines import Standing
+from lacre.jobs.standings import standings
+from lacre.keys.rotation import Due, due
+from lacre.kms.local import PublicIdentity
+from lacre.policy.decisions import Policy
+from lacre.policy.loading import load_pins, load_policy
+from lacre.stores.log.alerts import AlertStore
+from lacre.stores.log.counts import LogCounts
+from lacre.stores.log.log import AuditLog
+from lacre.stores.log.opening import open_log
+from lacre.stores.log.reader import LogReader
+from lacre.stores.opening import open_key_store
+from lacre.stores.sql import SQLKeyStore
+
+__all__ = ["Report", "Sources"]
+
+_SOON = dt.timedelta(days=30)
+
+
+_SNAPSHOTS = frozenset({".json", ".snapshot", ".jsonl"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A snapshot, the name of its file, and how it is judged."""
+
+    name: str
+    snapshot: Snapshot
+    assessment: Assessment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """
+    One application, as it may be looked at.
+
+    Args:
+        log: None where evidence is kept as lines only.
+        operator: who acknowledges alerts; None where nobody here may.
+        coverage: counts the values of columns by their keys; None where no database was named.
+    """
+
+    policy: Policy
+    base: Path
+    keys: SQLKeyStore
+    log: AuditLog | None
+    operator: str | None
+    coverage: Counting | None = None
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+
+    @classmethod
+    def load(
+        cls, path: Path, *, operator: str | None = None, coverage: Counting | None = None
+    ) -> Self:
+        """
+        Open what the `lacre.toml` at *path* names.
+
+        Raises:
+            ConfigurationError: says what is wrong, and what to do.
+        """
+        file = load_policy(path, os.environ)
+        base = path.resolve().parent
+        return cls(
+            policy=Policy(file, pins=load_pins(path)),
+            base=base,
+            keys=open_key_store(file.key_store.url, base, schema=file.key_store.schema_),
+            log=None if file.audit.url is None else open_log(file, base),
+            operator=operator,
+            coverage=coverage,
+        )
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.keys.close()
+        if self.log is not None:
+            self.log.close()
+
+    def kept(self) -> AuditLog:
+        """
+        Return the evidence log.
+
+        Raises:
+            ConfigurationError: evidence is kept as lines only.
+        """
+        if self.log is None:
+            raise ConfigurationError(
+                "lacre.toml names no evidence log, only a file of lines",
+                hint='[audit] url = "sqlite:///lacre/audit.db", then `lacre db upgrade`',
+            )
+        self.log.check()
+        return self.log
+
+    @property
+    def reader(self) -> LogReader:
+        return LogReader(self.kept())
+
+    @property
+    def counts(self) -> LogCounts:
+        return LogCounts(self.kept())
+
+    @property
+    def alerts(self) -> AlertStore:
+        return AlertStore(self.kept().database, stamp=stamp_of(self.policy.file))
+
+    def report(self) -> "Report | None":
+        """
+        Return the newest evidence snapshot, judged; None where there is none.
+
+        Raises:
+            Tampered: nobody believed signed it as it is.
+            ConfigurationError: it is of a release with other controls.
+        """
+        directory = self.base / self.policy.file.report.snapshots
+        found = sorted(directory.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in found:
+            if path.is_file() and path.suffix in _SNAPSHOTS:
+                snapshot = Snapshot.read(path.read_bytes(), verifiers(self.policy.file))
+                return Report(name=path.name, snapshot=snapshot, assessment=assess(snapshot))
+        return None
+
+    def acting(self) -> acting_as:
+        """Act as the operator, in a ``with`` block: for what is recorded."""
+        if self.operator is None:
+            raise ConfigurationError(
+                "nobody may acknowledge alerts here: lacre.toml names no operator identity",
+                hint='[local] operator = "lacre/identities/operator.key", on the operator\'s machine only',
+            )
+        return acting_as(self.operator, roles={"operator"}, purpose="alerts")
+
+    def due(self) -> Sequence[Due]:
+        """Return which keys are to be rotated, finished or looked at, now or in 30 days."""
+
+        return due(
+            self.keys.rows(),
+            period=lambda row: self.policy.rotates_after(row.scope),
+            now=self.now(),
+            within=_SOON,
+        )
+
+    def columns(self) -> tuple[list[Standing], list[str]]:
+        """Return where every column stands, of each store, and what is wrong with their states."""
+        file = self.policy.file
+        signers = [PublicIdentity.from_text(line) for line in file.local.signers]
+        trusted = {signer.fingerprint: signer for signer in signers}
+        newest = open_sink(file, self.base).newest
+        found: list[Standing] = []
+        wrong: list[str] = []
+        for store in file.stores:
+            these, forged = standings(
+                self.keys, file.columns, store=store, signers=trusted, evidence=newest
+            )
+            found += these
+            wrong += forged
+        return found, wrong
