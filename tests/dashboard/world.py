@@ -29,6 +29,7 @@ from lacre.fields.column_state import ColumnState, move
 from lacre.kms.local import Identity
 from lacre.kms.local.signing import IdentitySigner, verifier_of
 from lacre.stores.log.log import AuditLog
+from lacre.stores.log.reader import Filters
 from lacre.stores.log.schema import LEAF, TALLY
 from lacre.stores.opening import open_key_store
 from lacre.stores.schema import KEY
@@ -159,7 +160,10 @@ def _keys(home: Path) -> None:
 
 
 def _alerts(sources: Sources, *, hostile: bool) -> None:
-    positions = [(leaf.shard, leaf.seq) for leaf in sources.reader.page(limit=40)]
+    positions = [
+        (leaf.shard, leaf.seq)
+        for leaf in sources.reader.page(Filters(without=frozenset({"heartbeat"})), limit=40)
+    ]
     found = (
         ("slow-reader", Severity.HIGH, "user:07", "user:07 looked at 412 different rows of pii in 7 days, 9 times its own baseline", 412, 46),
         ("honeytoken-touched", Severity.CRITICAL, "svc:support-3", "svc:support-3 looked at a planted row of customers, which nobody has business with", 1, 0),

@@ -169,7 +169,12 @@ class Sources:
         wrong: list[str] = []
         for store in file.stores:
             these, forged = standings(
-                self.keys, file.columns, store=store, signers=trusted, evidence=newest
+                self.keys,
+                file.columns,
+                store=store,
+                signers=trusted,
+                evidence=newest,
+                clock=lambda: self.now().timestamp(),
             )
             found += these
             wrong += forged

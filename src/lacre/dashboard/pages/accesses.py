@@ -26,6 +26,13 @@ _AT_ONCE = 50
 _TRAIL = 200  # events of one correlation id that are shown
 # Of these there is one a minute while nothing else happens. Whoever asks for them sees them.
 _IDLE = frozenset({"heartbeat"})
+# Who, what, why; then where from; last what programs want. What is not named is in the middle.
+_ORDER = (
+    "time", "action", "step", "status", "outcome", "rule", "principal", "roles", "purpose", "reason",
+    "store", "table", "column", "columns", "class", "index", "count", "rows", "subjects", "subject",
+    "key", "kind", "version", "state", "cache", "hits",
+    "correlation", "ip", "agent", "tenant", "app", "env", "service", "code", "success", "id", "writer", "number",
+)  # fmt: skip
 _TEXTS = ("principal", "place", "tenant", "correlation", "resource")
 _FORMS = ("%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 
@@ -149,7 +156,7 @@ def one(sources: Sources, asked: Asked) -> Shown:
         template="event.html",
         context={
             "line": Line(leaf),
-            "members": [(name, _plain(members[name])) for name in sorted(members)],
+            "members": [(name, _plain(members[name])) for name in sorted(members, key=_order)],
             "proof": prove(sources.kept(), sources.policy.file, leaf),
         },
     )
@@ -193,6 +200,10 @@ def _position(text: str | None) -> Position | None:
     if not (dash and shard.isascii() and shard.isdecimal() and seq.isascii() and seq.isdecimal()):
         raise Unusable("This is not a place in the log.")
     return Position(int(shard[:9]), int(seq[:18]))
+
+
+def _order(name: str) -> tuple[float, str]:
+    return (_ORDER.index(name) if name in _ORDER else _ORDER.index("correlation") - 0.5, name)
 
 
 def _plain(value: object) -> str:

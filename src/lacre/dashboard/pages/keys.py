@@ -22,7 +22,7 @@ __all__ = ["show"]
 
 _AT_ONCE = 200
 _AGES = ((30, "to 30 days"), (90, "31 to 90"), (180, "91 to 180"), (365, "181 to 365"), (730, "1 to 2 years"), (10**6, "over 2 years"))  # fmt: skip
-_SHORT = ("≤ 30 d", "≤ 90 d", "≤ 180 d", "≤ 1 y", "≤ 2 y", "> 2 y")
+_SHORT = ("30 d", "90 d", "180 d", "1 y", "2 y", "older")
 _KINDS = {
     KeyState.ACTIVE: "good",
     KeyState.PENDING: "5",
