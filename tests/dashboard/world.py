@@ -27,7 +27,7 @@ from lacre.context import Origin, acting_as
 from lacre.dashboard.sources import Sources
 from lacre.fields.column_state import ColumnState, move
 from lacre.kms.local import Identity
-from lacre.kms.local.signing import IdentitySigner, verifier_of
+from lacre.kms.local.signing import IdentitySigner
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.reader import Filters
 from lacre.stores.log.schema import LEAF, TALLY
@@ -45,11 +45,6 @@ HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}\u202e
 _POLICY = """
 purposes = ["audit", "checkout", "fraud-review", "invoicing", "kyc", "nightly-export", "ticket"]
 """
-_RIGHTS = {
-    "app": '["encrypt", "decrypt", "search"]',
-    "operator": '["encrypt", "decrypt", "search"]',
-    "support": '["mask"]',
-}
 _COLUMNS = {
     "customers.email": ("pii", "encrypted", "2026-09-30"),
     "customers.cpf": ("pii", "encrypted", "2026-09-30"),
@@ -90,12 +85,13 @@ def make_world(
         initialise(home, app="shop", env="test")
     else:
         shutil.copytree(made, home)
-    operator = Identity.load(home / "lacre" / "identities" / "operator.key")
-    audit = Identity.create("svc:audit")
+    _keys(home)
+    identities = home / "lacre" / "identities"
+    operator = Identity.load(identities / "operator.key")
+    signer = IdentitySigner(Identity.load(identities / "svc-audit.key"))
     config = home / "lacre.toml"
-    config.write_text(_policy(config.read_text(), url, verifier_of(audit.public).to_text()))
-    log = AuditLog(url or f"sqlite:///{home}/lacre/audit-log.db")
-    signer = IdentitySigner(audit)
+    config.write_text(_policy(config.read_text(), url))
+    log = AuditLog(url or f"sqlite:///{home}/lacre/world.db")
     app = re.search(r'^app = "(.*)"', config.read_text(), re.MULTILINE)[1]  # type: ignore[index]
 
     def note(shard: int, size: int, root: bytes) -> str:
@@ -106,18 +102,15 @@ def make_world(
     if hostile:
         _hostile(log)
     _columns(home, operator)
-    _keys(home)
     sources = dataclasses.replace(Sources.load(config, operator="operator"), now=lambda: NOW)
     _alerts(sources, hostile=hostile)
     return World(home=home, sources=sources, log=log)
 
 
-def _policy(text: str, url: str | None, signer: str) -> str:
-    where = url or "sqlite:///lacre/audit-log.db"
+def _policy(text: str, url: str | None) -> str:
+    # Another log than the one that `lacre init` began: this one is filled.
+    text = text.replace("sqlite:///lacre/audit.db", url or "sqlite:///lacre/world.db")
     text = text.replace("\n[key_store]", f"{_POLICY}\n[key_store]", 1)
-    text = re.sub(r'(?m)^url = "sqlite:///lacre/audit.db"\n', "", text)
-    text = re.sub(r"(?ms)^(identity|signers) = [^\n]*svc:audit[^\n]*\n", "", text)
-    text = text.replace("[audit]\n", f'[audit]\nurl = "{where}"\nsigners = ["{signer}"]\n', 1)
     rights = "".join(f'rights.{role} = ["decrypt", "search"]\n' for role in ("compliance", "fraud"))
     for name in ("pii", "banking", "payment"):
         text = text.replace(f"[classes.{name}]\n", f'[classes.{name}]\n{rights}denied = "mask"\n')

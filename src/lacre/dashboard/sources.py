@@ -19,13 +19,14 @@ from lacre.context import acting_as
 from lacre.dashboard.counting import Counting
 from lacre.dashboard.proving import verifiers
 from lacre.errors import ConfigurationError
-from lacre.evidence import open_sink, stamp_of
+from lacre.evidence import stamp_of
 from lacre.fields.deadlines import Standing
 from lacre.jobs.standings import standings
 from lacre.keys.rotation import Due, due
 from lacre.kms.local import PublicIdentity
 from lacre.policy.decisions import Policy
 from lacre.policy.loading import load_pins, load_policy
+from lacre.sinks.jsonl import JsonLinesSink
 from lacre.stores.log.alerts import AlertStore
 from lacre.stores.log.counts import LogCounts
 from lacre.stores.log.log import AuditLog
@@ -122,7 +123,7 @@ class Sources:
 
     @property
     def alerts(self) -> AlertStore:
-        return AlertStore(self.kept().database, stamp=stamp_of(self.policy.file))
+        return AlertStore(self.kept(), stamp=stamp_of(self.policy.file))
 
     def report(self) -> "Report | None":
         """
@@ -164,7 +165,6 @@ class Sources:
         file = self.policy.file
         signers = [PublicIdentity.from_text(line) for line in file.local.signers]
         trusted = {signer.fingerprint: signer for signer in signers}
-        newest = open_sink(file, self.base).newest
         found: list[Standing] = []
         wrong: list[str] = []
         for store in file.stores:
@@ -173,9 +173,18 @@ class Sources:
                 file.columns,
                 store=store,
                 signers=trusted,
-                evidence=newest,
+                evidence=self._newest,
                 clock=lambda: self.now().timestamp(),
             )
             found += these
             wrong += forged
         return found, wrong
+
+    def _newest(self) -> float | None:
+        # Of the log where there is one: a sink, which also writes, is nothing for a page.
+        if self.log is not None:
+            newest = self.reader.newest()
+            return None if newest is None else newest.entry.time.timestamp()
+        path = self.policy.file.audit.path
+        stamp = stamp_of(self.policy.file)
+        return None if path is None else JsonLinesSink(self.base / path, stamp).newest()
