@@ -18,7 +18,8 @@ from lacre.audit.openings import Limits, Openings
 from lacre.audit.recorder import Recorder, Sink
 from lacre.context import NOWHERE, Origin, acting_as
 from lacre.errors import ConfigurationError, NoTenant
-from lacre.evidence import open_sink, stamp_of
+from lacre.evidence import open_sink, share_budgets, stamp_of
+from lacre.fields.budgets import Budgets
 from lacre.fields.column_state import ColumnState, state_of
 from lacre.fields.deadlines import Deadlines
 from lacre.fields.field import Field
@@ -113,12 +114,16 @@ class Lacre(Serving):
                 store=store, recorder=self.recorder, cover=cover, made=self._counters.made
             ).make,
         )
+        self.budgets = Budgets(
+            settings.budgets(), record=self.recorder.record, clock=clock or time.time
+        )
         self.guard = Guard(
             policy=policy,
             resolver=self.resolver,
             recorder=self.recorder,
             store=store,
             clock=clock or time.time,
+            budgets=self.budgets,
             openings=Openings(
                 self.recorder,
                 limits=Limits(looks=settings.audit.looks, seconds=settings.audit.open_for),
@@ -221,6 +226,7 @@ class Lacre(Serving):
             version=version,
         )
         application.base = base
+        share_budgets(application.budgets, settings, base)
         return application
 
     def acting_as(
@@ -444,6 +450,7 @@ class Lacre(Serving):
             EvidenceUnavailable: looks could not be written; the rest is done all the same.
         """
         try:
+            self.budgets.close()
             self.recorder.close()
         finally:
             self.resolver.close()

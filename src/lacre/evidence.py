@@ -23,10 +23,11 @@ from lacre.stores.log.opening import open_log
 if TYPE_CHECKING:
     from lacre.audit.alerts import Channel
     from lacre.audit.delivery import Deliverer
+    from lacre.fields.budgets import Budgets
     from lacre.stores.log.log import AuditLog
     from lacre.stores.log.sequencer import Sequencer
 
-__all__ = ["Kept", "open_channels", "open_deliverer", "open_sequencer", "open_sink", "stamp_of"]
+__all__ = ["Kept", "open_channels", "open_deliverer", "open_sequencer", "open_sink", "share_budgets", "stamp_of"]  # fmt: skip
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,63}", re.ASCII)
 
@@ -109,6 +110,14 @@ def open_sequencer(
         heartbeat=audit.heartbeat,
         outboxes=open_outboxes(audit.outboxes, base),
     )
+
+
+def share_budgets(budgets: "Budgets", settings: PolicyFile, base: Path) -> None:
+    """Have *budgets*, where there are some, count with other processes in the log that `[audit] url` names."""
+    if budgets and settings.audit.url is not None:
+        from lacre.stores.log.spent import SpentLooks
+
+        budgets.share(SpentLooks(open_log(settings, base)))
 
 
 def open_channels(

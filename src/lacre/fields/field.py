@@ -272,6 +272,8 @@ class Field(Sealing, Searchable):
             facts = self._tenant(acting, tenant)
             self._looking = (acting, tenant, decision, facts)
         text = row_text(row)
+        if self._budget is not None:
+            decision = self._charged(acting, decision, facts)
         if decision.outcome is Outcome.DENIED:
             return self._denied(acting, facts, decision, text)
         if self._openings is not None:

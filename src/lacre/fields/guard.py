@@ -18,6 +18,7 @@ from lacre.audit.openings import Openings
 from lacre.audit.recorder import Recorder
 from lacre.context import Acting, current
 from lacre.errors import AccessDenied, LacreError, MisuseError, Tampered
+from lacre.fields.budgets import Budgets
 from lacre.fields.masks import mask as mask_named
 from lacre.fields.rows import RowId, row_text
 from lacre.fields.scheme import Scheme
@@ -46,6 +47,7 @@ class Guard:
     store: KeyReader
     clock: Callable[[], float] = time.time
     openings: Openings | None = None  # in mode strict: what looks draw on
+    budgets: Budgets | None = None
 
 
 @final
@@ -106,6 +108,7 @@ class Guarded:
         self._record_look = guard.recorder.record_look
         self._openings = guard.openings
         self._column = scheme.name
+        self._budget = None if guard.budgets is None else guard.budgets.meter(scheme.class_)
         self._clock = guard.clock
         self._default_tenant = guard.policy.file.default_tenant
         self._tenants: dict[str | None, TenantFacts] = {}
@@ -131,6 +134,7 @@ class Guarded:
         acting = current()
         decision = self._guard.policy.decide(acting, self.scheme.class_, Right.DECRYPT)
         facts, text = self._tenant(acting, tenant), row_text(row)
+        decision = self._charged(acting, decision, facts)
         if decision.outcome is Outcome.DENIED:
             return self._denied(acting, facts, decision, text)
         value = self._elsewhere(read, acting, facts, decision, text, by)
@@ -144,8 +148,11 @@ class Guarded:
             AccessDenied: the principal may not decrypt this class, so it cannot move its values in.
         """
         acting = current()
-        decision = self._decided(acting, Right.DECRYPT)
-        return self._elsewhere(read, acting, self._tenant(acting), decision, "", by)
+        facts = self._tenant(acting)
+        decision = self._charged(acting, self._decided(acting, Right.DECRYPT), facts)
+        if decision.outcome is not Outcome.ALLOWED:
+            raise self._denied_use(acting, Right.DECRYPT, decision)
+        return self._elsewhere(read, acting, facts, decision, "", by)
 
     def _elsewhere(
         self,
@@ -175,6 +182,14 @@ class Guarded:
             del value  # whoever logs the locals of a traceback must not log what was refused
             raise
         return value
+
+    def _charged(
+        self, acting: Acting, decision: Decision, facts: TenantFacts, looks: int = 1
+    ) -> Decision:
+        # Only what would be handed out is counted: masks and denials cost nothing.
+        if self._budget is None or decision.outcome is not Outcome.ALLOWED:
+            return decision
+        return self._budget.charge(acting, decision, facts.name, looks)
 
     def _decided(self, acting: Acting, right: Right, tenant: str | None = None) -> Decision:
         decision = self._guard.policy.decide(acting, self.scheme.class_, right)

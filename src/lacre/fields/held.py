@@ -35,6 +35,7 @@ class HeldField(Field):
         acting = current()
         decision = self._guard.policy.decide(acting, self.scheme.class_, Right.DECRYPT)
         facts = self._tenant(acting, tenant)
+        decision = self._charged(acting, decision, facts)
         if decision.outcome is Outcome.DENIED:
             return self._denied(acting, facts, decision, "")
         self._record(Looked, acting, facts, decision, "")
@@ -80,7 +81,24 @@ class HeldField(Field):
             draw=None
             if self._openings is None
             else partial(self._openings.draw, acting, facts.name, self._column),
+            charge=None
+            if self._budget is None or not self._budget.counts_bulk
+            else partial(self._charge_bulk, acting, facts, decision),
         )
+
+    def _charge_bulk(
+        self, acting: Acting, facts: TenantFacts, decision: Decision, looks: int
+    ) -> None:
+        # Refused whatever the budget says comes then: a file of values and masks would be read as
+        # one of values.
+        charged = self._charged(acting, decision, facts, looks)
+        if charged is decision and self._guard.budgets is not None:
+            # A reading process has looked at nothing before, and a batch is many looks: here, where
+            # I/O is made anyway, it waits to hear what others spent.
+            self._guard.budgets.exchange()
+            charged = self._charged(acting, decision, facts, 0)
+        if charged is not decision:
+            raise self._denied_use(acting, Right.DECRYPT, charged, facts.name)
 
     def may_read(self) -> Decision:
         """

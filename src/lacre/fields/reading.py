@@ -28,6 +28,7 @@ class Reading:
     """The permission to read one field for one tenant. Made by `HeldField.reading`; holds no value."""
 
     __slots__ = (
+        "_charge",
         "_draw",
         "_failed",
         "_mask",
@@ -54,6 +55,7 @@ class Reading:
         mask: Callable[[object], Mask] | None,
         failed: Callable[[str, bytes], None],
         draw: Callable[[int], None] | None = None,
+        charge: Callable[[int], None] | None = None,
     ) -> None:
         self.decision = decision
         self.scheme = scheme
@@ -67,6 +69,7 @@ class Reading:
         self._mask = mask
         self._failed = failed
         self._draw = draw
+        self._charge = charge
 
     def __repr__(self) -> str:
         return f"<Reading {self.scheme}>"
@@ -89,11 +92,14 @@ class Reading:
 
         Raises:
             Tampered, PlaintextFound, KeyUnavailable: one does not open; recorded, and none is returned.
+            AccessDenied: they are more than is left of the reader's budget.
         """
         if self.decision.outcome is Outcome.DENIED:
             # Of one constant, so nothing is opened for it.
             mask: Any = self._mask
             return [None if raw is None else mask(None) for _, raw in items]
+        if self._charge is not None:
+            self._charge(sum(1 for _, raw in items if raw is not None))
         if self._draw is not None:
             self._draw(len(items))
         self._prefetch([raw for _, raw in items if raw is not None])

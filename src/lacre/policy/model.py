@@ -296,6 +296,10 @@ class PolicyFile(Table):
         """Return whether new subject keys of *class_* are sealed."""
         return self.sealing is not None and class_ in self.sealing.classes
 
+    def budgets(self) -> dict[str, BudgetSettings]:
+        """Return the classes that have a budget of looks, and it."""
+        return {name: each.budget for name, each in self.classes.items() if each.budget is not None}
+
     def schemes(self) -> frozenset[str]:
         """Return which key services hold keys of this application, those that are moved from too."""
         sealing = () if self.sealing is None else (self.sealing.kms_key,)
