@@ -18,6 +18,7 @@ from lacre.policy.audit import AuditSettings
 from lacre.policy.budgets import BudgetSettings
 from lacre.policy.bulk import BulkSettings
 from lacre.policy.columns import ColumnName, ColumnTarget, WaiverSettings
+from lacre.policy.detection import DetectionSettings
 from lacre.policy.erasure import ErasureSettings, RetentionSettings, SealingSettings
 from lacre.policy.legacy import LegacySettings
 from lacre.policy.report import ReportSettings
@@ -243,6 +244,7 @@ class PolicyFile(Table):
     retention: dict[Name, RetentionSettings] = Field(default_factory=dict)
     search: SearchSettings = SearchSettings()
     report: ReportSettings = ReportSettings()
+    detection: DetectionSettings = DetectionSettings()
 
     @model_validator(mode="before")
     @classmethod
