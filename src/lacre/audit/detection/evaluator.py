@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 from lacre.audit.detection.conditions import grouping, matches
 from lacre.audit.detection.finding import Finding, fingerprint
 from lacre.audit.detection.observation import Observation
-from lacre.audit.detection.rule import How, Rule
+from lacre.audit.detection.rule import How, Rule, span
 from lacre.audit.detection.sketch import Trail
 
-__all__ = ["GROUPS", "Evaluator", "Group", "Groups", "moment", "span"]
+__all__ = ["GROUPS", "Evaluator", "Group", "Groups", "moment"]
 
 GROUPS = 20_000  # groups that a rule keeps at most: the ones seen longest ago are forgotten first
 
@@ -200,13 +200,3 @@ def _said(seen: Observation) -> dict[str, object]:
 
 def moment(time: float) -> dt.datetime:
     return dt.datetime.fromtimestamp(time, dt.UTC)
-
-
-def span(seconds: float) -> str:
-    """Return *seconds* in the largest unit that says it in words."""
-    for name, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= size:
-            count = round(seconds / size)
-            return f"{count} {name}" + ("s" if count != 1 else "")
-    count = round(seconds)
-    return f"{count} second" + ("s" if count != 1 else "")

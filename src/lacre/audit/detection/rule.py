@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from lacre.audit.detection.finding import Severity
 
-__all__ = ["Hours", "How", "Match", "Rule"]
+__all__ = ["Hours", "How", "Match", "Rule", "span"]
 
 
 class How(StrEnum):
@@ -118,3 +118,13 @@ class Rule:
         if self.needs == "hours" and self.hours is None:
             return "not configured: it needs hours"
         return ""
+
+
+def span(seconds: float) -> str:
+    """Return *seconds* in the largest unit that says it in words."""
+    for name, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size:
+            count = round(seconds / size)
+            return f"{count} {name}" + ("s" if count != 1 else "")
+    count = round(seconds)
+    return f"{count} second" + ("s" if count != 1 else "")

@@ -4,6 +4,7 @@
 import typer
 
 from lacre.cli.audit.catalogue import events
+from lacre.cli.audit.detecting import detect, rules
 from lacre.cli.audit.outboxes import outbox
 from lacre.cli.audit.querying import query, render_alarms
 from lacre.cli.audit.reconciling import reconcile_logs
@@ -13,6 +14,8 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="The evidence: kept, checked, shown.")
 app.command()(events)
+app.command()(detect)
+app.command()(rules)
 app.command()(outbox)
 app.command()(query)
 app.command("reconcile")(reconcile_logs)

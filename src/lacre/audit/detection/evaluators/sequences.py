@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from lacre.audit.detection.evaluator import Evaluator, Groups, span
+from lacre.audit.detection.evaluator import Evaluator, Groups
 from lacre.audit.detection.evaluators.windows import Window
 from lacre.audit.detection.finding import Finding
 from lacre.audit.detection.observation import LATENESS, Observation
-from lacre.audit.detection.rule import How, Rule
+from lacre.audit.detection.rule import How, Rule, span
 from lacre.audit.detection.sketch import Distinct, Trail
 
 __all__ = ["After", "Before", "Grants", "Widened"]

@@ -13,7 +13,7 @@ EVIDENCE: tuple[Rule, ...] = (
     Rule(
         id="log-silent",
         title="The log was silent for longer than three heartbeats",
-        source="crypto.md G6.15: heartbeat loss",
+        source="misuse patterns: heartbeat loss",
         severity=Severity.HIGH,
         how=How.SILENCE,
         of=_EVERY,
@@ -27,7 +27,7 @@ EVIDENCE: tuple[Rule, ...] = (
     Rule(
         id="sequencer-lost",
         title="A sequencer ended without a word",
-        source="crypto.md G6.15: audit gap",
+        source="misuse patterns: audit gap",
         severity=Severity.MEDIUM,
         how=How.EACH,
         of=Match(actions=("sequencing",), steps=("took-over",)),
@@ -41,7 +41,7 @@ EVIDENCE: tuple[Rule, ...] = (
     Rule(
         id="clock-skew",
         title="A process's clock is wrong, or its events come late",
-        source="crypto.md G6.15: clock skew",
+        source="misuse patterns: clock skew",
         severity=Severity.LOW,
         how=How.SKEW,
         of=_EVERY,
@@ -57,7 +57,7 @@ EVIDENCE: tuple[Rule, ...] = (
     Rule(
         id="missing-events",
         title="Numbers of a recorder are missing",
-        source="crypto.md G6.15: audit gap",
+        source="misuse patterns: audit gap",
         severity=Severity.HIGH,
         how=How.NUMBERS,
         of=_EVERY,
@@ -71,7 +71,7 @@ EVIDENCE: tuple[Rule, ...] = (
     Rule(
         id="log-tampered",
         title="The log does not verify",
-        source="crypto.md G2",
+        source="verification of the log",
         severity=Severity.CRITICAL,
         how=How.CARRIED,
         of=_EVERY,
@@ -84,7 +84,7 @@ EVIDENCE: tuple[Rule, ...] = (
     Rule(
         id="library-bypass",
         title="The key service opened a key that no entry of the log explains",
-        source="crypto.md G6.13",
+        source="misuse patterns",
         severity=Severity.CRITICAL,
         how=How.CARRIED,
         of=_EVERY,
@@ -96,7 +96,7 @@ EVIDENCE: tuple[Rule, ...] = (
     Rule(
         id="unmatched-look",
         title="The log says that a key was fetched, and the key service saw nothing",
-        source="crypto.md G6.14",
+        source="misuse patterns",
         severity=Severity.MEDIUM,
         how=How.CARRIED,
         of=_EVERY,

@@ -13,7 +13,7 @@ GOVERNING: tuple[Rule, ...] = (
     Rule(
         id="grant-over",
         title="A grant was used after its end",
-        source="crypto.md G6.8: access after grant expiry",
+        source="misuse patterns: access after grant expiry",
         severity=Severity.HIGH,
         how=How.GRANT,
         of=Match(actions=("grant",)),
@@ -28,7 +28,7 @@ GOVERNING: tuple[Rule, ...] = (
     Rule(
         id="breakglass-without-ticket",
         title="Break-glass was used and no ticket named",
-        source="crypto.md G6.8",
+        source="misuse patterns",
         severity=Severity.HIGH,
         how=How.EACH,
         of=Match(
@@ -44,7 +44,7 @@ GOVERNING: tuple[Rule, ...] = (
     Rule(
         id="self-approval",
         title="Whoever asked or benefits approved",
-        source="crypto.md G6.16",
+        source="misuse patterns",
         severity=Severity.HIGH,
         how=How.GRANT,
         of=Match(actions=("grant",)),
@@ -59,7 +59,7 @@ GOVERNING: tuple[Rule, ...] = (
     Rule(
         id="hasty-approval",
         title="A grant was approved within seconds",
-        source="crypto.md G6.16: approval within N s",
+        source="misuse patterns: approval within N s",
         severity=Severity.LOW,
         how=How.GRANT,
         of=Match(actions=("grant",)),
@@ -75,7 +75,7 @@ GOVERNING: tuple[Rule, ...] = (
     Rule(
         id="key-change-then-bulk",
         title="A key was changed, then many rows read by the same principal",
-        source="crypto.md G6.10",
+        source="misuse patterns",
         severity=Severity.HIGH,
         how=How.AFTER,
         of=_LOOKS,
@@ -105,7 +105,7 @@ GOVERNING: tuple[Rule, ...] = (
     Rule(
         id="policy-changed",
         title="The policy changed",
-        source="crypto.md G6.11",
+        source="misuse patterns",
         severity=Severity.LOW,
         how=How.EACH,
         of=Match(actions=("policy",), tests=("not-first-policy",)),
@@ -119,7 +119,7 @@ GOVERNING: tuple[Rule, ...] = (
     Rule(
         id="policy-widened",
         title="After a change of the policy, a right is used that never was",
-        source="crypto.md G6.11: policy change that widens decrypt",
+        source="misuse patterns: policy change that widens decrypt",
         severity=Severity.HIGH,
         how=How.WIDENED,
         of=_LOOKS,
@@ -147,7 +147,7 @@ GOVERNING: tuple[Rule, ...] = (
     Rule(
         id="secret-burst",
         title="Secrets are read, one after another",
-        source="seed 001: secret_access_anomaly, more than 100 in 300 s",
+        source="source 2: secret_access_anomaly, more than 100 in 300 s",
         severity=Severity.HIGH,
         how=How.SUM,
         of=Match(actions=("secret",)),
@@ -161,7 +161,7 @@ GOVERNING: tuple[Rule, ...] = (
     Rule(
         id="budget-spent",
         title="A principal spent its budget of a class and gets masks",
-        source="issue 6: decrypt budget",
+        source="lacre: decrypt budget",
         severity=Severity.MEDIUM,
         how=How.EACH,
         of=Match(actions=("budget",)),

@@ -16,7 +16,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="bulk-access",
         title="A table was read in bulk",
-        source="seed 000, section 8: BULK_ACCESS",
+        source="source 1, section 8: BULK_ACCESS",
         severity=Severity.LOW,
         how=How.EACH,
         of=Match(actions=("bulk",)),
@@ -44,7 +44,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="many-rows",
         title="Many rows or subjects within an hour",
-        source="seed 000, section 8: BULK_ACCESS; crypto.md G6.1",
+        source="source 1, section 8: BULK_ACCESS; reading above a baseline",
         severity=Severity.HIGH,
         how=How.DISTINCT,
         of=_LOOKS,
@@ -59,7 +59,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="own-baseline",
         title="Far more rows than this principal ever reads in an hour",
-        source="crypto.md G6.1: median + k * MAD",
+        source="misuse patterns: median + k * MAD",
         severity=Severity.MEDIUM,
         how=How.BASELINE,
         of=_LOOKS,
@@ -76,7 +76,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="slow-drip",
         title="Over days, far more rows than colleagues in the same roles",
-        source="issue 6: slow drip",
+        source="lacre: slow drip",
         severity=Severity.HIGH,
         how=How.PEERS,
         of=_LOOKS,
@@ -93,7 +93,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="many-fields",
         title="More than five different fields in one request",
-        source="seed 000, section 8: sensitiveFields.length > 5",
+        source="source 1, section 8: sensitiveFields.length > 5",
         severity=Severity.MEDIUM,
         how=How.DISTINCT,
         of=_LOOKS,
@@ -109,7 +109,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="automated-process",
         title="An automated process read values",
-        source="seed 000, section 8: reason === 'AUTOMATED_PROCESS'",
+        source="source 1, section 8: reason === 'AUTOMATED_PROCESS'",
         severity=Severity.LOW,
         how=How.EACH,
         of=Match(actions=("look", "legacy-look", "bulk"), reads=True, tests=("reason-among",)),
@@ -123,7 +123,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="first-access",
         title="A principal reads a class for the first time",
-        source="crypto.md G6.2",
+        source="misuse patterns",
         severity=Severity.LOW,
         how=How.FIRST,
         of=_LOOKS,
@@ -137,7 +137,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="new-purpose",
         title="A principal reads a class for a purpose that is new for it",
-        source="crypto.md G6.3: outside declared purpose",
+        source="misuse patterns: outside declared purpose",
         severity=Severity.LOW,
         how=How.FIRST,
         of=_LOOKS,
@@ -151,7 +151,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="outside-hours",
         title="Values were read outside working hours",
-        source="crypto.md G6.3: outside hours",
+        source="misuse patterns: outside hours",
         severity=Severity.MEDIUM,
         how=How.EACH,
         of=Match(actions=("look", "legacy-look", "bulk"), reads=True, tests=("outside-hours",)),
@@ -165,7 +165,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="unusual-hour",
         title="A principal reads at an hour at which it never did",
-        source="crypto.md G6.3: outside hours, by its own habit",
+        source="misuse patterns: outside hours, by its own habit",
         severity=Severity.LOW,
         how=How.HOURS,
         of=_LOOKS,
@@ -179,7 +179,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="search-misses",
         title="Many searches, few of them followed by a look",
-        source="crypto.md G6.4: search-miss ratio",
+        source="misuse patterns: search-miss ratio",
         severity=Severity.MEDIUM,
         how=How.SHARE,
         of=Match(actions=("search",)),
@@ -195,7 +195,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="many-searches",
         title="Many searches within an hour",
-        source="crypto.md G6.4: enumeration",
+        source="misuse patterns: enumeration",
         severity=Severity.LOW,
         how=How.SUM,
         of=Match(actions=("search",)),
@@ -211,7 +211,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="failure-burst",
         title="Values do not open, one after another",
-        source="crypto.md G6.5: tamper or replay",
+        source="misuse patterns: tamper or replay",
         severity=Severity.HIGH,
         how=How.SUM,
         of=Match(actions=("look", "legacy-look", "bulk", "reencrypt"), statuses=("failed",)),
@@ -227,7 +227,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="denied-burst",
         title="A principal is refused, one time after another",
-        source="crypto.md G6.5 and G6.6",
+        source="misuse patterns",
         severity=Severity.MEDIUM,
         how=How.SUM,
         of=Match(
@@ -245,7 +245,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="looks-then-bulk",
         title="Many rows looked at, then a bulk reading",
-        source="crypto.md G6.12: many subjects, then export",
+        source="misuse patterns: many subjects, then export",
         severity=Severity.HIGH,
         how=How.BEFORE,
         of=Match(actions=("look", "legacy-look"), reads=True),
@@ -261,7 +261,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="legacy-after-cutover",
         title="Another library's values are read in a column that was moved",
-        source="crypto.md G6.17",
+        source="misuse patterns",
         severity=Severity.MEDIUM,
         how=How.AFTER,
         of=Match(actions=("legacy-look",)),
@@ -278,7 +278,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="dormant-account",
         title="An account that slept wakes",
-        source="crypto.md G6.18",
+        source="misuse patterns",
         severity=Severity.MEDIUM,
         how=How.DORMANT,
         of=_WORK,
@@ -291,7 +291,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="stale-key",
         title="Values were read under a key past its age, during an outage",
-        source="crypto.md G6.9",
+        source="misuse patterns",
         severity=Severity.LOW,
         how=How.EACH,
         of=Match(actions=("look", "legacy-look"), has={"cache": ("stale",)}),
@@ -305,7 +305,7 @@ READING: tuple[Rule, ...] = (
     Rule(
         id="honeytoken-touched",
         title="A planted row was touched",
-        source="crypto.md G6; issue 6: honeytokens",
+        source="misuse patterns: honeytokens",
         severity=Severity.HIGH,
         how=How.EACH,
         of=Match(
