@@ -31,7 +31,7 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AuditLog]:
 
 
 def alerts(log: AuditLog) -> AlertStore:
-    return AlertStore(log.database, stamp=STAMP, clock=now)
+    return AlertStore(log, stamp=STAMP, clock=now)
 
 
 def detecting(log: AuditLog, *, anew: bool = False) -> Detecting:

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,18 @@ import typer
 from lacre.audit.detection.finding import Finding, Severity
 from lacre.audit.detection.rule import Rule
 from lacre.audit.detection.wording import measure
+from lacre.audit.entries import Entry
+from lacre.audit.honeytokens import KEY_SIZE, touched
 from lacre.cli.operator import Config
 from lacre.cli.terminal import DUE, data, out, say, shown, table, warn
 from lacre.errors import ConfigurationError
 from lacre.evidence import stamp_of
 from lacre.policy.loading import load_policy
+from lacre.policy.model import PolicyFile
 from lacre.stores.log.alerts import AlertStore
-from lacre.stores.log.detecting import Detecting, replayed
+from lacre.stores.log.detecting import Detecting, Touching, replayed
+from lacre.stores.log.honeytokens import HoneytokenStore
+from lacre.stores.log.log import AuditLog
 from lacre.stores.log.opening import open_log
 
 __all__ = ["detect", "rules"]
@@ -57,17 +62,19 @@ def detect(
     """Look for what is suspicious in what is new in the log, and raise alerts. Exits with 10 where something was found."""
     policy = load_policy(config, os.environ)
     effective = policy.detection.effective(heartbeat=policy.audit.heartbeat)
-    with closing(open_log(policy, config.resolve().parent)) as log:
+    base = config.resolve().parent
+    with closing(open_log(policy, base)) as log:
+        touching = _touching(policy, base, log)
         if since is not None:
             if follow or anew:
                 raise ConfigurationError(
                     "--since replays: neither --follow nor --anew goes with it"
                 )
-            found = list(replayed(log, effective, since=_moment(since)))
+            found = list(replayed(log, effective, since=_moment(since), touching=touching))
             _show(found, effective, severity, as_json=as_json)
             raise typer.Exit(DUE if found else 0)
-        alerts = AlertStore(log.database, stamp=stamp_of(policy))
-        detecting = Detecting(log, effective, alerts, anew=anew)
+        alerts = AlertStore(log, stamp=stamp_of(policy))
+        detecting = Detecting(log, effective, alerts, touching=touching, anew=anew)
         if follow:
             _follow(detecting, effective, severity, every, as_json=as_json)
             return
@@ -98,6 +105,28 @@ def rules(
     ]
     out.print(table(["rule", "severity", "title"], rows))
     _say_what_is_left_out(effective)
+
+
+def _touching(policy: PolicyFile, base: Path, log: AuditLog) -> Touching:
+    """Return what knows the planted rows, where the key of their marks is; without it nothing is touched."""
+    path = base / policy.honeytokens.key_file
+    try:
+        key = path.read_bytes()
+    except FileNotFoundError:
+        key = b""
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read ({type(error).__name__})") from None
+    if key and len(key) != KEY_SIZE:
+        raise ConfigurationError(f"{path} is no key of honeytokens", hint="[honeytokens] key_file")
+    store = HoneytokenStore(log)
+
+    def look() -> Callable[[Entry], Sequence[str]]:
+        marks = store.marks(key) if key else None
+        if marks is None or not marks.planted:
+            return lambda entry: ()
+        return lambda entry: touched(entry, marks)
+
+    return look
 
 
 def _follow(
