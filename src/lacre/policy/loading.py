@@ -52,7 +52,11 @@ OVERLAY: Mapping[str, tuple[str, ...]] = {
         ("calls", "attempt"),
         ("cache", "age"),
         ("cache", "entries"),
+        ("audit", "url"),
+        ("audit", "schema"),
         ("audit", "path"),
+        ("audit", "sequencer"),
+        ("audit", "identity"),
         ("audit", "buffer"),
     )
 }

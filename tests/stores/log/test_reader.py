@@ -86,7 +86,10 @@ def test_pages_have_every_leaf_once(reader: LogReader) -> None:
 )  # fmt: skip
 def test_filters(reader: LogReader, filters: Filters, minutes: list[int]) -> None:
     """A filter lets through what it names, and several what all of them name."""
-    assert [int(leaf.entry.members["rows"][0]) for leaf in reader.page(filters)] == minutes
+    found = reader.page(filters)
+
+    assert [int(leaf.entry.members["rows"][0]) for leaf in found] == minutes
+    assert list(reader.after(filters=filters)) == found[::-1]
 
 
 def test_a_log_that_is_not_there_says_what_makes_it(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from lacre.cli.audit.detecting import detect, rules
 from lacre.cli.audit.outboxes import outbox
 from lacre.cli.audit.querying import query, render_alarms
 from lacre.cli.audit.reconciling import reconcile_logs
+from lacre.cli.audit.sequencing import sequence, status
+from lacre.cli.audit.showing import export, tail
 from lacre.cli.audit.subjects import whose
 
 __all__ = ["app"]
@@ -20,6 +22,10 @@ app.command()(outbox)
 app.command()(query)
 app.command("reconcile")(reconcile_logs)
 app.command("alarms")(render_alarms)
+app.command()(sequence)
+app.command()(status)
+app.command()(tail)
+app.command()(export)
 app.command()(whose)
 
 

@@ -90,20 +90,26 @@ class LogReader:
     def __init__(self, log: AuditLog) -> None:
         self._log = log
 
-    def after(self, position: Position | None = None, limit: int | None = None) -> Iterator[Leaf]:
-        """Yield the leaves after *position*, in the log's order; from its beginning without one."""
+    def after(
+        self,
+        position: Position | None = None,
+        limit: int | None = None,
+        filters: Filters | None = None,
+    ) -> Iterator[Leaf]:
+        """Yield the leaves after *position* that *filters* let through, in the log's order; from its beginning without one."""
+        wanted = Filters() if filters is None else filters
         left = limit
         while left is None or left > 0:
             some = _AT_ONCE if left is None else min(left, _AT_ONCE)
-            found = self._after(position, some)
+            found = self._after(position, some, wanted)
             yield from found
             if len(found) < some:
                 return
             position = found[-1].position
             left = None if left is None else left - some
 
-    def _after(self, position: Position | None, limit: int) -> Sequence[Leaf]:
-        order = sa.select(*_LEAF).order_by(LEAF.c.shard, LEAF.c.seq).limit(limit)
+    def _after(self, position: Position | None, limit: int, wanted: Filters) -> Sequence[Leaf]:
+        order = _matching(wanted).order_by(LEAF.c.shard, LEAF.c.seq).limit(limit)
         if position is not None:
             order = order.where(sa.tuple_(LEAF.c.shard, LEAF.c.seq) > sa.tuple_(*position))
         with self._log.reading() as connection:
@@ -133,10 +139,7 @@ class LogReader:
             before: the position of the last leaf of the page before.
         """
         wanted = Filters() if filters is None else filters
-        query = sa.select(*_LEAF).where(*_conditions(wanted))
-        if wanted.resource is not None:
-            same = sa.and_(TOUCHED.c.shard == LEAF.c.shard, TOUCHED.c.seq == LEAF.c.seq)
-            query = query.join(TOUCHED, same).where(TOUCHED.c.resource == wanted.resource)
+        query = _matching(wanted)
         with self._log.reading() as connection:
             if before is not None:
                 at = sa.select(LEAF.c.time).where(
@@ -199,6 +202,14 @@ class LogReader:
         with self._log.reading() as connection:
             rows = connection.execute(sa.select(SHARD).order_by(SHARD.c.shard)).all()
         return [Shard(**row._asdict()) for row in rows]
+
+
+def _matching(wanted: Filters) -> sa.Select[Any]:
+    query = sa.select(*_LEAF).where(*_conditions(wanted))
+    if wanted.resource is not None:
+        same = sa.and_(TOUCHED.c.shard == LEAF.c.shard, TOUCHED.c.seq == LEAF.c.seq)
+        query = query.join(TOUCHED, same).where(TOUCHED.c.resource == wanted.resource)
+    return query
 
 
 def _leaf(row: Any) -> Leaf:
