@@ -18,7 +18,7 @@ from lacre.audit.openings import Limits, Openings
 from lacre.audit.recorder import Recorder, Sink
 from lacre.context import NOWHERE, Origin, acting_as
 from lacre.errors import ConfigurationError, NoTenant
-from lacre.evidence import open_sink, share_budgets, stamp_of
+from lacre.evidence import open_sink, policy_met, share_budgets, stamp_of
 from lacre.fields.budgets import Budgets
 from lacre.fields.column_state import ColumnState, state_of
 from lacre.fields.deadlines import Deadlines
@@ -101,6 +101,7 @@ class Lacre(Serving):
             scheme: self._counted(service) for scheme, service in services.items()
         }
         self.signers = tuple(signers)
+        self.recorder.begin_with(partial(policy_met, sink, settings))
         self.stamp = stamp_of(settings, version)
         cover = Covering(resolver=lambda: self.resolver, seals=settings.seals)
         self.resolver = Resolver(

@@ -8,14 +8,19 @@ where `[audit] url` names a log.
 
 import os
 import re
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lacre.audit.entries import Stamp
+from lacre.audit.event import Event
+from lacre.audit.governing import PolicyChanged
+from lacre.audit.recorder import Sink
 from lacre.audit.several import Kept, Several
 from lacre.errors import ConfigurationError
+from lacre.policy.digests import digest_of
 from lacre.policy.model import PolicyFile
 from lacre.sinks.jsonl import JsonLinesSink
 from lacre.stores.log.opening import open_log
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
     from lacre.stores.log.log import AuditLog
     from lacre.stores.log.sequencer import Sequencer
 
-__all__ = ["Kept", "open_channels", "open_deliverer", "open_sequencer", "open_sink", "share_budgets", "stamp_of"]  # fmt: skip
+__all__ = ["Kept", "open_channels", "open_deliverer", "open_sequencer", "open_sink", "policy_met", "share_budgets", "stamp_of"]  # fmt: skip
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,63}", re.ASCII)
 
@@ -118,6 +123,31 @@ def share_budgets(budgets: "Budgets", settings: PolicyFile, base: Path) -> None:
         from lacre.stores.log.spent import SpentLooks
 
         budgets.share(SpentLooks(open_log(settings, base)))
+
+
+def policy_met(sink: Sink, settings: PolicyFile) -> list[Event]:
+    """
+    Return the event of a policy that is new to the log, if it is.
+
+    A sink that cannot say which policy it met last (`known_policy`) is told of none.
+    """
+    known = getattr(sink, "known_policy", None)
+    if known is None:
+        return []
+    before, digest = known(), digest_of(settings)
+    if before == digest:
+        return []
+    return [
+        PolicyChanged(
+            time=time.time(),
+            principal="lacre",
+            roles=(),
+            purpose="policy",
+            tenant="",
+            policy=digest,
+            before=before or "",
+        )
+    ]
 
 
 def open_channels(

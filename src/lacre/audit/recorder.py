@@ -69,6 +69,7 @@ class Recorder:
         self._sink = sink
         self._buffer = buffer
         self._closings: Callable[..., Sequence[Event]] | None = None
+        self._begins: Callable[[], Sequence[Event]] | None = None
         self._failed: str | None = None
         self._start()
         weak = weakref.WeakMethod(self._after_fork)
@@ -109,6 +110,10 @@ class Recorder:
     def close_with(self, closings: Callable[..., Sequence[Event]]) -> None:
         """Have *closings* asked, in each drain, for what is recorded after its looks; with ``last=True`` at the end."""
         self._closings = closings
+
+    def begin_with(self, begins: Callable[[], Sequence[Event]]) -> None:
+        """Have *begins* asked, once, for what is recorded before the first event."""
+        self._begins = begins
 
     def watch(self) -> None:
         """Drain from time to time, though nothing was recorded yet. Raises as `record_look` does."""
@@ -195,9 +200,16 @@ class Recorder:
         return frozenset(event.id for event in given)
 
     def _give(self, events: Iterable[Event]) -> None:
-        self._given = list(events)
-        if self._given:
-            self._append(self._given)
+        given = list(events)
+        if given and self._begins is not None:
+            # Asked of the sink, mostly, and so it fails as the sink does.
+            first: list[Event] = []
+            self._guarded(lambda: first.extend(self._begins() if self._begins else ()))
+            given = [*first, *given]
+            self._begins = None
+        self._given = given
+        if given:
+            self._append(given)
         self._confirmed()
 
     def _confirmed(self) -> None:

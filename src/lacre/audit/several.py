@@ -60,6 +60,15 @@ class Several:
         known = [each for sink in self._sinks if (each := sink.newest()) is not None]
         return max(known, default=None)
 
+    def known_policy(self) -> str | None:
+        """Return the digest of the policy that one of them met last; the last of them that can say it says it."""
+        for sink in reversed(self._sinks):
+            known = getattr(sink, "known_policy", None)
+            found: str | None = None if known is None else known()
+            if found is not None:
+                return found
+        return None
+
     def close(self) -> None:
         """Close each, whichever fails."""
         self._close(self._sinks)

@@ -23,6 +23,7 @@ from lacre.audit.event import Event
 
 __all__ = ["JsonLinesSink"]
 
+_MEMORY = 4 * 1024 * 1024  # bytes of the file's end in which the last policy is looked for
 _ROOM = 64 * 1024  # bytes free on the disk below which a sink that is only touched says it is full
 
 
@@ -66,15 +67,27 @@ class JsonLinesSink:
     def close(self) -> None:
         """Do nothing: the file is open while it is appended to, and no longer."""
 
-    def newest(self) -> float | None:
-        """Return the time of the last whole line, in seconds; None without one, and of a pipe."""
+    def known_policy(self) -> str | None:
+        """Return the digest of the policy that was met last, as far as the file's end says; else None."""
+        for line in reversed(self._tail(_MEMORY)):
+            if b'"action":"policy"' in line:
+                try:
+                    return str(json.loads(line)["policy"])
+                except (ValueError, TypeError, KeyError):
+                    continue
+        return None
+
+    def _tail(self, size: int) -> list[bytes]:
         if not self._path.is_file():
-            return None
+            return []
         with self._path.open("rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - _ROOM))
-            lines = file.read().split(b"\n")
-        for line in reversed(lines):
+            file.seek(max(0, file.tell() - size))
+            return file.read().split(b"\n")
+
+    def newest(self) -> float | None:
+        """Return the time of the last whole line, in seconds; None without one, and of a pipe."""
+        for line in reversed(self._tail(_ROOM)):
             try:
                 when = json.loads(line)["time"]
                 return dt.datetime.fromisoformat(when).timestamp()

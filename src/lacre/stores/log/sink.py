@@ -15,9 +15,10 @@ from typing import Any, Protocol, final
 
 import sqlalchemy as sa
 
-from lacre.audit.entries import Stamp, written
+from lacre.audit.entries import Entry, Stamp, written
 from lacre.audit.event import Event
 from lacre.audit.keeping import Recording
+from lacre.errors import EvidenceUnavailable
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.schema import INBOX, LEAF
 
@@ -103,6 +104,20 @@ class LogSink:
             if self._notified is not None:
                 self._notified.close()
             self._log.close()
+
+    def known_policy(self) -> str | None:
+        """
+        Return the digest of the policy that the log met last, or None.
+
+        None too for a role that only writes: then each process says by which policy it works.
+        """
+        met = sa.select(LEAF.c.entry).where(LEAF.c.action == "policy").order_by(LEAF.c.time.desc())
+        try:
+            with self._log.reading() as connection:
+                found = connection.execute(met.limit(1)).scalar()
+        except EvidenceUnavailable:
+            return None
+        return None if found is None else str(Entry.read(bytes(found)).members["policy"])
 
     def newest(self) -> float | None:
         """Return when the last leaf was sequenced, in seconds; None of an empty log."""
