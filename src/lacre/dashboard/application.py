@@ -86,7 +86,7 @@ def make(sources: Sources, *, place: Place, sessions: Sessions) -> ASGIApp:
 
     def refuse(request: Request, status: int) -> Response:
         title, advice = _REFUSED.get(status, _REFUSED[500])
-        reference = request.scope.get("lacre.reference", "")
+        reference = request.scope["lacre.reference"] if status == 500 else ""
         context = {"title": title, "advice": advice, "reference": reference, "hint": ""}
         visitor = request.scope.get("lacre.visitor")
         if visitor is None:
@@ -135,7 +135,9 @@ def make(sources: Sources, *, place: Place, sessions: Sessions) -> ASGIApp:
         Route("/lacre.css", _asset("lacre.css", "text/css")),
         Route("/lacre.svg", _asset("lacre.svg", "image/svg+xml")),
     ]
-    application = Starlette(routes=routes, exception_handlers={HTTPException: refused})
+    application = Starlette(
+        routes=routes, exception_handlers={HTTPException: refused, Exception: refused}
+    )
     application.router.redirect_slashes = False
     return Doors(application, place=place, sessions=sessions, cookie=cookie, refuse=refuse)
 

@@ -73,6 +73,7 @@ class Doors:
         if root and (path == root or path.startswith(root + "/")):
             path = path[len(root) :] or "/"
         scope.update(path=path, raw_path=path.encode(), root_path="")
+        reference = scope["lacre.reference"] = secrets.token_hex(4)
         sent = False
 
         async def answer(message: Message) -> None:
@@ -86,7 +87,6 @@ class Doors:
             await self._admit(scope, receive, answer)
         except Exception as error:  # noqa: BLE001  whatever a page raised
             # Its text may quote a value, and so may the texts of what caused it: neither is told.
-            reference = secrets.token_hex(4)
             where = error.__traceback__
             while where is not None and where.tb_next is not None:
                 where = where.tb_next
@@ -95,7 +95,6 @@ class Doors:
                 "a page failed: %s at %s (reference %s)", type(error).__name__, line, reference
             )
             if not sent:
-                scope["lacre.reference"] = reference
                 await self._refuse(Request(scope), 500)(scope, receive, answer)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -16,15 +16,16 @@ import sqlalchemy as sa
 from lacre._core.merkle import inclusion_proof, leaf_hash, verify_inclusion
 from lacre.audit.entries import Entry
 from lacre.audit.leaves import Leaf, leaf_text, shard_name
-from lacre.audit.notes import Verifier, origin_of, read_checkpoint
-from lacre.errors import LacreError, Tampered
+from lacre.audit.notes import origin_of, read_checkpoint
+from lacre.errors import Tampered
+from lacre.kms.signing import believed
 from lacre.policy.model import PolicyFile
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.reader import LogReader, SignedHead
 from lacre.stores.log.schema import LEAF
 from lacre.stores.log.tree import Nodes
 
-__all__ = ["HeadState", "Outcome", "Proof", "heads", "prove", "verifiers"]
+__all__ = ["HeadState", "Outcome", "Proof", "heads", "prove"]
 
 
 class Outcome(StrEnum):
@@ -62,11 +63,6 @@ class HeadState:
     outcome: Outcome
 
 
-def verifiers(settings: PolicyFile) -> list[Verifier]:
-    """Return whose checkpoints are believed."""
-    return [Verifier.from_text(line) for line in settings.audit.signers]
-
-
 def prove(log: AuditLog, settings: PolicyFile, leaf: Leaf) -> Proof:
     """Return the proof of *leaf* under the newest checkpoint of its month."""
     head = LogReader(log).checkpoint(leaf.shard)
@@ -89,7 +85,7 @@ def prove(log: AuditLog, settings: PolicyFile, leaf: Leaf) -> Proof:
         Entry.read(bytes(row.entry))
         verify_inclusion(leaf.seq, head.size, hashed, path, head.root)
         outcome = _signed(settings, head)
-    except LacreError:
+    except Tampered:
         outcome = Outcome.BROKEN
     return _with(said, outcome, head, path)
 
@@ -110,7 +106,7 @@ def heads(log: AuditLog, settings: PolicyFile, *, most: int = 3) -> list[HeadSta
             if stored != head.root:
                 raise Tampered
             outcome = _signed(settings, head)
-        except LacreError:
+        except Tampered:
             outcome = Outcome.BROKEN
         found.append(
             HeadState(shard=shard_name(shard), size=head.size, time=head.time, outcome=outcome)
@@ -119,10 +115,10 @@ def heads(log: AuditLog, settings: PolicyFile, *, most: int = 3) -> list[HeadSta
 
 
 def _signed(settings: PolicyFile, head: SignedHead) -> Outcome:
-    believed = verifiers(settings)
-    if not believed:
+    verifiers = believed(settings)
+    if not verifiers:
         return Outcome.UNBELIEVED
-    signed = read_checkpoint(head.note, believed)
+    signed = read_checkpoint(head.note, verifiers)
     origin = origin_of(settings.app, settings.env, head.shard)
     # What was signed is compared, and not the columns beside it.
     if (signed.origin, signed.size, signed.root) != (origin, head.size, head.root):

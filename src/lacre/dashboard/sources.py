@@ -17,13 +17,13 @@ from lacre.audit.controls.scoring import Assessment, assess
 from lacre.audit.controls.snapshot import Snapshot
 from lacre.context import acting_as
 from lacre.dashboard.counting import Counting
-from lacre.dashboard.proving import verifiers
 from lacre.errors import ConfigurationError
 from lacre.evidence import stamp_of
 from lacre.fields.deadlines import Standing
 from lacre.jobs.standings import standings
 from lacre.keys.rotation import Due, due
 from lacre.kms.local import PublicIdentity
+from lacre.kms.signing import believed, operators
 from lacre.policy.decisions import Policy
 from lacre.policy.loading import load_pins, load_policy
 from lacre.sinks.jsonl import JsonLinesSink
@@ -40,7 +40,7 @@ __all__ = ["Report", "Sources"]
 _SOON = dt.timedelta(days=30)
 
 
-_SNAPSHOTS = frozenset({".json", ".snapshot", ".jsonl"})
+_SNAPSHOT = ".snapshot"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,11 +133,12 @@ class Sources:
             Tampered: nobody believed signed it as it is.
             ConfigurationError: it is of a release with other controls.
         """
-        directory = self.base / self.policy.file.report.snapshots
+        file = self.policy.file
+        directory = self.base / file.report.snapshots
         found = sorted(directory.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in found:
-            if path.is_file() and path.suffix in _SNAPSHOTS:
-                snapshot = Snapshot.read(path.read_bytes(), verifiers(self.policy.file))
+            if path.is_file() and path.suffix == _SNAPSHOT:
+                snapshot = Snapshot.read(path.read_bytes(), [*believed(file), *operators(file)])
                 return Report(name=path.name, snapshot=snapshot, assessment=assess(snapshot))
         return None
 
