@@ -83,6 +83,7 @@ MEANINGS: Mapping[str, str] = {
     "size": "of the tree, in leaves",
     "snapshot": "SHA-256 of the snapshot of evidence",
     "state": "of the key, from now on",
+    "statement": "what an operator signed about it: a C2SP note, or empty",
     "status": "`compliant`, `prevented`, `failed` or `transitional`",
     "step": "which step of several",
     "store": "the database's logical name",
@@ -96,6 +97,7 @@ MEANINGS: Mapping[str, str] = {
     "token": "what names the planted row; which row it is, is not in the log",
     "until": "when it ends, RFC 3339",
     "version": "of the key or secret",
+    "what": "which one was explained: a moment, a writer or an opening",
     "writer": "the process that numbers it; none of entries that came through an outbox",
 }
 
