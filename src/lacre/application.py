@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from lacre.audit.observing import Observer
 from lacre.audit.openings import Limits, Openings
 from lacre.audit.recorder import Recorder, Sink
 from lacre.context import NOWHERE, Origin, acting_as
@@ -70,6 +71,7 @@ class Lacre(Serving):
         clock: in seconds, for the age of cached keys and the time of events; the system's by default.
         check_identity: raises where the identity could not be loaded again, for `ready`.
         version: of your code, for the evidence; what ``LACRE_CODE_VERSION`` says by default.
+        observer: measures; `lacre.telemetry.Telemetry` does with OpenTelemetry.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Lacre(Serving):
         clock: Callable[[], float] | None = None,
         check_identity: Callable[[], None] | None = None,
         version: str | None = None,
+        observer: Observer | None = None,
     ) -> None:
         if policy.file.env != "test":
             for part in (store, sink, clock, *services.values()):
@@ -95,7 +98,7 @@ class Lacre(Serving):
         self.policy = policy
         self.store = store
         self.base = Path()  # what paths of the policy are relative to
-        self._counters = UsageCounters(clock=clock or time.time)
+        self._counters = UsageCounters(clock=clock or time.time, observer=observer)
         self.recorder = Recorder(sink, buffer=settings.audit.buffer)
         self.services: Mapping[str, KeyService] = {
             scheme: self._counted(service) for scheme, service in services.items()
@@ -132,6 +135,7 @@ class Lacre(Serving):
             )
             if settings.audit.mode == "strict"
             else None,
+            observer=observer,
         )
         self.deadlines = Deadlines.of(self, settings.columns, sink, clock=clock or time.time)
         self._probe = Probe(
@@ -143,6 +147,9 @@ class Lacre(Serving):
             deadlines=self.deadlines,
             check_identity=check_identity,
         )
+        if observer is not None:
+            self.recorder.observe(observer.recorded)
+            observer.watch(self)
 
     @property
     def epochs(self) -> EpochLedger:
@@ -174,6 +181,7 @@ class Lacre(Serving):
         passphrase: str | None = None,
         moving_from: str | None = None,
         version: str | None = None,
+        observer: Observer | None = None,
     ) -> Self:
         """
         Compose the application that the file at *path* describes.
@@ -185,6 +193,7 @@ class Lacre(Serving):
             moving_from: as `[move] from` of the file, for as long as this object lives: for a move
                 of keys while nothing else runs.
             version: of your code, for the evidence; what ``LACRE_CODE_VERSION`` says by default.
+            observer: measures; `lacre.telemetry.Telemetry` does with OpenTelemetry.
 
         Raises:
             ConfigurationError: says what is wrong, and what to do.
@@ -225,6 +234,7 @@ class Lacre(Serving):
             signers=signers,
             check_identity=check_identity,
             version=version,
+            observer=observer,
         )
         application.base = base
         share_budgets(application.budgets, settings, base)

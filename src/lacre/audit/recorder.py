@@ -25,6 +25,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -70,6 +71,8 @@ class Recorder:
         self._buffer = buffer
         self._closings: Callable[..., Sequence[Event]] | None = None
         self._begins: Callable[[], Sequence[Event]] | None = None
+        self._observer: Callable[[Sequence[Look | Event]], object] | None = None
+        self.refused = 0  # looks and writes that could not be recorded, so they did not happen
         self._failed: str | None = None
         self._start()
         weak = weakref.WeakMethod(self._after_fork)
@@ -91,6 +94,20 @@ class Recorder:
     def _after_fork(self) -> None:
         # The looks belong to the parent, which drains them; threads and locks do not survive.
         self._start()
+
+    @property
+    def backlog(self) -> int:
+        """How many looks are held in memory."""
+        return len(self._looks)
+
+    @property
+    def failing(self) -> bool:
+        """Whether the sink failed when it was last given something."""
+        return self._failed is not None
+
+    def observe(self, observer: Callable[[Sequence[Look | Event]], object]) -> None:
+        """Tell *observer* what is in the evidence, once it is there."""
+        self._observer = observer
 
     def record_look(self, look: Look | Event) -> None:
         """
@@ -140,6 +157,7 @@ class Recorder:
         while self._failed is not None or len(self._looks) >= self._buffer:
             if self._failed is not None or time.monotonic() > deadline:
                 self._take_back(look)
+                self.refused += 1
                 raise EvidenceUnavailable(
                     "the look cannot be recorded, so it did not happen",
                     hint=f"the audit sink says: {self._failed}"
@@ -165,10 +183,15 @@ class Recorder:
             EvidenceUnavailable: the sink fails, or did before; the caller's transaction must not
                 commit. Tried again with the same events, each is recorded once.
         """
-        if events:
+        if not events:
+            return
+        try:
             with self._draining:
                 confirmed = self._settle()
                 self._give([event for event in events if event.id not in confirmed])
+        except EvidenceUnavailable:
+            self.refused += 1
+            raise
 
     def flush(self) -> None:
         """
@@ -214,12 +237,18 @@ class Recorder:
 
     def _confirmed(self) -> None:
         with self._moving:
-            for _ in range(self._in_flight):
-                self._looks.popleft()
-            if self._in_flight:
+            taken: Sequence[Look | Event] = [self._looks.popleft() for _ in range(self._in_flight)]
+            if taken:
                 self._full_since = None
             self._in_flight = 0
-            self._given = []
+            given, self._given = self._given, []
+        self.tell(taken or given)
+
+    def tell(self, taken: Sequence[Look | Event]) -> None:
+        """Tell whoever observes of *taken*, which is in the evidence, or on its way there in a transaction."""
+        if self._observer is not None:
+            with suppress(Exception):  # whoever measures does not decide what happens
+                self._observer(taken)
 
     def check(self) -> None:
         """

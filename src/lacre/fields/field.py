@@ -49,6 +49,8 @@ class Field(Sealing, Searchable):
     where it could not be recorded; and the `KeyUnavailable` family where the key cannot be had.
     """
 
+    _timed = ("encrypt", "encrypt_many", "decrypt", "prefetch", "search_tokens")
+
     # Writing
 
     def encrypt(

@@ -14,6 +14,7 @@ from lacre._core.canonical import FieldPlace
 from lacre._core.derive import PreparedKey
 from lacre.audit.event import Outcome, who
 from lacre.audit.events import LegacyLooked, Look, Looked, Written
+from lacre.audit.observing import Observer, timed
 from lacre.audit.openings import Openings
 from lacre.audit.recorder import Recorder
 from lacre.context import Acting, current
@@ -48,6 +49,7 @@ class Guard:
     clock: Callable[[], float] = time.time
     openings: Openings | None = None  # in mode strict: what looks draw on
     budgets: Budgets | None = None
+    observer: Observer | None = None
 
 
 @final
@@ -89,6 +91,8 @@ class TenantFacts:
 class Guarded:
     """A field, before it does anything: its scheme, its tenants, its decisions, its record."""
 
+    _timed: tuple[str, ...] = ()  # methods that an observer is around
+
     def __init__(self, guard: Guard, scheme: Scheme) -> None:
         self.scheme = scheme
         self._guard = guard
@@ -115,6 +119,8 @@ class Guarded:
         self._rules_elsewhere: dict[tuple[str, str], str] = {}
         # Replaced as a whole, so that threads see one or another.
         self._looking: tuple[Acting, str | None, Decision, TenantFacts] | None = None
+        if guard.observer is not None:
+            timed(self, self._timed, scheme.class_, guard.observer)
 
     def __repr__(self) -> str:
         return f"<Field {self.scheme} ({self.scheme.class_})>"

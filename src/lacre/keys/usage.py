@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from lacre.audit.event import Event
+from lacre.audit.observing import Observer
 from lacre.errors import EvidenceUnavailable, LacreError
 from lacre.keys.hierarchy import KeyRow
 from lacre.keys.kms_keys import scheme_of
@@ -116,6 +117,7 @@ class UsageCounters:
     Args:
         clock: the time of day, in seconds.
         timer: seconds that never go back.
+        observer: is around each call, too.
     """
 
     def __init__(
@@ -123,9 +125,11 @@ class UsageCounters:
         *,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.perf_counter,
+        observer: Observer | None = None,
     ) -> None:
         self._clock = clock
         self._timer = timer
+        self._observer = observer
         self._start()
         weak = weakref.WeakMethod(self._start)
         os.register_at_fork(after_in_child=lambda: (method := weak()) and method())
@@ -141,7 +145,10 @@ class UsageCounters:
         """Return what *call* returns, or raise what it raises, and count it."""
         started, failure = self._timer(), ""
         try:
-            return call()
+            if self._observer is None:
+                return call()
+            with self._observer.asking(kms_key, operation):
+                return call()
         except BaseException as error:
             failure = error.code if isinstance(error, LacreError) else "other"
             raise

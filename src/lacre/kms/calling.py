@@ -89,6 +89,11 @@ class Calls:
         self._opens_at = 0.0  # while the breaker is open: when a probe may go
         self._probe_ends = 0.0  # while one is under way: when it counts as lost
 
+    @property
+    def resting(self) -> bool:
+        """Whether the breaker is open: after failures, and until an operation got an answer."""
+        return self._failures >= _FAILURES
+
     def __call__(self, attempt: Callable[[], T]) -> T:
         """
         Return what *attempt* does, tried again while it raises `TryAgain` and time is left.

@@ -64,6 +64,7 @@ def executed(session: Session, connection: Connection, events: Sequence[Written]
     here = [event for event in events if outbox.takes(event.place.store)]
     if here:
         outbox.put(connection, here)
+        session.info["lacre"].application.recorder.tell(here)
     others = [event for event in events if not outbox.takes(event.place.store)]
     if others:
         _events(session).setdefault(_present(session), []).extend(others)

@@ -78,6 +78,13 @@ class Asking:
         )
         return calls(lambda: self._attempt("kms", region, operation, kms_key, request, limits))
 
+    def resting(self) -> dict[str, bool]:
+        """Return of each region that was asked whether its breaker is open."""
+        found: dict[str, bool] = {}
+        for (region, _), calls in list(self._calls.items()):
+            found[region] = found.get(region, False) or calls.resting
+        return found
+
     def optional(
         self, service: str, region: str, operation: str, request: dict[str, Any]
     ) -> dict[str, Any] | None:

@@ -207,6 +207,10 @@ class AwsKeyService:
         request = {"KeyId": self._arn(key), "PendingWindowInDays": days}
         return self._ask(key.region, "ScheduleKeyDeletion", kms_key, request)
 
+    def resting(self) -> dict[str, bool]:
+        """Return of each region that was asked whether its breaker is open."""
+        return self._ask.resting()
+
     def __repr__(self) -> str:
         return f"<AwsKeyService of {', '.join(self._settings.regions)}>"
 

@@ -103,6 +103,10 @@ class OpenBaoKeyService:
         """Return who signs notes with *kms_key*."""
         return OpenBaoSigner(self._transit, kms_key)
 
+    def resting(self) -> dict[str, bool]:
+        """Return whether the breaker of the server is open, by the server's address."""
+        return self._transit.resting()
+
     def __repr__(self) -> str:
         return f"<OpenBaoKeyService {self._transit.address}>"
 

@@ -37,6 +37,10 @@ class Transit:
     def address(self) -> str:
         return self._connection.address
 
+    def resting(self) -> dict[str, bool]:
+        """Return whether the breaker is open, by the server's address."""
+        return {self.address: self._calls.resting}
+
     def ask(
         self,
         kms_key: str,
