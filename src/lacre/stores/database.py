@@ -29,8 +29,7 @@ class Held:
 
     *setting* is the table of lacre.toml that names it, *file* an SQLite file's usual name, *lost*
     what becomes of it in memory, *granted* who may do what, *unreachable* the error of a database
-    that does not answer, *grants* the statements that make roles in a schema. *journal* is the
-    mode that an SQLite file is made in, SQLite's own where it is empty.
+    that does not answer, *grants* the statements that make roles in a schema.
     """
 
     name: str
@@ -41,7 +40,6 @@ class Held:
     tables: Sequence[sa.Table]
     unreachable: type[LacreError]
     grants: Callable[[str, Any], Sequence[str]]
-    journal: str = ""
 
 
 def parsed(url: str, held: Held) -> sa.URL:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from lacre.errors import ConfigurationError, LacreError, MisuseError
 from lacre.stores.database import SCRATCH, Held, only_if_higher
+from lacre.stores.forking import Uses
 
 __all__ = ["SQLiteDatabase"]
 
@@ -28,6 +29,7 @@ class SQLiteDatabase:
 
     def __init__(self, url: sa.URL, held: Held) -> None:
         self._held = held
+        self._uses = Uses()
         if url.database in (None, "", ":memory:"):
             raise ConfigurationError(f"the {held.name} needs a file of its own", hint=held.lost)
         self._path = Path(str(url.database))
@@ -50,11 +52,6 @@ class SQLiteDatabase:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._path.exists():
             self._path.touch(mode=0o600)
-        if self._held.journal:
-            with self.translated(), self.engine.connect() as connection:
-                # Kept in the file itself; refused within a transaction, so not by SQLAlchemy's.
-                driver: Any = connection.connection.driver_connection
-                driver.execute(f"PRAGMA journal_mode = {self._held.journal}")
 
     def claim(self, connection: sa.Connection) -> None:
         pass  # BEGIN IMMEDIATE holds the file's one write lock already
@@ -90,7 +87,8 @@ class SQLiteDatabase:
     def translated(self) -> Iterator[None]:
         # SQLAlchemy's own message would carry the statement's parameters.
         try:
-            yield
+            with self._uses.use():
+                yield
         except IntegrityError:
             raise
         except SQLAlchemyError as error:

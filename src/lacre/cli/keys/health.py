@@ -23,6 +23,8 @@ from lacre.keys.kms_keys import expanded, is_alias, pinned, scheme_of
 from lacre.keys.ports import KmsKeyAdministration, KmsKeyStatus
 from lacre.keys.resolver import service_of
 from lacre.policy.loading import LOCK, load_pins
+from lacre.stores.log.opening import open_log
+from lacre.stores.log.reader import Filters, LogReader
 from lacre.stores.sql import SQLKeyStore
 
 __all__ = ["status"]
@@ -69,8 +71,7 @@ def status(
             for row in cast(SQLKeyStore, lacre.store).rows()
             if row.scope.kind.under_kms and row.wrapped is not None
         )
-        lines = lacre.policy.file.audit.path
-        used = {} if lines is None else _last_uses(config.resolve().parent / lines)
+        used = _uses(lacre)
         found = [_described(lacre, uri, named, pins, kept, used) for uri in dict.fromkeys(each.uri for each in named)]  # fmt: skip
     if as_json:
         data(found)
@@ -175,6 +176,34 @@ def _show(found: Mapping[str, object]) -> None:
     lines += [("attention", step["what"]) for step in cast(list[dict[str, str]], found["attention"])]  # fmt: skip
     for name, text in lines:
         out.print(f"  {name:<10} {text}", markup=False)
+
+
+def _uses(lacre: Lacre) -> Mapping[tuple[str, str], str]:
+    # The newest use of each class and kind of key, from the log; from the lines where there is none.
+    audit = lacre.policy.file.audit
+    if audit.url is None:
+        return {} if audit.path is None else _last_uses(lacre.base / audit.path)
+    found: dict[tuple[str, str], str] = {}
+    log = open_log(lacre.policy.file, lacre.base)
+    try:
+        reader = LogReader(log)
+        for class_ in lacre.policy.file.classes:
+            for use, actions in _USES.items():
+                pages = (
+                    reader.page(Filters(class_=class_, action=action, status="compliant"))
+                    for action in actions
+                )
+                times = [
+                    str(leaf.entry.members["time"])
+                    for page in pages
+                    for leaf in page
+                    if leaf.entry.members["outcome"] == "allowed"
+                ]
+                if times:
+                    found[class_, use] = max(times)
+    finally:
+        log.close()
+    return found
 
 
 def _last_uses(path: Path) -> Mapping[tuple[str, str], str]:

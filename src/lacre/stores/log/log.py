@@ -33,7 +33,6 @@ _HELD = Held(
     tables=tuple(metadata.sorted_tables),
     unreachable=EvidenceUnavailable,
     grants=log_role_statements,
-    journal="WAL",  # who reads does not stop who records
 )
 
 
