@@ -17,7 +17,7 @@ from lacre.audit.leaves import shard_name, written_moment
 from lacre.audit.notes import Checkpoint, Verifier
 from lacre.audit.statements import Statement, held_shards, read_statement
 from lacre.audit.stretches import grown_to, split
-from lacre.audit.verdict import ShardVerdict, Signed, Verdict
+from lacre.audit.verdict import KEPT, ShardVerdict, Signed, Verdict
 from lacre.audit.verification import (
     Aspect,
     Examined,
@@ -115,7 +115,7 @@ class Verification:
                 self._say(
                     Aspect.ANCHORED,
                     "rollback",
-                    f"anchor {each.anchor} has {name} with {each.size} leaves, and the log has signed only {limit}: it was set back",
+                    f"{each.who} has {name} with {each.size} leaves, and the log has signed only {limit}: it was set back",
                     shard,
                 )
             elif each.size > first:
@@ -395,7 +395,7 @@ class Verification:
         for each in now.signed.get(size, ()):
             if each.root == root:
                 now.root, now.good = root, size
-                if each.anchor:
+                if each.anchor not in ("", KEPT):
                     now.anchored = max(now.anchored, size)
                     self._anchors[each.anchor] = max(
                         self._anchors.get(each.anchor, (0, 0)), (now.shard, size)
@@ -404,7 +404,7 @@ class Verification:
                 self._say(
                     Aspect.ANCHORED,
                     "fork",
-                    f"anchor {each.anchor} has another root of the first {size} leaves: the log was rewritten",
+                    f"{each.who} has another root of the first {size} leaves: the log was rewritten",
                     now.shard,
                     seq=size - 1,
                 )

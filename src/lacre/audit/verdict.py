@@ -12,7 +12,11 @@ from lacre.audit.statements import Statement
 from lacre.audit.verification import Aspect, Problem
 from lacre.audit.verified import Verified
 
-__all__ = ["ShardVerdict", "Signed", "Verdict"]
+__all__ = ["KEPT", "ShardVerdict", "Signed", "Verdict"]
+
+
+# What an auditor kept, where everything is verified again: it is compared as an anchor is, and is none.
+KEPT = "the auditor's file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +26,11 @@ class Signed:
     size: int
     root: bytes
     anchor: str = ""
+
+    @property
+    def who(self) -> str:
+        """Who has it, for a message."""
+        return self.anchor if self.anchor == KEPT else f"anchor {self.anchor}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,10 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError
 
+from lacre.audit.anchors import Anchor
 from lacre.audit.notes import Checkpoint
 from lacre.errors import ConfigurationError, EvidenceUnavailable
 from lacre.policy.terms import Term
-from lacre.sinks.anchors import Anchor
 from lacre.sinks.anchors.database import DatabaseAnchor
 from lacre.sinks.anchors.file import FileAnchor
 from lacre.sinks.anchors.s3 import S3Anchor

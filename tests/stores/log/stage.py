@@ -158,7 +158,6 @@ class Stage:
             expected=Expected(app="shop", env="test", quiet=120_000_000),
             signers=[verifier_of(AUDIT.public)],
             operators=[verifier_of(OPERATOR.public)],
-            url=f"sqlite:///{self.path}",
             processes=processes,
         )
         now = int((self.clock.now + later) * 1_000_000)

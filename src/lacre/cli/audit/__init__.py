@@ -3,14 +3,18 @@
 
 import typer
 
+from lacre.cli.audit.anchoring import anchor
 from lacre.cli.audit.catalogue import events
 from lacre.cli.audit.detecting import detect, rules
 from lacre.cli.audit.outboxes import outbox
+from lacre.cli.audit.proving import check, prove
 from lacre.cli.audit.querying import query, render_alarms
 from lacre.cli.audit.reconciling import reconcile_logs
+from lacre.cli.audit.retaining import explain, hold, purge, release
 from lacre.cli.audit.sequencing import sequence, status
 from lacre.cli.audit.showing import export, tail
 from lacre.cli.audit.subjects import whose
+from lacre.cli.audit.verifying import verify
 
 __all__ = ["app"]
 
@@ -27,6 +31,14 @@ app.command()(status)
 app.command()(tail)
 app.command()(export)
 app.command()(whose)
+app.command()(verify)
+app.command()(prove)
+app.command()(check)
+app.command()(anchor)
+app.command()(explain)
+app.command()(hold)
+app.command()(release)
+app.command()(purge)
 
 
 @app.callback()

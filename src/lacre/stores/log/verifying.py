@@ -21,7 +21,7 @@ from lacre.audit.judging import Verification
 from lacre.audit.leaves import shard_name
 from lacre.audit.notes import Checkpoint, Verifier, origin_of, read_checkpoint
 from lacre.audit.stretches import STRETCH
-from lacre.audit.verdict import Signed, Verdict
+from lacre.audit.verdict import KEPT, Signed, Verdict
 from lacre.audit.verification import (
     Aspect,
     Examined,
@@ -64,7 +64,6 @@ class LogVerifier:
     Verifies *log*.
 
     Args:
-        url: where it is, for other processes to open it.
         signers: whose checkpoints are believed.
         operators: whose statements are.
         processes: how many may examine it at once.
@@ -77,7 +76,6 @@ class LogVerifier:
         expected: Expected,
         signers: Collection[Verifier],
         operators: Collection[Verifier],
-        url: str = "",
         processes: int = 1,
     ) -> None:
         if not signers:
@@ -86,7 +84,6 @@ class LogVerifier:
                 hint='[audit] signers = ["..."]: the public texts of who signs the log',
             )
         self._log = log
-        self._url = url
         self._expected = expected
         self._signers = signers
         self._operators = operators
@@ -97,6 +94,7 @@ class LogVerifier:
         *,
         now: int,
         known: Verified | None = None,
+        before: Verified | None = None,
         anchors: Anchors | None = None,
         progress: Callable[[int, int], None] = lambda done, of: None,
     ) -> Verdict:
@@ -105,6 +103,7 @@ class LogVerifier:
 
         Args:
             known: what was verified before: only what is new is read.
+            before: the same, and everything is read: it is compared as anchors are.
             anchors: the checkpoints that were put elsewhere, as they were read there.
             progress: called with leaves examined, and how many there are.
         """
@@ -112,8 +111,10 @@ class LogVerifier:
         put = self._anchored(course, anchors or {})
         shards = self._shards(course)
         signed = {shard: self._signed(course, shard, put) for shard in shards}
-        if known is not None:
-            for shard in known.heads.keys() - set(shards):
+        for shard, head in (before.heads if before is not None else {}).items():
+            signed.setdefault(shard, []).append(Signed(size=head.size, root=head.root, anchor=KEPT))
+        if (kept := known or before) is not None:
+            for shard in kept.heads.keys() - set(shards):
                 self._say(
                     course,
                     Aspect.COMPLETENESS,
@@ -287,7 +288,7 @@ class LogVerifier:
         self, shard: int, begin: int, end: int, signed: Sequence[Signed], frontier: Frontier
     ) -> Iterator[Examined]:
         tasks = list(_tasks(shard, begin, end, signed, frontier, self._expected))
-        if self._processes < 2 or not self._url or end - begin < _APART:
+        if self._processes < 2 or end - begin < _APART:
             for task in tasks:
                 yield _examine(self._log, task)
             return
@@ -297,7 +298,10 @@ class LogVerifier:
             self._processes,
             mp_context=context,
             initializer=_open,
-            initargs=(self._url, self._log.schema),
+            initargs=(
+                self._log.database.engine.url.render_as_string(hide_password=False),
+                self._log.schema,
+            ),
         ) as pool:
             waiting: list[Future[Examined]] = []
             for task in tasks:

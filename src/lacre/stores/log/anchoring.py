@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Anchoring: what was signed since the last time is put into every anchor, and the log says so.
+
+Of each month the newest checkpoint, which holds for all before it. Implements
+``spec/evidence-log.md``, section 8.5. Verifies nothing, and is no anchor.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import sqlalchemy as sa
+
+from lacre.audit.anchors import Anchor
+from lacre.audit.entries import Entry, Stamp, written
+from lacre.audit.keeping import Anchored
+from lacre.audit.leaves import shard_name
+from lacre.audit.notes import Checkpoint, origin_of
+from lacre.errors import LacreError, Tampered
+from lacre.stores.log.log import AuditLog
+from lacre.stores.log.schema import CHECKPOINT, INBOX, LEAF
+from lacre.stores.log.sink import OWN
+
+__all__ = ["AnchorThread", "Anchoring", "Put"]
+
+_log = logging.getLogger("lacre.audit")
+_LOOK = 30.0  # seconds between two looks at whether it is time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """A checkpoint that was put into *anchor*, or why it was not (*failed*)."""
+
+    anchor: str
+    shard: int = 0
+    size: int = 0
+    failed: str = ""
+
+
+class Holder(Protocol):
+    """Who sequences, if it is this process."""
+
+    @property
+    def holds(self) -> bool: ...
+
+
+@final
+class Anchoring:
+    """Puts the checkpoints of *log* into *anchors*."""
+
+    def __init__(
+        self,
+        log: AuditLog,
+        anchors: Sequence[Anchor],
+        stamp: Stamp,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._log = log
+        self._anchors = anchors
+        self._stamp = stamp
+        self._clock = clock
+
+    def last(self) -> float:
+        """Return when something was anchored last, in seconds; 0 where nothing was."""
+        newest = (
+            sa.select(LEAF.c.time)
+            .where(LEAF.c.action == "anchor")
+            .order_by(LEAF.c.time.desc())
+            .limit(1)
+        )
+        with self._log.reading() as connection:
+            found = connection.scalar(newest)
+        return 0.0 if found is None else found / 1_000_000
+
+    def put(self) -> list[Put]:
+        """
+        Put what is new into each anchor; return what was done. One that is away keeps no other from its own.
+
+        Raises:
+            ConfigurationError, EvidenceUnavailable: of the log itself.
+        """
+        done: list[Put] = []
+        with self._log.reading() as connection:
+            heads = _heads(connection)
+            known = _known(connection)
+        for anchor in self._anchors:
+            try:
+                for shard, size, root, note in heads:
+                    if size <= known.get((anchor.name, shard), 0):
+                        continue
+                    origin = origin_of(self._stamp.app, self._stamp.env, shard)
+                    anchor.put(Checkpoint(origin=origin, size=size, root=root), note)
+                    self._record(anchor.name, shard, size, root)
+                    done.append(Put(anchor=anchor.name, shard=shard, size=size))
+            except LacreError as error:
+                done.append(Put(anchor=anchor.name, failed=str(error)))
+        return done
+
+    def _record(self, anchor: str, shard: int, size: int, root: bytes) -> None:
+        event = Anchored(
+            anchor=anchor, shard=shard_name(shard), size=size, root=root.hex(), time=self._clock(), **OWN
+        )  # fmt: skip
+        with self._log.writing() as connection:
+            connection.execute(
+                sa.insert(INBOX).values(
+                    id=bytes.fromhex(event.id), entry=written(event, self._stamp)
+                )
+            )
+
+
+@final
+class AnchorThread:
+    """
+    Anchors every *every* seconds, in the process that sequences: `notify` begins, `close` ends it.
+
+    An anchor may take long to answer, and the sequencer does not wait for it.
+    """
+
+    def __init__(self, anchoring: Anchoring, sequencer: Holder, *, every: float) -> None:
+        self._anchoring = anchoring
+        self._sequencer = sequencer
+        self._every = every
+        self._told = ""
+        self._start()
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def notify(self) -> None:
+        """Begin, unless it runs already."""
+        if os.getpid() != self._process:
+            self._start()
+        with self._starting:
+            if self._thread is not None:
+                return
+            self._stop = threading.Event()
+            thread = threading.Thread(
+                target=self._run, args=(self._stop,), name="lacre-anchors", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError:
+                return  # the process is ending
+            self._thread = thread
+
+    def close(self) -> None:
+        """End, without waiting for an anchor that does not answer. `notify` begins again."""
+        if os.getpid() == self._process:
+            with self._starting:
+                self._stop.set()
+                thread, self._thread = self._thread, None
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(timeout=1.0)
+
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.wait(min(_LOOK, self._every)):
+            if not self._sequencer.holds:
+                continue
+            try:
+                if time.time() - self._anchoring.last() >= self._every:
+                    failed = [each for each in self._anchoring.put() if each.failed]
+                    self._tell("; ".join(each.failed for each in failed))
+            except LacreError as error:
+                self._tell(str(error))
+            except Exception as error:  # noqa: BLE001 - nobody waits for this thread, and the next time may do
+                self._tell(type(error).__name__)
+
+    def _tell(self, what: str) -> None:
+        if what and what != self._told:
+            _log.error("the evidence log is not anchored: %s", what)
+        self._told = what
+
+
+def _heads(connection: sa.Connection) -> list[tuple[int, int, bytes, str]]:
+    newest = (
+        sa.select(CHECKPOINT.c.shard, sa.func.max(CHECKPOINT.c.size).label("size"))
+        .group_by(CHECKPOINT.c.shard)
+        .subquery()
+    )
+    same = sa.and_(CHECKPOINT.c.shard == newest.c.shard, CHECKPOINT.c.size == newest.c.size)
+    query = sa.select(CHECKPOINT.c.shard, CHECKPOINT.c.size, CHECKPOINT.c.root, CHECKPOINT.c.note)
+    rows = connection.execute(query.join(newest, same).order_by(CHECKPOINT.c.shard))
+    return [(shard, size, bytes(root), note) for shard, size, root, note in rows]
+
+
+def _known(connection: sa.Connection) -> dict[tuple[str, int], int]:
+    # What the log says was anchored: sequenced, or waiting to be.
+    lines = [
+        *connection.scalars(sa.select(LEAF.c.entry).where(LEAF.c.action == "anchor")),
+        *connection.scalars(sa.select(INBOX.c.entry)),
+    ]
+    found: dict[tuple[str, int], int] = {}
+    for line in lines:
+        try:
+            members = Entry.read(bytes(line)).members
+            if members["action"] == "anchor":
+                place = (str(members["anchor"]), int(str(members["shard"]).replace("-", "")))
+                found[place] = max(found.get(place, 0), int(members["size"]))
+        except (Tampered, ValueError, TypeError):
+            continue
+    return found
