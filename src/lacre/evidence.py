@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from lacre.audit.alerts import Channel
     from lacre.audit.delivery import Deliverer
     from lacre.fields.budgets import Budgets
+    from lacre.stores.log.anchoring import AnchorThread
     from lacre.stores.log.log import AuditLog
     from lacre.stores.log.sequencer import Sequencer
+    from lacre.stores.log.sink import Notified
 
-__all__ = ["Kept", "open_channels", "open_deliverer", "open_sequencer", "open_sink", "policy_met", "share_budgets", "stamp_of"]  # fmt: skip
+__all__ = ["Kept", "open_anchoring", "open_channels", "open_deliverer", "open_sequencer", "open_sink", "policy_met", "sequence_once", "share_budgets", "stamp_of"]  # fmt: skip
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,63}", re.ASCII)
 
@@ -74,8 +76,13 @@ def open_sink(settings: PolicyFile, base: Path, *, version: str | None = None) -
         from lacre.stores.log.sink import LogSink
 
         log = open_log(settings, base)
-        here = settings.audit.sequencer == "here"
-        running = SequencerThread(open_sequencer(settings, base, log, stamp)) if here else None
+        running: Notified | None = None
+        if settings.audit.sequencer == "here":
+            sequencer = open_sequencer(settings, base, log, stamp)
+            running = SequencerThread(sequencer)
+            running = (
+                open_anchoring(settings, base, log, stamp, sequencer, beside=running) or running
+            )
         sinks.append(LogSink(log, stamp, notified=running))
     if settings.audit.path is not None:
         sinks.append(JsonLinesSink(base / settings.audit.path, stamp))
@@ -115,6 +122,44 @@ def open_sequencer(
         heartbeat=audit.heartbeat,
         outboxes=open_outboxes(audit.outboxes, base),
     )
+
+
+def open_anchoring(
+    settings: PolicyFile,
+    base: Path,
+    log: "AuditLog",
+    stamp: Stamp,
+    sequencer: "Sequencer",
+    *,
+    beside: "Notified | None" = None,
+) -> "AnchorThread | None":
+    """Return what puts checkpoints of *log* into the anchors of `[audit.anchors]` while *sequencer* sequences; None without any."""
+    if not settings.audit.anchors:
+        return None
+    from lacre.sinks.anchors.opening import open_anchors
+    from lacre.stores.log.anchoring import Anchoring, AnchorThread
+
+    anchoring = Anchoring(log, open_anchors(settings.audit, base), stamp)
+    return AnchorThread(anchoring, sequencer, every=settings.audit.anchor_every * 60, beside=beside)
+
+
+def sequence_once(settings: PolicyFile, base: Path, log: "AuditLog", stamp: Stamp) -> bool:
+    """
+    Sequence what waits in *log* where nobody else does; return whether that is so.
+
+    False where this process may not, or cannot sign: what waits is sequenced by who does.
+    """
+    if settings.audit.sequencer != "here":
+        return False
+    try:
+        sequencer = open_sequencer(settings, base, log, stamp)
+        try:
+            sequencer.rest()
+        finally:
+            sequencer.close()
+    except ConfigurationError:
+        return False
+    return True
 
 
 def share_budgets(budgets: "Budgets", settings: PolicyFile, base: Path) -> None:

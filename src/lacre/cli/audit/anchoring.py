@@ -10,7 +10,7 @@ from lacre.audit.leaves import shard_name
 from lacre.cli.operator import Config
 from lacre.cli.terminal import out, say, warn
 from lacre.errors import ConfigurationError
-from lacre.evidence import stamp_of
+from lacre.evidence import sequence_once, stamp_of
 from lacre.policy.loading import load_policy
 from lacre.sinks.anchors.opening import open_anchors
 from lacre.stores.log.opening import open_log
@@ -33,7 +33,10 @@ def anchor(config: Path = Config) -> None:
         )
     log = open_log(settings, base)
     try:
-        done = Anchoring(log, anchors, stamp_of(settings)).put()
+        stamp = stamp_of(settings)
+        done = Anchoring(log, anchors, stamp).put()
+        if done:
+            sequence_once(settings, base, log, stamp)
     finally:
         log.close()
     for each in done:

@@ -21,7 +21,7 @@ from lacre.cli.audit.proving import month
 from lacre.cli.operator import Config, PassphraseFile, load_operator
 from lacre.cli.terminal import out, say, table, warn
 from lacre.errors import ConfigurationError, MisuseError
-from lacre.evidence import stamp_of
+from lacre.evidence import sequence_once, stamp_of
 from lacre.kms.local.signing import IdentitySigner
 from lacre.kms.signing import operators
 from lacre.policy.loading import load_policy
@@ -43,6 +43,7 @@ class _Stating:
     # An operator, with the log it states something about.
 
     settings: PolicyFile
+    base: Path
     log: "AuditLog"
     signer: Signer
     stamp: Stamp
@@ -54,6 +55,10 @@ class _Stating:
 
     def who(self) -> dict[str, Any]:
         return {"time": time.time(), "principal": self.signer.name, "roles": ("operator",), "purpose": "evidence", "tenant": ""}  # fmt: skip
+
+    def sequence(self) -> None:
+        if not sequence_once(self.settings, self.base, self.log, self.stamp):
+            say("it counts once it is sequenced (`lacre audit sequence`)")
 
     def kept(self, name: str) -> "Kept":
         from lacre.stores.log.retention import kept
@@ -78,7 +83,7 @@ def _stating(config: Path, passphrase_file: Path | None) -> Iterator[_Stating]:
         )
     log = open_log(settings, base)
     try:
-        yield _Stating(settings, log, signer, stamp_of(settings))
+        yield _Stating(settings, base, log, signer, stamp_of(settings))
     finally:
         log.close()
 
@@ -107,7 +112,8 @@ def explain(
         with stating.log.writing() as connection:
             entry = written(event, stating.stamp)
             connection.execute(sa.insert(INBOX).values(id=bytes.fromhex(event.id), entry=entry))
-    say("explained; it counts when it is sequenced, within a second")
+        stating.sequence()
+    say("explained")
 
 
 def hold(
@@ -182,6 +188,7 @@ def _mark(name: str, step: str, reason: str, config: Path, passphrase_file: Path
         event = _event(stating, step, found, stating.note(step, name, reason))
         held = reason[:255] if step == "held" else None
         keep_or_let_go(stating.log, found.shard, event, stating.stamp, hold=held)
+        stating.sequence()
 
 
 def _event(stating: _Stating, step: str, found: "Kept", note: str) -> Purged:

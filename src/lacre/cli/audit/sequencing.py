@@ -12,7 +12,7 @@ import typer
 
 from lacre.cli.operator import Config
 from lacre.cli.terminal import DUE, data, out, say, warn
-from lacre.evidence import open_sequencer, stamp_of
+from lacre.evidence import open_anchoring, open_sequencer, stamp_of
 from lacre.policy.loading import load_policy
 from lacre.stores.log.opening import open_log
 from lacre.stores.log.running import run
@@ -28,7 +28,9 @@ def sequence(
     """Sequence the evidence log and sign it, until SIGTERM: where `[audit] sequencer` is `apart`. A second one stands by."""
     settings, base = load_policy(config, os.environ), config.resolve().parent
     log = open_log(settings, base)
-    sequencer = open_sequencer(settings, base, log, stamp_of(settings))
+    stamp = stamp_of(settings)
+    sequencer = open_sequencer(settings, base, log, stamp)
+    anchoring = open_anchoring(settings, base, log, stamp, sequencer)
     stop = threading.Event()
     before = {each: signal.signal(each, lambda *_: stop.set()) for each in (signal.SIGTERM, signal.SIGINT)}  # fmt: skip
     try:
@@ -37,6 +39,8 @@ def sequence(
             sequencer.rest()
         else:
             say(f"sequencing {log.where}")
+            if anchoring is not None:
+                anchoring.notify()
             run(sequencer, stop)
         if sequencer.passed:
             warn(f"{sequencer.passed} entries that wait are none that lacre writes; they were left")
@@ -45,6 +49,8 @@ def sequence(
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+        if anchoring is not None:
+            anchoring.close()
         sequencer.close()
         log.close()
 

@@ -24,7 +24,7 @@ from lacre.audit.notes import Checkpoint, origin_of
 from lacre.errors import LacreError, Tampered
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.schema import CHECKPOINT, INBOX, LEAF
-from lacre.stores.log.sink import OWN
+from lacre.stores.log.sink import OWN, Notified
 
 __all__ = ["AnchorThread", "Anchoring", "Put"]
 
@@ -120,12 +120,23 @@ class AnchorThread:
     Anchors every *every* seconds, in the process that sequences: `notify` begins, `close` ends it.
 
     An anchor may take long to answer, and the sequencer does not wait for it.
+
+    Args:
+        beside: what is notified and closed with it: the thread that sequences.
     """
 
-    def __init__(self, anchoring: Anchoring, sequencer: Holder, *, every: float) -> None:
+    def __init__(
+        self,
+        anchoring: Anchoring,
+        sequencer: Holder,
+        *,
+        every: float,
+        beside: Notified | None = None,
+    ) -> None:
         self._anchoring = anchoring
         self._sequencer = sequencer
         self._every = every
+        self._beside = beside
         self._told = ""
         self._start()
 
@@ -137,6 +148,8 @@ class AnchorThread:
 
     def notify(self) -> None:
         """Begin, unless it runs already."""
+        if self._beside is not None:
+            self._beside.notify()
         if os.getpid() != self._process:
             self._start()
         with self._starting:
@@ -160,6 +173,8 @@ class AnchorThread:
                 thread, self._thread = self._thread, None
             if thread is not None and thread is not threading.current_thread():
                 thread.join(timeout=1.0)
+        if self._beside is not None:
+            self._beside.close()
 
     def _run(self, stop: threading.Event) -> None:
         while not stop.wait(min(_LOOK, self._every)):
