@@ -34,7 +34,9 @@ def log(home: Path, slack: Answered) -> Iterator[AuditLog]:
     config = home / "lacre.toml"
     text = config.read_text("utf-8")
     if "audit.db" not in text:
-        text = text.replace("[audit]\n", '[audit]\nurl = "sqlite:///lacre/audit.db"\n', 1)
+        text = text.replace(
+            "[audit]\n", '[audit]\nurl = "sqlite:///lacre/audit.db"\nsequencer = "apart"\n', 1
+        )
     (home / "slack-url").write_text(f"http://127.0.0.1:{slack.port}/services/x\n", "utf-8")
     text += '\n[alerts.ops]\nkind = "slack"\nurl_file = "slack-url"\n'
     text += '\n[alerts.gone]\nkind = "slack"\nurl_env = "GONE_URL"\nseverity = "critical"\n'

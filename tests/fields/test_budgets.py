@@ -340,7 +340,9 @@ def test_an_application_shares_through_its_log(home: Path) -> None:
     config = home / "lacre.toml"
     text = config.read_text("utf-8").replace("[classes.pii]\n", '[classes.pii]\nbudget = { looks = 3, per = "7 days" }\n')  # fmt: skip
     if "audit.db" not in text:
-        text = text.replace("[audit]\n", '[audit]\nurl = "sqlite:///lacre/audit.db"\n')
+        text = text.replace(
+            "[audit]\n", '[audit]\nurl = "sqlite:///lacre/audit.db"\nsequencer = "apart"\n'
+        )
     config.write_text(text, "utf-8")
     with kept_in(home / "lacre/audit.db"):
         seen = []

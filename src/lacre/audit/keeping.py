@@ -213,17 +213,23 @@ class Alerted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoneytokenPlanted(Event):
-    """A row that nobody has business with was planted. *token* names it; which row it is, is nowhere in the log."""
+    """A row that nobody has business with was `planted`, or `retired` (`step`). *token* names it; which row it is, is nowhere in the log."""
 
     action: ClassVar[str] = "honeytoken"
-    members: ClassVar[frozenset[str]] = frozenset({"token", "store", "table"})
+    members: ClassVar[frozenset[str]] = frozenset({"step", "token", "store", "table"})
 
+    step: str
     token: str
     store: str
     table: str
 
     def details(self) -> Mapping[str, object]:
-        return {"token": self.token, "store": self.store, "table": self.table}
+        return {
+            "step": self.step,
+            "token": self.token,
+            "store": self.store,
+            "table": self.table,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

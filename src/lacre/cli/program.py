@@ -23,6 +23,7 @@ from lacre.cli import (
     policy,
     tenants,
 )
+from lacre.cli.alerts import honeytokens
 from lacre.cli.demo import demo
 from lacre.cli.initialise import initialise
 from lacre.cli.inspection import inspect
@@ -55,6 +56,7 @@ tenants.app.command("move")(move_rows)
 app.add_typer(keys.app, name="keys")
 app.add_typer(database.app, name="db")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(honeytokens.app, name="honeytoken")
 app.add_typer(policy.app, name="policy")
 app.add_typer(audit.app, name="audit")
 app.add_typer(index.app, name="index")
