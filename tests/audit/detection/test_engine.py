@@ -60,7 +60,7 @@ def test_findings_do_not_depend_on_where_the_log_was_cut() -> None:
         cut += [finding for leaf in log[begin : begin + 50] for finding in detector.feed(leaf)]
         state = json.loads(json.dumps(detector.kept()))
 
-    assert len({finding.rule for finding in whole}) >= 5
+    assert len({finding.rule for finding in whole}) >= 4
     assert cut == whole
 
 
@@ -167,7 +167,7 @@ def test_what_follows_a_finding_is_told_together() -> None:
     first, rest = found([RULES["bulk-access"]], log)
     assert first.facts["found"] == 1
     assert rest.facts["found"] == 999
-    assert rest.summary.startswith("999 times more: svc:export")
+    assert rest.summary.startswith("999 more: svc:export")
     assert first.fingerprint == rest.fingerprint
 
 

@@ -151,11 +151,12 @@ class Stage:
         anchored: bool = False,
         later: float = 1.0,
         processes: int = 1,
+        quiet: float = 120.0,
     ) -> Verdict:
         """Verify, as an auditor who knows the public texts does; *anchored*: with the anchor outside."""
         verifier = LogVerifier(
             self.log,
-            expected=Expected(app="shop", env="test", quiet=120_000_000),
+            expected=Expected(app="shop", env="test", quiet=round(quiet * 1e6)),
             signers=[verifier_of(AUDIT.public)],
             operators=[verifier_of(OPERATOR.public)],
             processes=processes,

@@ -136,9 +136,15 @@ class Evaluator:
         principal: str | None = None,
         says: Mapping[str, object] | None = None,
         more: int = 0,
+        said: str = "",
         **facts: object,
     ) -> Finding:
-        """Return the finding about *group* that *trail* is the evidence of."""
+        """
+        Return the finding about *group* that *trail* is the evidence of.
+
+        Args:
+            more: how many more there were of what the summary *said* before.
+        """
         rule = self.rule
         named = dict(zip(rule.by, group, strict=False))
         if principal is None:
@@ -152,14 +158,13 @@ class Evaluator:
             **(says or {}),
             "principal": principal or "somebody",
         }
-        summary = rule.says.format_map(_Words(words))
-        if more:
-            summary = f"{more} times more: {summary}"
+        summary = f"{more:,} more: {said}" if more else rule.says.format_map(_Words(words))
+        same = tuple(named[name] for name in rule.alike) if rule.alike else group
         return Finding(
             rule=rule.id,
             severity=rule.severity,
             principal=principal,
-            fingerprint=fingerprint(rule.id, *group),
+            fingerprint=fingerprint(rule.id, *same),
             first=moment(trail.first),
             last=moment(trail.last),
             summary=summary,

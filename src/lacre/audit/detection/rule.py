@@ -82,7 +82,8 @@ class Rule:
 
     *threshold* is what is a finding, from there on (`says` says of what); *within* the window in
     seconds; *least* is below which it never is one; *after* how long, in seconds, or how many
-    hours, are learned first; *by* tells apart who is counted. *what* is counted; *words* are those
+    hours, are learned first; *by* tells apart who is counted; findings that
+    agree in *alike*, where that is said, are of the same thing. *what* is counted; *words* are those
     it looks for. *means* is what it may be, *do* what to do first, *source* where it is from, *misses* what gets past it.
     *exempt* are principals it does not count, each with a reason; *off* is why it is not evaluated.
     """
@@ -98,6 +99,7 @@ class Rule:
     do: str
     misses: str
     by: tuple[str, ...] = ("principal",)
+    alike: tuple[str, ...] = ()
     what: str = "events"
     threshold: float = 1
     within: float = 3600.0

@@ -22,6 +22,7 @@ __all__ = ["WHOLE_DAYS", "Baseline", "Dormant", "First", "Hours", "Peers", "limi
 
 _HOUR, _DAY = 3600, 86400
 _PAST = 168  # active hours that a baseline is made of
+_USUAL = 3  # so often in them, and it is usual
 _ITEMS = 500  # classes, or purposes of classes, kept for a principal
 WHOLE_DAYS = 2  # that peers are compared over at least: on a first morning, shifts differ
 
@@ -45,20 +46,27 @@ def _one(seen: Observation) -> Trail:
 
 @dataclass(slots=True)
 class _Habit:
+    since: float = -1.0
     past: list[int] = field(default_factory=list)
     hours: dict[int, Window] = field(default_factory=dict)
 
     def kept(self) -> Any:
-        return [self.past, [[hour, window.kept()] for hour, window in self.hours.items()]]
+        hours = [[hour, window.kept()] for hour, window in self.hours.items()]
+        return [self.since, self.past, hours]
 
     @classmethod
     def again(cls, kept: Any) -> "_Habit":
-        past, hours = kept
-        return cls(past, {hour: Window.again(window) for hour, window in hours})
+        since, past, hours = kept
+        return cls(since, past, {hour: Window.again(window) for hour, window in hours})
 
 
 class Baseline(Evaluator):
-    """Different rows in one hour, against the principal's own active hours before."""
+    """
+    Different rows in one hour, against the principal's own active hours before.
+
+    What it read in three of them is usual, however far above the median: some hours of a day are
+    busier than others. A day is learned at least, for the same reason.
+    """
 
     how: ClassVar[How] = How.BASELINE
 
@@ -71,12 +79,16 @@ class Baseline(Evaluator):
             return
         rule, group = self.rule, self.group(seen)
         habit = self._habits.at(group)
+        if habit.since < 0:
+            habit.since = seen.at
         self._close(habit, seen.sequenced)
         window = habit.hours.setdefault(int(seen.at // _HOUR), Window())
         count = window.add(seen, seen.rows)
-        if len(habit.past) < rule.after or count < rule.least:
+        learned = len(habit.past) >= rule.after and seen.at - habit.since >= _DAY
+        if not learned or count < rule.least:
             return
         middle, most = limit(habit.past, rule.threshold, rule.least)
+        most = max(most, sorted(habit.past)[-_USUAL:][0])
         if window.tells(count, most + 1):
             yield self.finding(
                 group, window.trail, seen=seen, found=count, median=middle, limit=round(most, 1)
@@ -124,7 +136,9 @@ class _Peer:
 
 class Peers(Evaluator):
     """
-    Different rows over whole days of UTC, against all principals in the same roles; once a day.
+    Different rows over whole days of UTC, against all principals of a kind in the same roles; once a day.
+
+    Of a kind is what has the same before the colon of its name: services and people are no colleagues.
 
     Over the last *within*, two whole days at least; *after* is how many principals it takes.
     """
@@ -164,11 +178,12 @@ class Peers(Evaluator):
             whole = [distinct for day, distinct in peer.days.items() if day < today]
             if whole:
                 count = Distinct.of_all(whole).count()
-                teams.setdefault(peer.roles, []).append((principal, count, peer))
+                team = f"{principal.partition(':')[0]}: {peer.roles}"
+                teams.setdefault(team, []).append((principal, count, peer))
         days = today - max(first, self._begun)
         if days >= WHOLE_DAYS:
-            for roles, team in teams.items():
-                yield from self._compared(roles, team, days)
+            for roles, members in teams.items():
+                yield from self._compared(roles, members, days)
 
     def _compared(
         self, roles: str, team: Sequence[tuple[str, int, _Peer]], days: int

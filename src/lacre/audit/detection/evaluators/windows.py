@@ -31,18 +31,20 @@ class _Quiet:
     trail: Trail = field(default_factory=Trail)
     weight: int = 0
     principal: str = ""
+    said: str = ""
+    group: Group = ()
 
     def add(self, seen: Observation, weight: int) -> None:
         self.trail.add(seen.position, seen.at, seen.late)
         self.weight += weight
 
     def kept(self) -> Any:
-        return [self.until, self.trail.kept(), self.weight, self.principal]
+        return [self.until, self.trail.kept(), self.weight, self.principal, self.said, self.group]
 
     @classmethod
     def again(cls, kept: Any) -> "_Quiet":
-        until, trail, weight, principal = kept
-        return cls(until, Trail.again(trail), weight, principal)
+        until, trail, weight, principal, said, group = kept
+        return cls(until, Trail.again(trail), weight, principal, said, tuple(group))
 
 
 class Each(Evaluator):
@@ -64,10 +66,12 @@ class Each(Evaluator):
             return
         if quiet is not None:
             yield from self._rest(group, quiet)
-        self._quiet.set(group, _Quiet(seen.at + self.rule.within, principal=seen.principal))
         trail = Trail()
         trail.add(seen.position, seen.at, seen.late)
-        yield self.finding(group, trail, seen=seen, found=1)
+        finding = self.finding(group, trail, seen=seen, found=1)
+        until = seen.at + self.rule.within
+        self._quiet.set(group, _Quiet(until, principal=seen.principal, said=finding.summary))
+        yield finding
 
     def passes(self, now: float) -> Iterable[Finding]:
         for group, quiet in self._quiet.items():
@@ -82,6 +86,7 @@ class Each(Evaluator):
                 quiet.trail,
                 principal=quiet.principal,
                 more=quiet.weight,
+                said=quiet.said,
                 found=quiet.weight,
             )
 
@@ -132,8 +137,10 @@ class Many(Evaluator):
         for at, _, position, late in window:
             trail.add(position, at, late)
         self._seen.drop(group)
-        self._quiet.set(group, _Quiet(seen.at + rule.within, principal=seen.principal))
-        yield self.finding(group, trail, seen=seen, found=found)
+        finding = self.finding(group, trail, seen=seen, found=found)
+        until = seen.at + rule.within
+        self._quiet.set(group, _Quiet(until, principal=seen.principal, said=finding.summary))
+        yield finding
 
     def passes(self, now: float) -> Iterable[Finding]:
         for group, quiet in self._quiet.items():
@@ -145,6 +152,7 @@ class Many(Evaluator):
                         quiet.trail,
                         principal=quiet.principal,
                         more=quiet.weight,
+                        said=quiet.said,
                         found=quiet.weight,
                     )
         for group, held in self._seen.items():
@@ -218,6 +226,7 @@ class Different(Evaluator):
     def __init__(self, rule: Rule) -> None:
         super().__init__(rule)
         self._windows: Groups[Window] = Groups(Window)
+        self._quiet: Groups[_Quiet] = Groups(lambda: _Quiet(0.0))
         self._columns: dict[str, int] = {}
 
     def feed(self, seen: Observation) -> Iterable[Finding]:
@@ -228,8 +237,32 @@ class Different(Evaluator):
         items = seen.rows if rule.what == "rows" else self._hashed(seen)
         window = self._windows.at((*group, str(int(seen.at // rule.within))))
         count = window.add(seen, items)
-        if window.tells(count, rule.threshold):
-            yield self.finding(group, window.trail, seen=seen, found=count)
+        if not window.tells(count, rule.threshold):
+            return
+        finding = self.finding(group, window.trail, seen=seen, found=count)
+        if rule.alike:
+            # Windows of requests are many: the first of those that are alike is told, and the others together.
+            quiet = self._quiet.get(finding.fingerprint)
+            if quiet is not None and seen.at < quiet.until:
+                quiet.add(seen, 1)
+                return
+            if quiet is not None:
+                yield from self._rest(quiet)
+            until = seen.at + rule.within
+            said = _Quiet(until, principal=seen.principal, said=finding.summary, group=group)
+            self._quiet.set(finding.fingerprint, said)
+        yield finding
+
+    def _rest(self, quiet: _Quiet) -> Iterable[Finding]:
+        if quiet.weight:
+            yield self.finding(
+                quiet.group,
+                quiet.trail,
+                principal=quiet.principal,
+                more=quiet.weight,
+                said=quiet.said,
+                found=quiet.weight,
+            )
 
     def _hashed(self, seen: Observation) -> tuple[int, ...]:
         known = self._columns
@@ -244,13 +277,18 @@ class Different(Evaluator):
         for key in self._windows.groups():
             if (int(key[-1]) + 1) * self.rule.within + LATENESS < now:
                 self._windows.drop(key)
-        return ()
+        for same, quiet in self._quiet.items():
+            if quiet.until + LATENESS < now:
+                self._quiet.drop(same)
+                yield from self._rest(quiet)
 
     def kept(self) -> Any:
-        return self._windows.kept(Window.kept)
+        return [self._windows.kept(Window.kept), self._quiet.kept(_Quiet.kept)]
 
     def restore(self, kept: Any) -> None:
-        self._windows.restore(kept, Window.again)
+        windows, quiet = kept
+        self._windows.restore(windows, Window.again)
+        self._quiet.restore(quiet, _Quiet.again)
 
     @property
     def dropped(self) -> int:

@@ -71,7 +71,7 @@ READING: tuple[Rule, ...] = (
         says="{principal} read {found} different rows within an hour; its own median is {median}, the limit {limit}",
         means="Somebody else uses the account, a job has changed, or its owner does something new.",
         do="Compare purposes and addresses with the days before.",
-        misses="Who grows slowly: the baseline grows along. The first hours of a principal: nothing is learned yet.",
+        misses="Who grows slowly: the baseline grows along. A fourth hour like three that were told. The first day of a principal: nothing is learned yet.",
     ),
     Rule(
         id="slow-drip",
@@ -98,6 +98,7 @@ READING: tuple[Rule, ...] = (
         how=How.DISTINCT,
         of=_LOOKS,
         by=("principal", "request"),
+        alike=("principal",),
         what="columns",
         threshold=6,
         within=_HOUR,
