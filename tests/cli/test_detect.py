@@ -99,10 +99,14 @@ def test_a_replay_raises_nothing(run: Run, log: AuditLog) -> None:
 def test_a_planted_row_is_known_by_its_mark(run: Run, home: Path, log: AuditLog) -> None:
     """Where the key of the marks is, whoever touches a planted row is found."""
     key = b"k" * 32
-    (home / "lacre/honeytoken.key").write_bytes(key)
     planted = mark(key, store="main", table="customers", row="6666")
     HoneytokenStore(log).add("t1", mark=planted, since=0)
+    blind = run("detect", "--since", "2027-01-18")
+    path = home / "lacre/honeytoken.key"
+    path.touch(mode=0o600)
+    path.write_bytes(key)
 
+    assert "none is recognised here" in blind.stderr
     told = json.loads(run("detect", "--json").stdout)
     assert [each["principal"] for each in told["findings"] if each["rule"] == "honeytoken-touched"] == ["user:ana"]  # fmt: skip
 

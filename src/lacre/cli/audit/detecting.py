@@ -27,6 +27,7 @@ from lacre.cli.operator import Config
 from lacre.cli.terminal import DUE, data, out, say, shown, table, warn
 from lacre.errors import ConfigurationError
 from lacre.evidence import stamp_of
+from lacre.kms.local.files import read_private
 from lacre.policy.loading import load_policy
 from lacre.policy.model import PolicyFile
 from lacre.stores.log.alerts import AlertStore
@@ -110,15 +111,12 @@ def rules(
 def _touching(policy: PolicyFile, base: Path, log: AuditLog) -> Touching:
     """Return what knows the planted rows, where the key of their marks is; without it nothing is touched."""
     path = base / policy.honeytokens.key_file
-    try:
-        key = path.read_bytes()
-    except FileNotFoundError:
-        key = b""
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read ({type(error).__name__})") from None
+    store = HoneytokenStore(log)
+    key = read_private(path) if path.exists() else b""
     if key and len(key) != KEY_SIZE:
         raise ConfigurationError(f"{path} is no key of honeytokens", hint="[honeytokens] key_file")
-    store = HoneytokenStore(log)
+    if not key and store.all():
+        warn(f"there are honeytokens, and none is recognised here: there is no {path}")
 
     def look() -> Callable[[Entry], Sequence[str]]:
         marks = store.marks(key) if key else None

@@ -21,8 +21,8 @@ EVIDENCE: tuple[Rule, ...] = (
         threshold=180,
         says="nothing was sequenced for {found} s; {threshold} s are the threshold, and no sequencer had said that it rests",
         means="The sequencer was stopped, or what it wrote is gone.",
-        do="Verify the log; find out what stopped it.",
-        misses="A log whose sequencer says that it rests and does not come back: verifying the log tells how old it is.",
+        do="Run `lacre audit verify`; find out what stopped it.",
+        misses="A log whose sequencer says that it rests and does not come back: `lacre audit verify` tells how old it is.",
     ),
     Rule(
         id="sequencer-lost",
@@ -35,7 +35,7 @@ EVIDENCE: tuple[Rule, ...] = (
         within=_HOUR,
         says="a sequencer found that the one before it had ended without a word, after {since}",
         means="A process was killed, or a machine lost.",
-        do="Nothing is lost by it if the log verifies; say why it happened.",
+        do="Nothing is lost by it if `lacre audit verify` passes; say why it happened.",
         misses="Nothing: whoever takes over says so.",
     ),
     Rule(
@@ -65,7 +65,7 @@ EVIDENCE: tuple[Rule, ...] = (
         within=15 * 60.0,
         says="{found} events of one recorder of the service {service} never came, from number {begin} on",
         means="Somebody deleted entries before they were sequenced.",
-        do="Verify the log; look at who may write to the log's database.",
+        do="Run `lacre audit verify`; look at who may write to the log's database.",
         misses="The last events of a process that was killed; those that ride in a transaction carry no number.",
     ),
     Rule(
