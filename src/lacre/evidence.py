@@ -86,6 +86,10 @@ def open_sink(settings: PolicyFile, base: Path, *, version: str | None = None) -
         sinks.append(LogSink(log, stamp, notified=running))
     if settings.audit.path is not None:
         sinks.append(JsonLinesSink(base / settings.audit.path, stamp))
+    if settings.audit.opentelemetry:
+        from lacre.sinks.opentelemetry import OpenTelemetrySink
+
+        sinks.append(OpenTelemetrySink(stamp))  # last: it tells of what is kept
     return sinks[0] if len(sinks) == 1 else Several(sinks)
 
 

@@ -42,6 +42,7 @@ class AuditSettings(Table):
     retention: TermText = Term(years=7)
     anchors: dict[Name, AnchorSettings] = Field(default_factory=dict)
     anchor_every: float = Field(default=15.0, ge=1, le=1440)
+    opentelemetry: bool = False  # a copy, as log records
 
     @model_validator(mode="after")
     def _is_kept_somewhere(self) -> Self:
