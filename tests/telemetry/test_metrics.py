@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -14,8 +15,11 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from sqlalchemy import create_engine, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 
 from lacre import AccessDenied, BlindIndex, EvidenceUnavailable, Lacre, LacreError
+from lacre.sqlalchemy import encrypted
 from lacre.telemetry import Telemetry
 from lacre.telemetry.names import METRICS, Kind
 
@@ -267,3 +271,36 @@ def test_grafana() -> None:
         assert said <= allowed, query
 
     assert used == set(known)
+
+
+def test_sessions(home: Path) -> None:
+    """What an ORM session writes and looks at is counted and timed, too."""
+
+    class Base(DeclarativeBase):
+        pass
+
+    class Customer(Base):
+        __tablename__ = "customers"
+        id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+        email: Mapped[str] = encrypted("pii", index=BlindIndex("email"))
+
+    rig, engine = Rig(home), create_engine(f"sqlite:///{home}/shop.db")
+    Base.metadata.create_all(engine)
+    with rig.lacre as lacre:
+        sessions = lacre.sqlalchemy(sessionmaker(engine))
+        with lacre.acting_as("svc:a", roles={"app"}, purpose="p"):
+            with sessions() as session:
+                session.add_all([Customer(email="a@example.org"), Customer(email="b@example.org")])
+                session.commit()
+            with sessions() as session:
+                found = session.scalars(select(Customer).where(Customer.email == "a@example.org")).one()  # fmt: skip
+                assert found.email == "a@example.org"
+        lacre.flush()
+        counts = {key: point.value for key, point in rig.points("lacre.operations").items()}
+        timed = {dict(key)["operation"] for key in rig.points("lacre.operation.duration")}
+    engine.dispose()
+
+    assert counts[_labels(operation="encrypt", class_="pii", outcome="allowed")] == 2
+    assert counts[_labels(operation="search", class_="pii", outcome="allowed")] == 1
+    assert counts[_labels(operation="look", class_="pii", outcome="allowed")] >= 1
+    assert "decrypt" in timed
