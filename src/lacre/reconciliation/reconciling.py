@@ -13,13 +13,16 @@ Complete program::
 Raises no alert itself: whoever has the log's `AlertStore` gives it the findings (`raise_new`).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lacre.audit.detection.finding import Finding, Severity, fingerprint
+from lacre.audit.detection.carried import carried
+from lacre.audit.detection.finding import Finding, Severity
+from lacre.audit.detection.rule import Rule
+from lacre.audit.detection.rules import RULES
 from lacre.errors import ConfigurationError
 from lacre.policy.decisions import Policy
 from lacre.reconciliation.calls import ServiceLogs, place_of
@@ -132,16 +135,17 @@ def reconcile(
             files=logs.staging.files,
             unreadable=tuple(logs.unreadable),
             matched=matched,
-            findings=findings_of(matched),
+            findings=findings_of(matched, settings.detection.effective()),
         )
 
 
-def findings_of(matched: Matched) -> tuple[Finding, ...]:
-    """Return what is left over, as findings: one for what is alike."""
-    return (
-        *(_bypass(each) for each in matched.bypass),
-        *(_unseen(each) for each in matched.unseen),
+def findings_of(matched: Matched, rules: Mapping[str, Rule] = RULES) -> tuple[Finding, ...]:
+    """Return what is left over, as findings: one for what is alike; none that *rules* has off or exempts."""
+    found = (
+        *(_bypass(each, rules) for each in matched.bypass),
+        *(_unseen(each, rules) for each in matched.unseen),
     )
+    return tuple(each for each in found if each is not None)
 
 
 def raise_new(findings: Sequence[Finding], alerts: "AlertStore") -> int:
@@ -156,38 +160,38 @@ def raise_new(findings: Sequence[Finding], alerts: "AlertStore") -> int:
     return len(new)
 
 
-def _bypass(group: Group) -> Finding:
+def _bypass(group: Group, rules: Mapping[str, Rule]) -> Finding | None:
     did = "was refused" if group.refused else "was answered"
-    return Finding(
-        rule=BYPASS,
-        severity=Severity.MEDIUM if group.refused else Severity.CRITICAL,
+    found = carried(
+        BYPASS,
         principal=group.principal,
-        fingerprint=fingerprint(BYPASS, group.source, group.kms_key, group.principal, group.name, str(group.refused)),
+        group=(group.source, group.kms_key, group.principal, group.name, str(group.refused)),
         first=group.first,
         last=group.last,
         summary=f"{group.name} under {group.kms_key} {did} {_times(group.count)}, and lacre recorded no such call",
         facts=_facts(group) | {"refused": group.refused, "addresses": list(group.addresses)},
-        evidence=(),
-    )  # fmt: skip
+        rules=rules,
+    )
+    # Nobody had a key of it, and somebody tried.
+    return replace(found, severity=Severity.MEDIUM) if found and group.refused else found
 
 
-def _unseen(group: Group) -> Finding:
-    return Finding(
-        rule=UNSEEN,
-        severity=Severity.HIGH,
+def _unseen(group: Group, rules: Mapping[str, Rule]) -> Finding | None:
+    return carried(
+        UNSEEN,
         principal=group.principal,
-        fingerprint=fingerprint(UNSEEN, group.kms_key, group.principal, group.name),
+        group=(group.kms_key, group.principal, group.name),
         first=group.first,
         last=group.last,
         summary=f"lacre recorded {group.name} under {group.kms_key} {_times(group.count)}, and the key service's log has no such call",
         facts=_facts(group) | {"events": group.count},
         evidence=group.evidence,
+        rules=rules,
     )
 
 
 def _facts(group: Group) -> dict[str, object]:
     return {
-        "threshold": 0,
         "found": group.count,
         "source": group.source,
         "kms_key": group.kms_key,
