@@ -131,12 +131,14 @@ def test_a_read_only_file_system_is_enough(
         quote(str(postgresql.certificate), safe=""), quote(str(home / "server.crt"), safe="")
     )
     writable.mkdir()
+    (home / "lacre" / "audit.db").rename(writable / "audit.db")
     for path in home.rglob("*"):
         path.chmod(0o500 if path.is_dir() else 0o400)
     home.chmod(0o500)
     frozen = Deployed(directory=home, environ=deployed.environ, customers=deployed.customers)
     environ = {
         "PYTHONPATH": _first(home, deployed),
+        "LACRE_AUDIT__URL": f"sqlite:///{writable / 'audit.db'}",
         "LACRE_AUDIT__PATH": str(writable / "audit.jsonl"),
         "LACRE_KEY_STORE__URL": _FILE,
         "DATABASE_URL": url,

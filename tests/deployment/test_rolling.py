@@ -66,7 +66,9 @@ class Service:
             "LACRE_KEY_STORE__URL": f"sqlite:///{lacre / 'keys.db'}",
             "LACRE_LOCAL__DIRECTORY": str(lacre / "keystore"),
             "LACRE_LOCAL__IDENTITY": str(lacre / "identities" / "svc-app.key"),
+            "LACRE_AUDIT__URL": f"sqlite:///{lacre / 'audit.db'}",
             "LACRE_AUDIT__PATH": str(lacre / "audit.jsonl"),
+            "LACRE_AUDIT__IDENTITY": str(lacre / "identities" / "svc-audit.key"),
         }
         process = subprocess.Popen(
             [sys.executable, str(PEER)],

@@ -231,7 +231,7 @@ def test_no_key_in_the_clear_is_in_a_dump(
         private = text.from_base64url(json.loads(path.read_bytes())["private"], 64)
         secrets += [private[:32], private[32:]]
 
-    assert len(secrets) == 11 + 7 + 4
+    assert len(secrets) == 11 + 7 + 6
     decoded = data + b"".join(
         text.from_base64url(value, len(value) * 3 // 4)
         for line in data.split(b"\n")[:-2]

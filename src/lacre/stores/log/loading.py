@@ -17,7 +17,18 @@ from sqlalchemy.exc import DBAPIError
 from lacre.audit.leaves import Drawn
 from lacre.stores.log.schema import LEAF, TALLY
 
-__all__ = ["HOUR", "Row", "among", "insert", "known", "leaf_row", "remove", "tally", "touched_rows"]
+__all__ = [
+    "HOUR",
+    "Row",
+    "among",
+    "insert",
+    "known",
+    "leaf_row",
+    "remove",
+    "tally",
+    "touched_rows",
+    "without",
+]
 
 HOUR = 3_600_000_000
 
@@ -84,6 +95,16 @@ def among(
         return
     for begin in range(0, len(values), 1000):
         yield column.in_(values[begin : begin + 1000])
+
+
+def without(
+    connection: sa.Connection, column: sa.Column[int], values: Sequence[int]
+) -> sa.ColumnElement[bool]:
+    """Return the condition that *column* is none of *values*."""
+    if connection.dialect.name == "postgresql":
+        given = sa.bindparam(None, list(values), postgresql.ARRAY(postgresql.BIGINT()))
+        return column != sa.all_(given)
+    return column.not_in(values)
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:

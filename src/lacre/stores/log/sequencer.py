@@ -11,6 +11,8 @@ thread of its own (`lacre.stores.log.running`) and anchors nothing.
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
@@ -98,6 +100,7 @@ class Sequencer:
         self._clock = clock
         self._lease = Lease(length=lease)
         self._head: _Head | None = None
+        self._ahead: Future[tuple[list[Waiting], list[_Ready]]] | None = None
         self._passed: dict[str, set[int]] = {}
         self.away: list[str] = []  # stores whose outbox did not answer in the last turn
 
@@ -114,7 +117,7 @@ class Sequencer:
     def after_fork(self) -> None:
         """In a child: hold nothing, and leave the parent's connections alone."""
         self._lease.forget()
-        self._head = None
+        self._head = self._ahead = None
         for outbox in self.outboxes:
             outbox.after_fork()
 
@@ -140,7 +143,7 @@ class Sequencer:
                 self._sign()
         except BaseException:
             # What was done in memory may have rolled back: the next turn reads it anew.
-            self._head = None
+            self._head = self._ahead = None
             raise
         return total
 
@@ -149,10 +152,11 @@ class Sequencer:
             return 0
         self.away = []
         total = 0
-        while done := self._batch():
-            total += done
-            if done >= _BATCH:
-                self._sign()
+        with ThreadPoolExecutor(1, "lacre-sequencer-reads") as reads:
+            while done := self._batch(reads):
+                total += done
+                if done >= _BATCH:
+                    self._sign()
         self._beat()
         return total
 
@@ -169,7 +173,7 @@ class Sequencer:
                 self._append(connection, head, now, [self._own(self._step("rested", head))])
             self._sign(release=True)
         finally:
-            self._head = None
+            self._head = self._ahead = None
             self._lease.forget()
 
     # Taking over
@@ -231,23 +235,28 @@ class Sequencer:
 
     # Sequencing
 
-    def _batch(self) -> int:
+    def _batch(self, reads: ThreadPoolExecutor) -> int:
         head = self._load_once()
         outside = self._outside()
+        ahead, self._ahead = self._ahead, None
+        inside, found = self._inside() if ahead is None else ahead.result()
+        sequenced = len(found)
+        if len(inside) == _BATCH and self._log.schema is not None:
+            # There is more: it is read while this is written.
+            gone = [each.position for each in inside]
+            with suppress(RuntimeError):  # no thread begins any more where the process is ending
+                self._ahead = reads.submit(self._inside, gone)
+        for outbox, some in outside:
+            found += self._read(outbox.name, some)
+        if not found and not self._due(self._now(head)):
+            return 0
         with self._log.writing() as connection:
             now = self._now(head)
-            inside = self._inside(connection)
-            found = self._read("", inside)
-            sequenced = len(found)
-            for outbox, some in outside:
-                found += self._read(outbox.name, some)
-            if not found and not self._due(now):
-                return 0
             self._lease.hold(connection, now)
             there = loading.known(connection, [each.id for each in found]) if found else set()
             fresh = {each.id: each for each in found if each.id not in there}
             self._append(connection, head, now, list(fresh.values()))
-            self._remove(connection, inside)
+            loading.remove(connection, INBOX, self._settled("", inside))
         for outbox, some in outside:
             gone = self._settled(outbox.name, some)
             try:
@@ -259,12 +268,17 @@ class Sequencer:
                 sequenced += len(gone)
         return sequenced
 
-    def _inside(self, connection: sa.Connection) -> list[Waiting]:
+    def _inside(self, gone: Sequence[int] = ()) -> tuple[list[Waiting], list[_Ready]]:
+        # Everything that is there but what is being written: an entry that committed late stands
+        # before those of its writer that came after it.
         query = sa.select(INBOX).order_by(INBOX.c.position).limit(_BATCH)
-        if passed := self._passed.get(""):
-            query = query.where(INBOX.c.position.not_in(list(passed)))
-        rows = connection.execute(query)
-        return [Waiting(row.position, bytes(row.id), bytes(row.entry)) for row in rows]
+        with self._log.reading() as connection:
+            for these in (gone, list(self._passed.get("", ()))):
+                if these:
+                    query = query.where(loading.without(connection, INBOX.c.position, these))
+            rows = connection.execute(query)
+            waiting = [Waiting(row.position, bytes(row.id), bytes(row.entry)) for row in rows]
+        return waiting, self._read("", waiting)
 
     def _outside(self) -> list[tuple[Outbox, list[Waiting]]]:
         found = []
@@ -302,9 +316,6 @@ class Sequencer:
     def _settled(self, place: str, waiting: Sequence[Waiting]) -> list[int]:
         passed = self._passed.get(place, ())
         return [each.position for each in waiting if each.position not in passed]
-
-    def _remove(self, connection: sa.Connection, waiting: Sequence[Waiting]) -> None:
-        loading.remove(connection, INBOX, self._settled("", waiting))
 
     def _append(
         self,
