@@ -56,6 +56,7 @@ def test_each_does_its_work(owner: AuditLog, login: Callable[[str], AuditLog]) -
 
     assert [each for each in told(auditor) if each.startswith("svc:")] == ["svc:0", "svc:1"]
     assert writer.newest() == clock.now - 2
+    assert writer.known_policy() is None
     assert len(LogReader(auditor).tallies()) > 1
     check_signed(owner)
 

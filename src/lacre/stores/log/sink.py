@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from lacre.audit.entries import Entry, Stamp, written
 from lacre.audit.event import Event
 from lacre.audit.keeping import Recording
-from lacre.errors import EvidenceUnavailable
+from lacre.errors import ConfigurationError, EvidenceUnavailable
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.schema import INBOX, LEAF
 
@@ -109,13 +109,14 @@ class LogSink:
         """
         Return the digest of the policy that the log met last, or None.
 
-        None too for a role that only writes: then each process says by which policy it works.
+        None too for a role that only writes: then each process says by which policy it works. And
+        where the log cannot be read at all: whoever hands something over is told why.
         """
         met = sa.select(LEAF.c.entry).where(LEAF.c.action == "policy").order_by(LEAF.c.time.desc())
         try:
             with self._log.reading() as connection:
                 found = connection.execute(met.limit(1)).scalar()
-        except EvidenceUnavailable:
+        except (ConfigurationError, EvidenceUnavailable):
             return None
         return None if found is None else str(Entry.read(bytes(found)).members["policy"])
 
