@@ -71,7 +71,7 @@ class World:
 
 
 def make_world(
-    directory: Path, *, made: Path | None = None, url: str | None = None, events: int = 4000, hostile: bool = False
+    directory: Path, *, made: Path | None = None, url: str | None = None, events: int = 4000, days: int = 30, hostile: bool = False
 ) -> World:  # fmt: skip
     """
     Make a world in *directory*.
@@ -98,7 +98,7 @@ def make_world(
         origin = origin_of(app, "test", shard)
         return sign_checkpoint(Checkpoint(origin=origin, size=size, root=root), signer)
 
-    fill(log, events=events, days=30, seed=7, end=NOW.replace(second=0), stamp=STAMP, note=note)
+    fill(log, events=events, days=days, seed=7, end=NOW.replace(second=0), stamp=STAMP, note=note)
     if hostile:
         _hostile(log)
     _columns(home, operator)

@@ -103,6 +103,7 @@ def make(sources: Sources, *, place: Place, sessions: Sessions) -> ASGIApp:
                 query=dict(request.query_params),
                 form=request.scope.get("lacre.form", {}),
                 path={name: str(value) for name, value in request.path_params.items()},
+                root=place.root,
             )
 
             def made() -> Response:

@@ -36,11 +36,16 @@ class Unusable(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a request asks: its query, its form and the parts of its path. All of it is a stranger's."""
+    """
+    What a request asks: its query, its form and the parts of its path. All of it is a stranger's.
+
+    *root* is not: it is the path before every page's.
+    """
 
     query: Mapping[str, str]
     form: Mapping[str, str] = field(default_factory=dict)
     path: Mapping[str, str] = field(default_factory=dict)
+    root: str = ""
 
     def text(self, name: str) -> str | None:
         """Return a question's text without spaces around it, or None."""

@@ -13,16 +13,17 @@ from typing import Any
 from lacre.audit.entries import CATALOGUE
 from lacre.audit.event import Status
 from lacre.audit.leaves import Leaf, Position
-from lacre.dashboard.pages.history import ACCESSES, RANGES, by_name, by_status, range_of
+from lacre.dashboard.pages.history import ACCESSES, RANGES, History, range_of
 from lacre.dashboard.proving import prove
 from lacre.dashboard.rendering import Asked, Shown, Unusable, as_query
 from lacre.dashboard.sources import Sources
-from lacre.stores.log.counts import Narrowed
+from lacre.stores.log.counts import Dimension, Narrowed
 from lacre.stores.log.reader import Filters
 
 __all__ = ["Line", "explore", "one", "trail"]
 
 _AT_ONCE = 50
+_PEOPLE = 50  # that the form offers
 _TRAIL = 200  # events of one correlation id that are shown
 # Of these there is one a minute while nothing else happens. Whoever asks for them sees them.
 _IDLE = frozenset({"heartbeat"})
@@ -78,16 +79,15 @@ class Line:
 def explore(sources: Sources, asked: Asked) -> Shown:
     """Show accesses, the newest first, and plots of what there was."""
     now = sources.now()
-    reader, counts = sources.reader, sources.counts
     filters = _filters(asked)
     before = _position(asked.text("before"))
-    found = reader.page(filters, before=before, limit=_AT_ONCE + 1)
+    found = sources.reader.page(filters, before=before, limit=_AT_ONCE + 1)
     lines = [Line(leaf) for leaf in found[:_AT_ONCE]]
     name = asked.among("range", RANGES, "7d")
     span = range_of(name, now)
     kept = {each: asked.text(each) for each in (*_TEXTS, "since", "until", "action", "status", "class")}  # fmt: skip
     counted = not (filters.tenant or filters.correlation or filters.resource)
-    plots = []
+    plots, people = [], list[str]()
     if counted and before is None:
         narrowed = Narrowed(
             actions=ACCESSES if filters.action is None else (filters.action,),
@@ -100,12 +100,12 @@ def explore(sources: Sources, asked: Asked) -> Shown:
         def href(begin: dt.datetime, end: dt.datetime) -> str:
             return as_query(kept, range=name, since=f"{begin:%Y-%m-%dT%H:%M}", until=f"{end:%Y-%m-%dT%H:%M}")  # fmt: skip
 
-        plots.append(by_status(counts, span, narrowed, href))
-        if filters.principal is None:
-            plots.append(by_name(counts, span, "principal", narrowed, href))
-        if filters.class_ is None:
-            plots.append(by_name(counts, span, "class", narrowed, href))
-    people = [each for each, _ in counts.most("principal", since=span.since, until=span.until, limit=50)]  # fmt: skip
+        wanted: list[Dimension] = ["status"]
+        wanted += ["principal"] if filters.principal is None else []
+        wanted += ["class"] if filters.class_ is None else []
+        history = History.of(sources.counts, span, narrowed, *wanted)
+        plots = [history.plot(each, href) for each in wanted]
+        people = history.names("principal")[:_PEOPLE] if filters.principal is None else []
     return Shown(
         template="accesses.html",
         context={

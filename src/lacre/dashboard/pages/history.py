@@ -6,8 +6,7 @@ Counts are of tallies, which the sequencer keeps by the hour. Knows no request a
 """
 
 import datetime as dt
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -16,10 +15,11 @@ from lacre.audit.event import Status
 from lacre.dashboard.plots import Bucket, Series, stacked
 from lacre.stores.log.counts import Dimension, LogCounts, Narrowed
 
-__all__ = ["ACCESSES", "RANGES", "Range", "by_name", "by_status", "range_of"]
+__all__ = ["ACCESSES", "RANGES", "History", "Range", "Span", "range_of"]
 
 # What is an access: a value was read, or asked about.
 ACCESSES = frozenset({"look", "legacy-look", "bulk", "search", "candidates"})
+Href = Callable[[dt.datetime, dt.datetime], str]
 _MOST = 6  # colours
 _HOUR = dt.timedelta(hours=1)
 
@@ -61,7 +61,7 @@ class Span:
     def steps(self) -> list[dt.datetime]:
         return [self.since + n * self.range.hours * _HOUR for n in range(self.range.steps)]
 
-    def buckets(self, href: Callable[[dt.datetime, dt.datetime], str]) -> list[Bucket]:
+    def buckets(self, href: Href) -> list[Bucket]:
         """Return the places of bars; *href* says where the one of a beginning and an end leads."""
         step, found = self.range.hours * _HOUR, []
         for begin in self.steps:
@@ -81,47 +81,57 @@ def range_of(name: str, now: dt.datetime) -> Span:
     return Span(range=found, since=until - found.length, until=until)
 
 
-def by_status(
-    counts: LogCounts, span: Span, narrowed: Narrowed, href: Callable[[dt.datetime, dt.datetime], str]
-) -> Markup:  # fmt: skip
-    """Return the plot of accesses by what became of them."""
-    found = _counted(counts, span, "status", narrowed)
-    series = [
-        Series(name=str(each), kind=str(each), values=found.get(str(each), [0] * span.range.steps))
-        for each in Status
-    ]
-    title = f"Accesses by outcome, each {span.range.word}, in UTC"
-    return stacked(title, span.buckets(href), series, what="accesses", head=span.range.word)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """Accesses in the steps of a span, by dimension and name."""
 
+    span: Span
+    counted: Mapping[str, Mapping[str, Sequence[int]]]
 
-def by_name(
-    counts: LogCounts,
-    span: Span,
-    dimension: Dimension,
-    narrowed: Narrowed,
-    href: Callable[[dt.datetime, dt.datetime], str],
-) -> Markup:
-    """Return the plot of accesses by principal or class: those with most of them, and the others."""
-    found = _counted(counts, span, dimension, narrowed)
-    order = sorted(found, key=lambda name: (-sum(found[name]), name))
-    series = [
-        Series(name=name or "none", kind=str(number + 1), values=found[name])
-        for number, name in enumerate(order[:_MOST])
-    ]
-    if others := order[_MOST:]:
-        values = [sum(each) for each in zip(*(found[name] for name in others), strict=True)]
-        series.append(Series(name=f"{len(others)} others", kind="other", values=values))
-    title = f"Accesses by {dimension}, each {span.range.word}, in UTC"
-    return stacked(title, span.buckets(href), series, what="accesses", head=span.range.word)
+    @classmethod
+    def of(
+        cls, counts: LogCounts, span: Span, narrowed: Narrowed, *dimensions: Dimension
+    ) -> "History":
+        """Count by *dimensions*."""
+        place = {begin: number for number, begin in enumerate(span.steps)}
+        counted: dict[str, dict[str, list[int]]] = {each: {} for each in dimensions}
+        found = counts.by(
+            *dimensions, since=span.since, until=span.until, hours=span.range.hours, narrowed=narrowed
+        )  # fmt: skip
+        for dimension, listed in found.items():
+            names = counted[dimension]
+            for each in listed:
+                values = names.setdefault(each.name, [0] * span.range.steps)
+                values[place[each.begin]] += each.events
+        return cls(span=span, counted=counted)
 
+    def names(self, dimension: Dimension) -> list[str]:
+        """Return the names there are, those with most accesses first."""
+        found = self.counted[dimension]
+        return sorted(found, key=lambda name: (-sum(found[name]), name))
 
-def _counted(
-    counts: LogCounts, span: Span, dimension: Dimension, narrowed: Narrowed
-) -> dict[str, Sequence[int]]:
-    place = {begin: number for number, begin in enumerate(span.steps)}
-    found: dict[str, list[int]] = defaultdict(lambda: [0] * span.range.steps)
-    for each in counts.by(
-        dimension, since=span.since, until=span.until, hours=span.range.hours, narrowed=narrowed
-    ):
-        found[each.name][place[each.begin]] += each.events
-    return dict(found)
+    def plot(self, dimension: Dimension, href: Href) -> Markup:
+        """Return the plot by *dimension*: of outcomes each, of others those with most and the rest."""
+        word = self.span.range.word
+        title = (
+            f"Accesses by {'outcome' if dimension == 'status' else dimension}, each {word}, in UTC"
+        )
+        series = self._statuses() if dimension == "status" else self._most(dimension)
+        return stacked(title, self.span.buckets(href), series, what="accesses", head=word)
+
+    def _statuses(self) -> list[Series]:
+        found, none = self.counted["status"], [0] * self.span.range.steps
+        return [
+            Series(name=str(each), kind=str(each), values=found.get(each, none)) for each in Status
+        ]
+
+    def _most(self, dimension: Dimension) -> list[Series]:
+        found, order = self.counted[dimension], self.names(dimension)
+        series = [
+            Series(name=name or "none", kind=str(number + 1), values=found[name])
+            for number, name in enumerate(order[:_MOST])
+        ]
+        if others := order[_MOST:]:
+            values = [sum(each) for each in zip(*(found[name] for name in others), strict=True)]
+            series.append(Series(name=f"{len(others)} others", kind="other", values=values))
+        return series

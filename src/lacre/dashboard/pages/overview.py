@@ -8,11 +8,12 @@ Each figure leads to its page. One that cannot be made says so, and the others a
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lacre.audit.alerts import AlertState
 from lacre.audit.detection.finding import Severity
-from lacre.dashboard.pages.history import ACCESSES, by_status, range_of
+from lacre.dashboard.pages.history import ACCESSES, History, range_of
 from lacre.dashboard.plots import ring, spark
 from lacre.dashboard.proving import Outcome, heads
 from lacre.dashboard.rendering import Asked, Shown, as_query
@@ -27,7 +28,7 @@ _LISTED = 5
 _DAYS = 30
 
 
-def show(sources: Sources, _: Asked) -> Shown:
+def show(sources: Sources, asked: Asked) -> Shown:
     """Show the overview."""
     due = sources.due()
     columns, wrong = sources.columns()
@@ -44,7 +45,12 @@ def show(sources: Sources, _: Asked) -> Shown:
         "counted": None if sources.coverage is None else sources.coverage.last,
         "logged": sources.log is not None,
     }
-    for name, make in (("score", _score), ("alerts", _alerts), ("log", _log), ("uses", _uses)):
+    for name, make in (
+        ("score", _score),
+        ("alerts", _alerts),
+        ("log", _log),
+        ("uses", partial(_uses, root=asked.root)),
+    ):
         context[name] = _tried(make, sources)
     return Shown(template="overview.html", context=context)
 
@@ -92,24 +98,22 @@ def _log(sources: Sources) -> dict[str, Any]:
     }
 
 
-def _uses(sources: Sources) -> dict[str, Any]:
-    counts = sources.counts
-    month = range_of("30d", sources.now())
-    days = dict.fromkeys(month.steps, 0)
-    refused = 0
+def _uses(sources: Sources, *, root: str) -> dict[str, Any]:
     narrowed = Narrowed(actions=ACCESSES)
-    for each in counts.by("status", since=month.since, until=month.until, hours=24, narrowed=narrowed):  # fmt: skip
-        days[each.begin] += each.events
-        refused += each.events if each.name == "prevented" else 0
-    total = sum(days.values())
-    week = range_of("7d", sources.now())
+    month, week = (
+        History.of(sources.counts, range_of(name, sources.now()), narrowed, "status")
+        for name in ("30d", "7d")
+    )
+    counted = month.counted["status"]
+    days = [sum(each) for each in zip(*counted.values(), strict=True)]
+    total, refused = sum(days), sum(counted.get("prevented", ()))
 
     def href(begin: dt.datetime, end: dt.datetime) -> str:
-        return "accesses" + as_query({}, since=f"{begin:%Y-%m-%dT%H:%M}", until=f"{end:%Y-%m-%dT%H:%M}")  # fmt: skip
+        return f"{root}/accesses" + as_query({}, since=f"{begin:%Y-%m-%dT%H:%M}", until=f"{end:%Y-%m-%dT%H:%M}")  # fmt: skip
 
     return {
-        "spark": spark(f"Accesses on each of the last {_DAYS} days: {total:,} in all, {refused:,} prevented", list(days.values())),
+        "spark": spark(f"Accesses on each of the last {_DAYS} days: {total:,} in all, {refused:,} prevented", days),
         "total": total,
         "refused": refused,
-        "plot": by_status(counts, week, narrowed, href),
+        "plot": week.plot("status", href),
     }  # fmt: skip

@@ -52,50 +52,39 @@ class LogCounts:
 
     def by(
         self,
-        dimension: Dimension,
-        *,
+        *dimensions: Dimension,
         since: dt.datetime,
         until: dt.datetime,
         hours: int,
         narrowed: Narrowed | None = None,
-    ) -> list[Count]:
-        """Return the counts from *since* on and before *until*, in steps of *hours* from *since*."""
+    ) -> dict[str, list[Count]]:
+        """
+        Return the counts from *since* on and before *until*, in steps of *hours* from *since*, by each of *dimensions*.
+
+        The tallies are read once: they are summed by all of the dimensions together, and those sums by each.
+        """
         start, step = microseconds(since), hours * _HOUR
         # Whole steps from *since*: the remainder is taken off in integers, which every database has.
         begin = (TALLY.c.hour - (TALLY.c.hour - start) % step).label("begin")
-        name = TALLY.c[dimension].label("name")
-        query = (
-            sa.select(begin, name, sa.func.sum(TALLY.c.events))
+        names = [TALLY.c[each] for each in dimensions]
+        once = (
+            sa.select(begin, *names, sa.func.sum(TALLY.c.events).label("events"))
             .where(*_conditions(since, until, narrowed))
-            .group_by(begin, name)
-            .order_by(begin, name)
+            .group_by(begin, *names)
+            .cte("once")
         )
+        each_by = [
+            sa.select(
+                sa.literal(each).label("dimension"), once.c.begin, once.c[each].label("name"), sa.func.sum(once.c.events)
+            ).group_by(once.c.begin, once.c[each])
+            for each in dimensions
+        ]  # fmt: skip
+        found: dict[str, list[Count]] = {each: [] for each in dimensions}
         with self._log.reading() as connection:
-            return [
-                Count(begin=_moment(int(row[0])), name=row[1], events=int(row[2]))
-                for row in connection.execute(query)
-            ]
-
-    def most(
-        self,
-        dimension: Dimension,
-        *,
-        since: dt.datetime,
-        until: dt.datetime,
-        limit: int,
-        narrowed: Narrowed | None = None,
-    ) -> list[tuple[str, int]]:
-        """Return the *limit* names with the most events, and how many they have."""
-        name, events = TALLY.c[dimension], sa.func.sum(TALLY.c.events)
-        query = (
-            sa.select(name, events)
-            .where(*_conditions(since, until, narrowed))
-            .group_by(name)
-            .order_by(events.desc(), name)
-            .limit(limit)
-        )
-        with self._log.reading() as connection:
-            return [(row[0], int(row[1])) for row in connection.execute(query)]
+            for row in connection.execute(sa.union_all(*each_by)):
+                count = Count(begin=_moment(int(row[1])), name=row[2], events=int(row[3]))
+                found[row[0]].append(count)
+        return found
 
 
 def _conditions(
