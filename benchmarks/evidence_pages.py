@@ -41,6 +41,7 @@ def paths(world: World) -> dict[str, str]:
         "accesses": "/accesses",
         "accesses, 24 hours": "/accesses?range=24h",
         "accesses, 90 days": "/accesses?range=90d",
+        "accesses, 90 days by principal": "/accesses?range=90d&by=principal",
         "accesses, a page on": f"/accesses?before={deep.shard}-{deep.seq // 2}",
         "accesses of one principal": "/accesses?principal=user:07&range=90d",
         "accesses of nobody": "/accesses?principal=nobody",

@@ -100,7 +100,7 @@ def share_bar(title: str, parts: Sequence[Part]) -> Markup:
         pieces.append(
             Markup(
                 '<rect class="f-{}" x="{:.2f}" y="0" width="{:.2f}" height="10"><title>{}</title></rect>'
-            ).format(part.kind, min(at, 99.2), width, f"{part.name}: {part.value:,}")
+            ).format(part.kind, min(at, 99.2), width, _clean(f"{part.name}: {part.value:,}"))
         )
         at += 100 * part.value / whole
     said = ", ".join(f"{part.name} {part.value:,}" for part in parts if part.value) or "nothing"

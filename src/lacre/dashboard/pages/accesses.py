@@ -23,6 +23,8 @@ from lacre.stores.log.reader import Filters
 __all__ = ["Line", "explore", "one", "trail"]
 
 _AT_ONCE = 50
+_SEVERAL = dt.timedelta(days=7)
+_BY = {"status": "outcome", "principal": "principal", "class": "class"}
 _PEOPLE = 50  # that the form offers
 _TRAIL = 200  # events of one correlation id that are shown
 # Of these there is one a minute while nothing else happens. Whoever asks for them sees them.
@@ -85,6 +87,7 @@ def explore(sources: Sources, asked: Asked) -> Shown:
     lines = [Line(leaf) for leaf in found[:_AT_ONCE]]
     name = asked.among("range", RANGES, "7d")
     span = range_of(name, now)
+    by = asked.among("by", _BY, "status")
     kept = {each: asked.text(each) for each in (*_TEXTS, "since", "until", "action", "status", "class")}  # fmt: skip
     counted = not (filters.tenant or filters.correlation or filters.resource)
     plots, people = [], list[str]()
@@ -100,12 +103,12 @@ def explore(sources: Sources, asked: Asked) -> Shown:
         def href(begin: dt.datetime, end: dt.datetime) -> str:
             return as_query(kept, range=name, since=f"{begin:%Y-%m-%dT%H:%M}", until=f"{end:%Y-%m-%dT%H:%M}")  # fmt: skip
 
-        wanted: list[Dimension] = ["status"]
-        wanted += ["principal"] if filters.principal is None else []
-        wanted += ["class"] if filters.class_ is None else []
+        # Of a long range one plot at a time: of two dimensions and more the database sums for long.
+        every: list[Dimension] = ["status", "principal", "class"]
+        wanted = every if span.range.length <= _SEVERAL else [each for each in every if each == by]
         history = History.of(sources.counts, span, narrowed, *wanted)
         plots = [history.plot(each, href) for each in wanted]
-        people = history.names("principal")[:_PEOPLE] if filters.principal is None else []
+        people = history.names("principal")[:_PEOPLE] if "principal" in wanted else []
     return Shown(
         template="accesses.html",
         context={
@@ -118,6 +121,8 @@ def explore(sources: Sources, asked: Asked) -> Shown:
             "counted": counted,
             "ranges": RANGES,
             "range": name,
+            "by": "" if span.range.length <= _SEVERAL else by,
+            "dimensions": _BY,
             "actions": sorted(CATALOGUE),
             "statuses": [str(each) for each in Status],
             "classes": sorted(sources.policy.file.classes),

@@ -15,7 +15,7 @@ from lacre.audit.event import Status
 from lacre.dashboard.plots import Bucket, Series, stacked
 from lacre.stores.log.counts import Dimension, LogCounts, Narrowed
 
-__all__ = ["ACCESSES", "RANGES", "History", "Range", "Span", "range_of"]
+__all__ = ["ACCESSES", "RANGES", "History", "Range", "Span", "quarters", "range_of"]
 
 # What is an access: a value was read, or asked about.
 ACCESSES = frozenset({"look", "legacy-look", "bulk", "search", "candidates"})
@@ -71,6 +71,12 @@ class Span:
         return found
 
 
+def quarters(span: Span) -> Span:
+    """Return *span*, which is of days, in steps of six hours."""
+    found = Range(name=span.range.name, hours=6, steps=span.range.steps * 4)
+    return Span(range=found, since=span.since, until=span.until)
+
+
 def range_of(name: str, now: dt.datetime) -> Span:
     """Return the range of that name, up to *now*: whole steps, of days in UTC."""
     found = RANGES[name]
@@ -104,6 +110,16 @@ class History:
                 values = names.setdefault(each.name, [0] * span.range.steps)
                 values[place[each.begin]] += each.events
         return cls(span=span, counted=counted)
+
+    def within(self, span: Span) -> "History":
+        """Return the part of it that is in *span*, whose steps are as long."""
+        begin = self.span.steps.index(span.since)
+        end = begin + span.range.steps
+        counted = {
+            dimension: {name: values[begin:end] for name, values in names.items()}
+            for dimension, names in self.counted.items()
+        }
+        return History(span=span, counted=counted)
 
     def names(self, dimension: Dimension) -> list[str]:
         """Return the names there are, those with most accesses first."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from lacre.audit.alerts import AlertState
 from lacre.audit.detection.finding import Severity
-from lacre.dashboard.pages.history import ACCESSES, History, range_of
+from lacre.dashboard.pages.history import ACCESSES, History, quarters, range_of
 from lacre.dashboard.plots import ring, spark
 from lacre.dashboard.proving import Outcome, heads
 from lacre.dashboard.rendering import Asked, Shown, as_query
@@ -100,12 +100,11 @@ def _log(sources: Sources) -> dict[str, Any]:
 
 def _uses(sources: Sources, *, root: str) -> dict[str, Any]:
     narrowed = Narrowed(actions=ACCESSES)
-    month, week = (
-        History.of(sources.counts, range_of(name, sources.now()), narrowed, "status")
-        for name in ("30d", "7d")
-    )
-    counted = month.counted["status"]
-    days = [sum(each) for each in zip(*counted.values(), strict=True)]
+    month, week = (range_of(name, sources.now()) for name in ("30d", "7d"))
+    history = History.of(sources.counts, quarters(month), narrowed, "status")
+    counted = history.counted["status"]
+    whole = [sum(each) for each in zip(*counted.values(), strict=True)]
+    days = [sum(whole[number : number + 4]) for number in range(0, len(whole), 4)]
     total, refused = sum(days), sum(counted.get("prevented", ()))
 
     def href(begin: dt.datetime, end: dt.datetime) -> str:
@@ -115,5 +114,5 @@ def _uses(sources: Sources, *, root: str) -> dict[str, Any]:
         "spark": spark(f"Accesses on each of the last {_DAYS} days: {total:,} in all, {refused:,} prevented", days),
         "total": total,
         "refused": refused,
-        "plot": week.plot("status", href),
+        "plot": history.within(week).plot("status", href),
     }  # fmt: skip
