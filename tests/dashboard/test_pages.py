@@ -13,9 +13,11 @@ import pytest
 import sqlalchemy as sa
 
 from lacre.audit.leaves import Position
+from lacre.audit.proofs import check_proof
 from lacre.context import Acting
 from lacre.dashboard.pages.history import ACCESSES, RANGES, range_of
 from lacre.dashboard.proving import Outcome, heads, prove
+from lacre.kms.signing import believed
 from lacre.policy.model import Right
 from lacre.stores.log.counts import LogCounts, Narrowed
 from lacre.stores.log.reader import Filters
@@ -169,6 +171,19 @@ def test_an_event_that_was_signed_is_proved_and_a_newer_one_waits(
     assert ">proved<" in proved
     assert "— svc:audit" in proved
     assert "The path, from the leaf up" in proved
+
+
+def test_a_proof_is_a_file_that_verifies_without_the_log(world: World, browser: Any) -> None:
+    """With the signer's public text and nothing else; there is none of what is not signed."""
+    waits, signed = world.sources.reader.page(limit=2)
+    answer = browser.get(f"/accesses/{signed.shard}/{signed.seq}/proof")
+    none = browser.get(f"/accesses/{waits.shard}/{waits.seq}/proof")
+    proven = check_proof(answer.text, believed(world.sources.policy.file))
+
+    assert answer.headers["content-disposition"].startswith("attachment;")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert signed.entry.id in str(proven)
+    assert none.status_code == 503
 
 
 def test_what_was_changed_does_not_verify(tmp_path: Any) -> None:

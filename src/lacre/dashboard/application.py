@@ -37,6 +37,7 @@ PAGES: tuple[tuple[str, str, Page], ...] = (
     ("/", "overview", overview.show),
     ("/accesses", "accesses", accesses.explore),
     ("/accesses/{shard:int}/{seq:int}", "accesses", accesses.one),
+    ("/accesses/{shard:int}/{seq:int}/proof", "accesses", accesses.proof),
     ("/trail/{correlation}", "accesses", accesses.trail),
     ("/fields", "fields", fields.show),
     ("/keys", "keys", keys.show),
@@ -116,6 +117,10 @@ def make(sources: Sources, *, place: Place, sessions: Sessions) -> ASGIApp:
                     shown = _error("This cannot be shown now", str(error), error.hint, status=503)
                 if shown.leads:
                     return RedirectResponse(place.root + shown.leads, 303)
+                if shown.file is not None:
+                    name, text = shown.file
+                    kept = {"content-disposition": f'attachment; filename="{name}"'}
+                    return Response(text, media_type="text/plain; charset=utf-8", headers=kept)
                 context: Mapping[str, Any] = {"active": active, "csrf": visitor.csrf, **shown.context}  # fmt: skip
                 return HTMLResponse(renderer.render(shown.template, context), shown.status)
 

@@ -59,12 +59,17 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """A page: its template and what that says. *leads* is where a browser is sent instead."""
+    """
+    A page: its template and what that says.
+
+    Instead: *leads* is where a browser is sent, *file* (its name, its text) is what it keeps.
+    """
 
     template: str = ""
     context: Mapping[str, Any] = field(default_factory=dict)
     status: int = 200
     leads: str = ""
+    file: tuple[str, str] | None = None
 
 
 class Renderer:

@@ -12,15 +12,17 @@ from typing import Any
 
 from lacre.audit.entries import CATALOGUE
 from lacre.audit.event import Status
-from lacre.audit.leaves import Leaf, Position
+from lacre.audit.leaves import Leaf, Position, shard_name
 from lacre.dashboard.pages.history import ACCESSES, RANGES, History, range_of
 from lacre.dashboard.proving import prove
 from lacre.dashboard.rendering import Asked, Shown, Unusable, as_query
 from lacre.dashboard.sources import Sources
+from lacre.kms.signing import believed
 from lacre.stores.log.counts import Dimension, Narrowed
+from lacre.stores.log.proving import prove_event
 from lacre.stores.log.reader import Filters
 
-__all__ = ["Line", "explore", "one", "trail"]
+__all__ = ["Line", "explore", "one", "proof", "trail"]
 
 _AT_ONCE = 50
 _SEVERAL = dt.timedelta(days=7)
@@ -152,10 +154,7 @@ def trail(sources: Sources, asked: Asked) -> Shown:
 
 def one(sources: Sources, asked: Asked) -> Shown:
     """Show one event in full, and whether the log proves it."""
-    position = Position(int(asked.path["shard"][:9]), int(asked.path["seq"][:18]))
-    leaf = sources.reader.leaf(position)
-    if leaf is None:
-        raise Unusable("The log has no event at this place. Its month may be purged.", status=404)
+    leaf = _leaf(sources, asked)
     members = leaf.entry.members
     return Shown(
         template="event.html",
@@ -165,6 +164,21 @@ def one(sources: Sources, asked: Asked) -> Shown:
             "proof": prove(sources.kept(), sources.policy.file, leaf),
         },
     )
+
+
+def proof(sources: Sources, asked: Asked) -> Shown:
+    """Give the file that proves one event to whoever has the signer's public text, without the log."""
+    leaf = _leaf(sources, asked)
+    text = prove_event(sources.kept(), leaf.entry.id, believed(sources.policy.file))
+    return Shown(file=(f"{shard_name(leaf.shard)}-{leaf.seq}.proof", text))
+
+
+def _leaf(sources: Sources, asked: Asked) -> Leaf:
+    position = Position(int(asked.path["shard"][:9]), int(asked.path["seq"][:18]))
+    leaf = sources.reader.leaf(position)
+    if leaf is None:
+        raise Unusable("The log has no event at this place. Its month may be purged.", status=404)
+    return leaf
 
 
 def _filters(asked: Asked) -> Filters:
