@@ -158,7 +158,7 @@ def _alerts(sources: Sources, *, hostile: bool) -> None:
         for leaf in sources.reader.page(Filters(without=frozenset({"heartbeat"})), limit=40)
     ]
     found = (
-        ("slow-reader", Severity.HIGH, "user:07", "user:07 looked at 412 different rows of pii in 7 days, 9 times its own baseline", 412, 46),
+        ("slow-reader", Severity.HIGH, "user:06", "user:06 looked at 412 different rows of pii in 7 days, 9 times its own baseline", 412, 46),
         ("honeytoken-touched", Severity.CRITICAL, "svc:support-3", "svc:support-3 looked at a planted row of customers, which nobody has business with", 1, 0),
         ("outside-hours", Severity.MEDIUM, "user:12", "user:12 looked at payment at 03:12, outside the hours of its role", 3, 0),
         ("search-misses", Severity.LOW, "svc:fraud-9", "svc:fraud-9 searched cpf 40 times and found 2: somebody may be guessing", 38, 20),

@@ -66,24 +66,30 @@ class LogCounts:
         start, step = microseconds(since), hours * _HOUR
         # Whole steps from *since*: the remainder is taken off in integers, which every database has.
         begin = (TALLY.c.hour - (TALLY.c.hour - start) % step).label("begin")
-        names = [TALLY.c[each] for each in dimensions]
-        once = (
-            sa.select(begin, *names, sa.func.sum(TALLY.c.events).label("events"))
+        names, events = [TALLY.c[each] for each in dimensions], sa.func.sum(TALLY.c.events)
+        summed = (
+            sa.select(begin, *names, events.label("events"))
             .where(*_conditions(since, until, narrowed))
             .group_by(begin, *names)
-            .cte("once")
         )
+        if len(dimensions) == 1:
+            with self._log.reading() as connection:
+                return {
+                    dimensions[0]: [
+                        _count(row[0], row[1], row[2]) for row in connection.execute(summed)
+                    ]
+                }
+        once = summed.cte("once")
         each_by = [
             sa.select(
-                sa.literal(each).label("dimension"), once.c.begin, once.c[each].label("name"), sa.func.sum(once.c.events)
+                sa.literal(each), once.c.begin, once.c[each], sa.func.sum(once.c.events)
             ).group_by(once.c.begin, once.c[each])
             for each in dimensions
-        ]  # fmt: skip
+        ]
         found: dict[str, list[Count]] = {each: [] for each in dimensions}
         with self._log.reading() as connection:
             for row in connection.execute(sa.union_all(*each_by)):
-                count = Count(begin=_moment(int(row[1])), name=row[2], events=int(row[3]))
-                found[row[0]].append(count)
+                found[row[0]].append(_count(row[1], row[2], row[3]))
         return found
 
 
@@ -99,6 +105,10 @@ def _conditions(
         if value is not None:
             found.append(TALLY.c[name] == value)
     return found
+
+
+def _count(begin: int, name: str, events: int) -> Count:
+    return Count(begin=_moment(int(begin)), name=name, events=int(events))
 
 
 def _moment(micros: int) -> dt.datetime:
