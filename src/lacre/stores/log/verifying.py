@@ -7,6 +7,7 @@ several processes, each with connections of its own. Implements ``spec/evidence-
 Changes nothing, in the log or elsewhere.
 """
 
+import gc
 import multiprocessing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -110,7 +111,7 @@ class LogVerifier:
         course = Verification(self._expected, operators=self._operators, known=known)
         put = self._anchored(course, anchors or {})
         shards = self._shards(course)
-        signed = {shard: self._signed(course, shard, put) for shard in shards}
+        signed = {shard: self._signed(course, shard, put, known) for shard in shards}
         for shard, head in (before.heads if before is not None else {}).items():
             signed.setdefault(shard, []).append(Signed(size=head.size, root=head.root, anchor=KEPT))
         if (kept := known or before) is not None:
@@ -250,14 +251,21 @@ class LogVerifier:
         course: Verification,
         shard: int,
         put: Mapping[str, Mapping[int, Sequence[Checkpoint]]],
+        known: Verified | None,
     ) -> list[Signed]:
         origin = origin_of(self._expected.app, self._expected.env, shard)
         found: list[Signed] = []
         query = sa.select(CHECKPOINT.c.size, CHECKPOINT.c.root, CHECKPOINT.c.note)
+        query = query.where(CHECKPOINT.c.shard == shard)
+        if known is not None and shard <= known.shard:
+            # Those before were verified; the newest says how far the log goes.
+            newest = sa.select(sa.func.max(CHECKPOINT.c.size)).where(CHECKPOINT.c.shard == shard)
+            new = CHECKPOINT.c.size == newest.scalar_subquery()
+            if shard == known.shard:
+                new |= CHECKPOINT.c.size > known.frontier.size
+            query = query.where(new)
         with self._log.reading() as connection:
-            rows = connection.execute(
-                query.where(CHECKPOINT.c.shard == shard).order_by(CHECKPOINT.c.size)
-            ).all()
+            rows = connection.execute(query.order_by(CHECKPOINT.c.size)).all()
         for size, root, note in rows:
             try:
                 checkpoint = read_checkpoint(note, self._signers)
@@ -435,6 +443,7 @@ _opened: AuditLog | None = None
 
 def _open(url: str, schema: str | None) -> None:
     global _opened
+    gc.disable()  # millions of small objects, none of which refers to itself, in a process that ends soon
     _opened = AuditLog(url) if schema is None else AuditLog(url, schema=schema)
 
 
