@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from lacre.audit.detection.rules import RULES
 from lacre.audit.event import Event
-from lacre.errors import EvidenceUnavailable, MisuseError
+from lacre.errors import EvidenceUnavailable, MisuseError, Tampered
 from lacre.stores.log.alerts import AlertStore
 from lacre.stores.log.detecting import Detecting, replayed
 from lacre.stores.log.log import AuditLog
@@ -116,3 +116,18 @@ def test_a_replay_raises_nothing_and_learns_first(log: AuditLog) -> None:
     assert alerts(log).list() == []
     with log.reading() as connection:
         assert connection.execute(sa.select(CURSOR)).all() == []
+
+
+def test_an_entry_that_nobody_can_read_is_an_alert(log: AuditLog) -> None:
+    """Detection stops at an edited entry, and tells: what was found before it, and that; once, however often it is tried."""
+    put(log, [bulk(0), look(1), bulk(2, principal="svc:other")])
+    with log.writing() as connection:
+        connection.execute(sa.update(LEAF).where(LEAF.c.seq == 1).values(entry=b"{}"))
+    for _ in range(2):
+        with pytest.raises(Tampered):
+            detecting(log).turn()
+
+    raised = {alert.rule: alert for alert in alerts(log).list()}
+    assert raised.keys() == {"bulk-access", "log-tampered"}
+    assert raised["log-tampered"].times == 1
+    assert raised["log-tampered"].evidence == ((202701, 0),)

@@ -21,12 +21,13 @@ from typing import Any, final
 
 import sqlalchemy as sa
 
+from lacre.audit.detection.carried import carried
 from lacre.audit.detection.engine import Detector
 from lacre.audit.detection.finding import Finding
 from lacre.audit.detection.rule import Rule
 from lacre.audit.entries import Entry
-from lacre.audit.leaves import Position, microseconds, shard_of
-from lacre.errors import EvidenceUnavailable, MisuseError
+from lacre.audit.leaves import Position, microseconds, shard_name, shard_of
+from lacre.errors import EvidenceUnavailable, MisuseError, Tampered
 from lacre.stores.log.alerts import AlertStore
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.reader import LogReader
@@ -105,7 +106,8 @@ class Detecting:
 
         Raises:
             EvidenceUnavailable: the log does not answer, or another detector is at work.
-            Tampered: an entry is none that a writer of lacre's wrote.
+            Tampered: an entry is none that a writer of lacre's wrote. What was found until there is
+                raised, and that.
         """
         found: list[Finding] = []
         self._touched = self._touching()
@@ -113,10 +115,15 @@ class Detecting:
         while True:
             some: list[Finding] = []
             count = 0
-            for leaf in reader.after(self.position, limit=_BATCH):
-                some += self._detector.feed(leaf)
-                self.position = leaf.position
-                count += 1
+            try:
+                for leaf in reader.after(self.position, limit=_BATCH):
+                    some += self._detector.feed(leaf)
+                    self.position = leaf.position
+                    count += 1
+            except Tampered:
+                # Whoever edits a leaf so that nobody can read on is to be heard of all the same.
+                self._save(some + self._unreadable())
+                raise
             done = count < _BATCH
             if done and self._detector.leaves:
                 some += self._detector.passes(self._clock())
@@ -130,6 +137,20 @@ class Detecting:
     def rest(self) -> None:
         """Keep what is remembered, for the next."""
         self._save([])
+
+    def _unreadable(self) -> list[Finding]:
+        shard, seq = self.position
+        now = dt.datetime.fromtimestamp(self._clock(), dt.UTC)
+        finding = carried(
+            "log-tampered",
+            first=now,
+            last=now,
+            group=(str(shard), str(seq)),
+            summary=f"the entry after {shard_name(shard)}/{seq} is none that a writer of lacre's wrote; detection stops there",
+            evidence=[self.position],
+            rules=self._rules,
+        )
+        return [] if finding is None else [finding]
 
     def _touches(self, entry: Entry) -> Sequence[str]:
         return self._touched(entry)
