@@ -101,19 +101,20 @@ class LogReader:
         left = limit
         while left is None or left > 0:
             some = _AT_ONCE if left is None else min(left, _AT_ONCE)
+            # Read one by one: an entry that is none hides none of those before it.
             found = self._after(position, some, wanted)
-            yield from found
+            yield from map(_leaf, found)
             if len(found) < some:
                 return
-            position = found[-1].position
+            position = Position(found[-1].shard, found[-1].seq)
             left = None if left is None else left - some
 
-    def _after(self, position: Position | None, limit: int, wanted: Filters) -> Sequence[Leaf]:
+    def _after(self, position: Position | None, limit: int, wanted: Filters) -> Sequence[Any]:
         order = _matching(wanted).order_by(LEAF.c.shard, LEAF.c.seq).limit(limit)
         if position is not None:
             order = order.where(sa.tuple_(LEAF.c.shard, LEAF.c.seq) > sa.tuple_(*position))
         with self._log.reading() as connection:
-            return [_leaf(row) for row in connection.execute(order)]
+            return connection.execute(order).all()
 
     def leaf(self, position: Position) -> Leaf | None:
         """Return the leaf at *position*, or None."""
