@@ -19,6 +19,12 @@ from sqlalchemy import create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 
 from lacre import AccessDenied, BlindIndex, EvidenceUnavailable, Lacre, LacreError
+from lacre.errors import KeyServiceUnreachable
+from lacre.fields.column_state import ColumnState, move
+from lacre.kms.calling import CallLimits
+from lacre.kms.local import Identity
+from lacre.kms.openbao import OpenBaoKeyService
+from lacre.policy.model import OpenBaoSettings
 from lacre.sqlalchemy import encrypted
 from lacre.telemetry import Telemetry
 from lacre.telemetry.names import METRICS, Kind
@@ -304,3 +310,37 @@ def test_sessions(home: Path) -> None:
     assert counts[_labels(operation="search", class_="pii", outcome="allowed")] == 1
     assert counts[_labels(operation="look", class_="pii", outcome="allowed")] >= 1
     assert "decrypt" in timed
+
+
+def test_columns_with_plaintext(home: Path) -> None:
+    """A column that is not encrypted yet is told by the state that the operator signed."""
+    rig = Rig(home)
+    with rig.lacre as lacre:
+        place = {"store": "main", "table": "customers", "column": "email", "class_": "pii"}
+        operator = Identity.load(home / "lacre/identities/operator.key", None)
+        move(
+            lacre.store, operator, to=ColumnState.DUAL,
+            keystore=lacre.store.keystore_id, changed="2026-11-22T12:00:00Z", **place,
+        )  # fmt: skip
+        (key,) = rig.points("lacre.columns")
+
+    assert dict(key) == {"column": "main.customers.email", "class": "pii", "state": "dual"}
+
+
+def test_breaker(home: Path, tmp_path: Path) -> None:
+    """Where an endpoint gives no answer, its breaker is told to be open."""
+    settings = OpenBaoSettings.model_validate({"address": "https://127.0.0.1:1", "auth": "token"})
+    service = OpenBaoKeyService.open(
+        settings, limits=CallLimits(deadline=0.01, attempt=0.01), base=tmp_path, environ={"BAO_TOKEN": "s.x"},
+    )  # fmt: skip
+    rig = Rig(home)
+    with rig.lacre as lacre:
+        lacre.services = {**lacre.services, "openbao": service}
+        before = [point.value for point in rig.points("lacre.key_service.resting").values()]
+        for _ in range(3):
+            with pytest.raises(KeyServiceUnreachable):
+                service.status("openbao://transit/pii")
+        ((key, point),) = rig.points("lacre.key_service.resting").items()
+
+    assert before == [0]
+    assert (dict(key), point.value) == ({"endpoint": "https://127.0.0.1:1"}, 1)

@@ -17,12 +17,13 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 from lacre.audit.event import Event
 from lacre.audit.events import Look, Searched, Used
 from lacre.errors import AccessDenied, ConfigurationError, LacreError
+from lacre.fields.scheme import Scheme
 from lacre.keys.hierarchy import KeyState
 from lacre.telemetry.names import METRICS, Kind
 
@@ -214,10 +215,12 @@ class Telemetry:
             at, found = self._read.get(id(application), (float("-inf"), []))
         if time.monotonic() - at < _FRESH:
             return found
-        try:
-            found = [*_keys(application), *_columns(application)]
-        except LacreError:
-            found = []  # a store that is down says nothing, and not that there are no keys
+        found = []
+        for read in (_keys, _columns):
+            # A store that is down says nothing, and not that there are no keys; nor does a state
+            # that nobody signed.
+            with suppress(LacreError):
+                found += [*read(application)]
         with self._lock:
             self._read[id(application)] = (time.monotonic(), found)
         return found
@@ -240,7 +243,7 @@ def _keys(application: Any) -> Iterator[tuple[str, float, dict[str, str]]]:
     counts: Counter[tuple[str, str, str, str]] = Counter()
     oldest: dict[tuple[str, str], float] = {}
     now = dt.datetime.now(dt.UTC)
-    for row in application.store.rows():
+    for row in getattr(application.store, "rows", tuple)():
         days = (now - dt.datetime.fromisoformat(row.created)) / dt.timedelta(days=1)
         class_, kind = row.scope.class_, str(row.scope.kind)
         age = next((name for limit, name in _AGES if days < limit), "older")
@@ -254,10 +257,32 @@ def _keys(application: Any) -> Iterator[tuple[str, float, dict[str, str]]]:
 
 
 def _columns(application: Any) -> Iterator[tuple[str, float, dict[str, str]]]:
-    overdue = 0
+    overdue, told = 0, set()
     for each in application.deadlines.standings():
-        column = f"{each.store}.{each.table}.{each.column}"
-        state = "unknown" if each.state is None else str(each.state)
-        yield "lacre.columns", 1, {"column": column, "class": each.class_, "state": state}
+        told.add((each.store, each.table, each.column))
+        yield _column(each.store, each.table, each.column, each.class_, each.state)
         overdue += each.overdue
     yield "lacre.columns.overdue", overdue, {}
+    # Of those that were moved and are not declared, the state that an operator signed.
+    for row in getattr(application.store, "column_states", tuple)():
+        if (row.store, row.table, row.column) not in told:
+            scheme = Scheme(
+                class_=row.class_,
+                store=row.store,
+                table=row.table,
+                column=row.column,
+                python_type=str,
+            )
+            state = application.column_state(scheme)
+            yield _column(row.store, row.table, row.column, row.class_, state)
+
+
+def _column(
+    store: str, table: str, column: str, class_: str, state: object
+) -> tuple[str, float, dict[str, str]]:
+    said = "unknown" if state is None else str(state)
+    return (
+        "lacre.columns",
+        1,
+        {"column": f"{store}.{table}.{column}", "class": class_, "state": said},
+    )
