@@ -10,6 +10,7 @@ hashes are given.
 
 import math
 from collections.abc import Iterable, Sequence
+from heapq import heapify, heappushpop
 from typing import Any, final
 
 __all__ = ["EXACT", "SHOWN", "Distinct", "Trail"]
@@ -24,22 +25,30 @@ _WHOLE = 1 << 64
 class Distinct:
     """How many different hashes of 64 bits were added."""
 
-    __slots__ = ("_bound", "_held")
+    __slots__ = ("_bound", "_held", "_largest")
 
     def __init__(self, held: Iterable[int] = ()) -> None:
         self._held = set(held)
-        self._bound = max(self._held) if len(self._held) >= EXACT else _WHOLE
+        self._largest: list[int] = []  # a heap of what is held, negated, once it is full
+        self._bound = _WHOLE
+        if len(self._held) >= EXACT:
+            self._fill()
+
+    def _fill(self) -> None:
+        self._largest = [-each for each in self._held]
+        heapify(self._largest)
+        self._bound = -self._largest[0]
 
     def add(self, items: Iterable[int]) -> None:
-        held, bound = self._held, self._bound
+        held = self._held
         for item in items:
-            if item < bound and item not in held:
+            if item < self._bound and item not in held:
                 held.add(item)
-                if len(held) > EXACT:
-                    held.discard(max(held))
-                if len(held) == EXACT:
-                    bound = max(held)
-        self._bound = bound
+                if self._largest:
+                    held.discard(-heappushpop(self._largest, -item))
+                    self._bound = -self._largest[0]
+                elif len(held) == EXACT:
+                    self._fill()
 
     def count(self) -> int:
         """Return how many there were: exactly up to `EXACT` - 1, an estimate beyond."""
