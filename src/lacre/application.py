@@ -461,9 +461,9 @@ class Lacre(Serving):
             EvidenceUnavailable: looks could not be written; the rest is done all the same.
         """
         try:
-            self.budgets.close()
             self.recorder.close()
         finally:
+            self.budgets.close()
             self.resolver.close()
             self.store.close()
 

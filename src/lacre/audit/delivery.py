@@ -161,12 +161,26 @@ class Deliverer:
             except LacreError as error:  # the database is away: another time
                 _log.error("alerts cannot be sent through %s: %s", name, error)
                 return number
+            except Exception as error:  # noqa: BLE001 - a thread that ends would be a channel that is silent
+                _log.error("alerts cannot be sent through %s: %s", name, type(error).__name__)
+                return number
         return number
+
+    def _sent(self, name: str, message: Message) -> None:
+        try:
+            self._channels[name].send(message)
+        except AlertNotDelivered:
+            raise
+        except Exception as error:  # noqa: BLE001 - a channel may be anybody's
+            # About this message, as far as anybody knows: it is not to hold up those behind it.
+            raise AlertNotDelivered(
+                f"the channel failed ({type(error).__name__})", refused=True
+            ) from None
 
     def _deliver(self, due: Due) -> int:
         message = Message(alerts=due.alerts, stamp=self._stamp)
         try:
-            self._channels[due.channel].send(message)
+            self._sent(due.channel, message)
         except AlertNotDelivered as error:
             # Its words are lacre's own: no address, no answer of the receiver's.
             _log.error("an alert was not sent through %s: %s", due.channel, error)

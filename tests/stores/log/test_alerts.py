@@ -62,6 +62,17 @@ def test_a_storm_is_one_alert_with_a_count(kept: AuditLog, alerts: AlertStore) -
     assert (entry.members["about"], entry.members["principal"]) == ("svc:thief", "svc:audit")
 
 
+def test_no_name_stops_an_alert(alerts: AlertStore) -> None:
+    """A name with a NUL and half a character is alerted of, on either database."""
+    first = alerts.raise_(
+        finding(principal="eve\0\ud800", summary="by eve\0\ud800", agent="\0\ud800")
+    )
+    again = alerts.raise_(finding(principal="eve\0\ud800", summary="eve\0", evidence=[(202611, 2)]))
+
+    assert first.principal.startswith("eve\ufffd")
+    assert (again.id, again.times, again.summary) == (first.id, 2, "eve\ufffd")
+
+
 def test_the_same_evidence_is_not_counted_again(alerts: AlertStore) -> None:
     """A detector that was killed raises again what it raised, and nothing changes, acknowledged or not."""
     before = alerts.raise_(finding())

@@ -177,6 +177,27 @@ def test_a_message_that_nobody_wants_blocks_no_other(file: AuditLog) -> None:
     assert sending.deliveries().health()[0].waiting == 0
 
 
+def test_a_channel_that_breaks_on_a_message_goes_on(
+    file: AuditLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What no channel should raise holds up no other message, and nothing of it is in the log."""
+    sending = Sending(file, {"slack": Rules()})
+    slack = sending.receivers["slack"]
+
+    def breaks(message: Message) -> bool:
+        if message.alerts[0].principal == "a":
+            raise ValueError("canary-4711")
+        return False
+
+    slack.picky = breaks
+    sending.raise_("a", "b")
+    sending.restarted().send()
+
+    assert slack.principals == ["b"]
+    assert "ValueError" in caplog.text
+    assert "canary" not in caplog.text
+
+
 def test_a_flood_is_a_few_messages_and_a_digest(kept: AuditLog) -> None:
     """Past its limit a channel sends one digest of all the rest, the worst first, then waits."""
     sending = Sending(kept, {"mail": Rules(limit=3, per=600)})

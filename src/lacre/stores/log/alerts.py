@@ -104,12 +104,12 @@ class AlertStore:
                 rule=finding.rule,
                 severity=str(finding.severity),
                 fingerprint=finding.fingerprint,
-                principal=finding.principal,
+                principal=_storable(finding.principal),
                 first=_of(finding.first),
                 last=_of(finding.last),
                 raised=now,
                 times=1,
-                summary=finding.summary,
+                summary=_storable(finding.summary),
                 facts=_facts(finding.facts, finding.evidence),
                 state=str(AlertState.OPEN),
                 sent="{}",
@@ -125,7 +125,7 @@ class AlertStore:
         values: dict[str, Any] = {
             "times": before.times + 1,
             "last": max(_of(before.last), _of(finding.last)),
-            "summary": finding.summary,
+            "summary": _storable(finding.summary),
             "facts": _facts(finding.facts, evidence),
         }
         if finding.severity.rank > before.severity.rank:
@@ -296,6 +296,11 @@ def _read(connection: sa.Connection, id: str) -> Alert:  # noqa: A002 - the aler
 
 def _facts(facts: Mapping[str, object], evidence: tuple[tuple[int, int], ...]) -> str:
     return json.dumps({**facts, "evidence": evidence}, sort_keys=True)
+
+
+def _storable(text: str) -> str:
+    # What PostgreSQL takes as text; an attacker's name is not to stop the alert about them.
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _lock(connection: sa.Connection, fingerprint: str) -> None:

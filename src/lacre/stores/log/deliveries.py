@@ -63,6 +63,10 @@ class Deliveries:
     def take(self, name: str) -> Due | None:
         """Return what is to be sent through the channel now, and hold it; None where nothing is."""
         rules, now = self._channels[name], microseconds(self._clock())
+        with self._database.reading() as reading:
+            # Mostly there is nothing, and who only asks writes nothing.
+            if reading.execute(sa.select(ALERT.c.id).where(ALERT.c.due <= now).limit(1)).first() is None:  # fmt: skip
+                return None
         with self._database.writing() as writing:
             channel = self._locked(writing, name)
             if channel.until > now:
