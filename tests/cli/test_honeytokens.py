@@ -88,34 +88,40 @@ def _shop(home: Path) -> None:
 def test_a_look_and_a_write_are_recognised_and_work_is_not(
     cli: Run, home: Path, log: AuditLog
 ) -> None:
-    """Planting, re-encryption and a backup touch nothing; a look and a write at the planted row do."""
+    """
+    Planting and re-encryption touch nothing; a look and a write at a planted row do.
+
+    Where values are about somebody, the planted person is known by the pseudonym that evidence has.
+    """
+    someone = cli(*CREATE, "tests.sqlalchemy.test_subjects:Base", "User", "--json")
+    person = json.loads(someone.stdout)["token"]
     made = cli(*CUSTOMERS, "--json")
     token = json.loads(made.stdout)["token"]
     moved = cli("reencrypt", "--models", "tests.sqlalchemy.models:Customer", "--database", "shop.db", "--yes")  # fmt: skip
     quiet = touches(home, log)
     look_at_everybody(home, models.Customer)
+    look_at_everybody(home, test_subjects.User)
     looked = touches(home, log)
     look_at_everybody(home, models.Customer, write=True)
 
     assert made.returncode == 0, made.stderr
     assert moved.returncode == 0, moved.stderr
     assert quiet == {}
-    assert looked == {token: {"look"}}
-    assert touches(home, log) == {token: {"look", "encrypt"}}
-
-
-def test_a_person_is_recognised_by_pseudonym(cli: Run, home: Path, log: AuditLog) -> None:
-    """Where values are about somebody the planted person is found by the pseudonym that evidence has."""
-    made = cli(*CREATE, "tests.sqlalchemy.test_subjects:Base", "User", "--json")
-    assert made.returncode == 0, made.stderr
-    look_at_everybody(home, test_subjects.User)
-
-    assert touches(home, log) == {json.loads(made.stdout)["token"]: {"look"}}
+    assert looked == {token: {"look"}, person: {"look"}}
+    assert touches(home, log) == {token: {"look", "encrypt"}, person: {"look"}}
 
 
 def test_nothing_tells_which_row_it_is(cli: Run, home: Path, log: AuditLog) -> None:
-    """Neither the data, nor the log's tables, nor the evidence that planting leaves but its writes, nor the list."""
-    token = cli(*CUSTOMERS, "--json")
+    """
+    Neither the data, nor the log's tables, nor the evidence that planting leaves but its writes, nor the list.
+
+    `--values` fills what nobody can guess; a wrong file or class is said and plants nothing.
+    """
+    (home / "values.json").write_text('{"city": "Olinda", "name": "Vera"}', "utf-8")
+    (home / "wrong.json").write_text("[]", "utf-8")
+    wrong = cli(*CUSTOMERS, "--values", "wrong.json")
+    unknown = cli(*CUSTOMERS[:-1], "Nobody")
+    token = cli(*CUSTOMERS, "--values", "values.json", "--json")
     listed = cli("honeytoken", "list")
     name = json.loads(token.stdout)["token"]
     with sqlite3.connect(home / "shop.db") as data:
@@ -127,7 +133,9 @@ def test_nothing_tells_which_row_it_is(cli: Run, home: Path, log: AuditLog) -> N
         line for line in (home / "lacre/audit.jsonl").read_text("utf-8").splitlines() if '"action":"honeytoken"' in line
     ]  # fmt: skip
 
+    assert (wrong.returncode, unknown.returncode) == (3, 3)
     assert len(ids) == 2
+    assert sum("Olinda" in row for row in rows) == 1
     assert name in listed.stdout
     for key in ids:
         assert key not in stored + listed.stdout + token.stderr + planted
@@ -156,16 +164,3 @@ def test_retiring_removes_the_row_and_the_mark(cli: Run, home: Path, log: AuditL
     lost = cli("honeytoken", "create", *rest, "Customer")
     assert lost.returncode == 3
     assert "there is no file" in lost.stderr
-
-
-def test_what_the_model_does_not_tell_is_given(cli: Run, home: Path) -> None:
-    """`--values` fills what nobody can guess; a wrong file, class or attribute is said and plants nothing."""
-    (home / "values.json").write_text('{"city": "Olinda", "name": "Vera"}', "utf-8")
-    (home / "wrong.json").write_text("[]", "utf-8")
-    wrong = cli(*CUSTOMERS, "--values", "wrong.json")
-    unknown = cli(*CUSTOMERS[:-1], "Nobody")
-    done = cli(*CUSTOMERS, "--values", "values.json")
-
-    assert (wrong.returncode, unknown.returncode, done.returncode) == (3, 3, 0), done.stderr
-    with sqlite3.connect(home / "shop.db") as data:
-        assert sorted(data.execute("SELECT city FROM customers")) == [("Olinda",), ("Recife",)]
