@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Rows of leaves, put in by the thousand: COPY on PostgreSQL, one prepared statement on SQLite.
+Rows of leaves, put in and read by the thousand: COPY and binary on PostgreSQL, one prepared statement on SQLite.
 
 Implements ``spec/evidence-log.md``, section 3. Decides nothing about them
 (`lacre.stores.log.sequencer`). Leans on a name of SQLAlchemy that its documentation does not have,
@@ -107,6 +107,34 @@ def without(
     return column.not_in(values)
 
 
+def stored(
+    connection: sa.Connection,
+    table: sa.Table,
+    columns: Sequence[sa.Column[Any]],
+    shard: int,
+    begin: int,
+    end: int,
+) -> Sequence[Row]:
+    """Return *columns* of the leaves from *begin* to before *end* of *shard*, in order, as they are stored."""
+    if connection.dialect.name != "postgresql":
+        query = sa.select(*columns).where(table.c.shard == shard, table.c.seq >= begin, table.c.seq < end)  # fmt: skip
+        return [tuple(row) for row in connection.execute(query.order_by(table.c.seq))]
+    # In binary: as text, bytes come as hexadecimal digits, and that is most of what comes.
+    names = ", ".join(f'"{column.name}"' for column in columns)
+    schema = connection.get_execution_options()["schema_translate_map"][None]
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver.cursor(binary=True) as cursor:
+            cursor.execute(
+                f'SELECT {names} FROM {schema}.{table.name} WHERE "shard" = %s AND "seq" >= %s AND "seq" < %s ORDER BY "seq"',  # noqa: S608 - names of ours
+                (shard, begin, end),
+            )
+            found: list[Row] = cursor.fetchall()
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise _told(connection, error) from None
+    return found
+
+
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
     """Insert *rows*, in the order of the table's columns."""
     if not rows:
@@ -129,11 +157,17 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> N
             for row in rows:
                 copy.write_row(row)
     except connection.dialect.loaded_dbapi.Error as error:
-        raise DBAPIError.instance(
-            None, None, error, connection.dialect.loaded_dbapi.Error, hide_parameters=True, dialect=connection.dialect,
-        ) from None  # fmt: skip
+        raise _told(connection, error) from None
     finally:
         cursor.close()
+
+
+def _told(connection: sa.Connection, error: Exception) -> BaseException:
+    # What the driver raises, as SQLAlchemy tells it of its own statements.
+    dialect = connection.dialect
+    return DBAPIError.instance(
+        None, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect,
+    )  # fmt: skip
 
 
 def tally(connection: sa.Connection, counts: dict[Row, list[int]]) -> None:

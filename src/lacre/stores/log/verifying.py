@@ -33,6 +33,7 @@ from lacre.audit.verification import (
 )
 from lacre.audit.verified import Verified
 from lacre.errors import ConfigurationError, Tampered
+from lacre.stores.log import loading
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.schema import CHECKPOINT, LEAF, SHARD, TILE
 
@@ -420,15 +421,10 @@ def _tasks(
 
 
 def _examine(log: AuditLog, task: _Task) -> Examined:
-    query = (
-        sa.select(*_ROW)
-        .where(LEAF.c.shard == task.shard, LEAF.c.seq >= task.begin, LEAF.c.seq < task.end)
-        .order_by(LEAF.c.seq)
-    )
     with log.reading() as connection:
-        rows = connection.execute(query).all()
+        rows = loading.stored(connection, LEAF, _ROW, task.shard, task.begin, task.end)
     return examine(
-        (StoredLeaf._make(row) for row in rows),
+        map(StoredLeaf._make, rows),
         task.shard,
         task.begin,
         task.end,
