@@ -5,13 +5,20 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
+from lacre.audit.delivery import Rules
 from lacre.errors import ConfigurationError
+from lacre.fields.budgets import Spent
+from lacre.stores.log.alerts import AlertStore
+from lacre.stores.log.deliveries import Deliveries
+from lacre.stores.log.honeytokens import HoneytokenStore
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.reader import LogReader
 from lacre.stores.log.roles import LogRoles
 from lacre.stores.log.sink import LogSink
+from lacre.stores.log.spent import SpentLooks
 from tests.audit.looks import STAMP, searched
 from tests.components.postgresql import Database
+from tests.stores.log.alerting import finding
 from tests.stores.log.test_sequencer import Clock, check_signed, sequencer_of, told
 
 pytestmark = pytest.mark.any_sqlalchemy
@@ -59,6 +66,28 @@ def test_each_does_its_work(owner: AuditLog, login: Callable[[str], AuditLog]) -
     assert writer.known_policy() is None
     assert len(LogReader(auditor).tallies()) > 1
     check_signed(owner)
+
+
+def test_a_detector_raises_and_sends_and_writers_share_budgets(
+    owner: AuditLog, login: Callable[[str], AuditLog]
+) -> None:
+    """Alerts, what is due of them and marks of honeytokens are a detector's; what was spent of budgets is the writers'."""
+    detector, spent = login("lacre_detector"), Spent("pii", "svc:app", 0, 4_000_000_000)
+    AlertStore(detector, stamp=STAMP).raise_(finding())
+    deliveries = Deliveries(detector, {"mail": Rules()})
+    due = deliveries.take("mail")
+    assert due is not None
+    deliveries.delivered(due)
+    honeytokens = HoneytokenStore(detector)
+    honeytokens.add("heron", mark="ab" * 32, since=1)
+    honeytokens.stands("heron", since=2)
+    honeytokens.remove("heron")
+    shared = SpentLooks(login("lacre_writer"))
+    shared.add({spent: 3})
+
+    assert honeytokens.all() == []
+    assert deliveries.health()[0].waiting == 0
+    assert shared.add({spent: 4}) == {spent: 7}
 
 
 # What each role may not do, as SQL, beside what all may not.
