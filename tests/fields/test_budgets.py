@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A principal sees so many values of a class in a window, and then masks, or nothing."""
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from lacre import AccessDenied, Lacre, acting_as
 from lacre.audit.event import Event, Outcome
@@ -25,6 +28,7 @@ from lacre.stores.log.log import AuditLog
 from lacre.stores.log.spent import SpentLooks
 from lacre.testing import CapturedEvents, FrozenClock
 from tests.components.postgresql import Server
+from tests.sqlalchemy.models import Customer
 from tests.stores.log.alerting import kept_in
 
 ALLOWED = Decision(Outcome.ALLOWED, "classes.pii.rights.app: decrypt")
@@ -186,6 +190,27 @@ def test_a_bulk_reading_that_does_not_fit_is_refused(bound: Bound) -> None:
                 assert isinstance(field.decrypt(sealed, row="1"), Mask)
             else:
                 assert len(reading.opened([("1", sealed)] * 9)) == 9
+
+
+def test_an_event_loop_has_no_budget_of_its_own(bound: Bound) -> None:
+    """Sessions on an event loop count in the application's budgets, and a value read there is a look as any."""
+    lacre, _, _ = bound()
+
+    async def look(statement: Any) -> list[Any]:
+        engine = create_async_engine("sqlite+aiosqlite://")
+        async with engine.begin() as connection:
+            await connection.run_sync(Customer.metadata.create_all)
+        async with lacre.sqlalchemy(async_sessionmaker(engine)).begin() as session:
+            session.add_all(Customer(email=f"a{number}@example.org") for number in range(4))
+        async with lacre.sqlalchemy(async_sessionmaker(engine))() as session:
+            seen = [each.email for each in await session.scalars(statement)]
+        await engine.dispose()
+        return seen
+
+    with lacre.acting_as("svc:app", roles={"app"}, purpose="test"):
+        seen = asyncio.run(look(select(Customer)))
+
+    assert [isinstance(each, Mask) for each in seen] == [False, False, False, True]
 
 
 def test_roles_and_principals_have_their_own() -> None:
