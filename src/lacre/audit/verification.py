@@ -8,7 +8,6 @@ section 8. Reads no database and believes no column: the entry and the moment of
 was signed, whatever stands beside them is compared with them.
 """
 
-import datetime as dt
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,8 +15,9 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from lacre._core.merkle import TILE, Frontier
+from lacre.audit.comparing import StoredLeaf, is_drawn, micros_of
 from lacre.audit.entries import Entry
-from lacre.audit.leaves import LONGEST, Drawn, microseconds, shard_of, written_moment
+from lacre.audit.leaves import shard_of, written_moment
 from lacre.errors import Tampered
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "Numbers",
     "Opening",
     "Problem",
-    "StoredLeaf",
     "Subject",
     "examine",
 ]
@@ -68,26 +67,6 @@ class Problem:
     seq: int | None = None
     subject: Subject | None = None
     explained: str = ""
-
-
-class StoredLeaf(NamedTuple):
-    """A row of the log, as it is stored."""
-
-    seq: int
-    sequenced: int
-    id: bytes
-    time: int
-    action: str
-    step: str
-    status: str
-    principal: str
-    tenant: str
-    class_: str
-    place: str
-    correlation: str
-    counted: int
-    hash: bytes
-    entry: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,8 +229,9 @@ def examine(
             found.first = sequenced
             found.began = _step(members) if members is not None else ""
         previous = sequenced
-        found.rests = members is not None and _step(members) == "rested"
+        found.rests = False
         if members is not None:
+            found.rests = members["action"] == "sequencing" and members["step"] == "rested"
             _follow(found, seq, sequenced, members)
     if expected_seq < end:
         whole = False
@@ -320,7 +300,7 @@ def _members(found: Examined, leaf: StoredLeaf, expected: Expected) -> Mapping[s
     seq = leaf[0]
     try:
         entry = Entry.read(leaf.entry)
-        same = _is_drawn(entry, leaf)
+        same = is_drawn(entry, leaf)
     except (Tampered, ValueError, TypeError, KeyError, AttributeError):
         found.tell(Aspect.INTEGRITY, "unknown", "it is no entry of the catalogue", seq)
         return None
@@ -339,76 +319,6 @@ def _members(found: Examined, leaf: StoredLeaf, expected: Expected) -> Mapping[s
     return members
 
 
-# Columns by what they are drawn from: entries say the same again and again, and drawing costs more
-# than all the rest. A bounded memory: whoever writes the log chooses what is in it.
-_DRAWN: dict[tuple[Any, ...], tuple[str, ...]] = {}
-_DRAWN_KEPT = 100_000
-_SECONDS: dict[str, int] = {}
-_SECONDS_KEPT = 10_000
-
-
-def _is_drawn(entry: Entry, leaf: StoredLeaf) -> bool:
-    get = entry.members.get
-    if get("id") != leaf.id.hex():
-        return False
-    correlation, count, time = get("correlation", ""), get("count", 0), get("time")
-    # Texts as short and plain as all that lacre makes are in their columns as they are.
-    plain = (
-        type(correlation) is str
-        and correlation.isalnum()
-        and correlation.isascii()
-        and len(correlation) <= LONGEST
-    )
-    said = (get("action"), get("step"), get("status"), get("principal"), get("tenant"), get("class"), get("store"), get("table"), get("column"))  # fmt: skip
-    known = None if "columns" in entry.members else _DRAWN.get(said)
-    if (
-        known is not None
-        and (plain or correlation == "")
-        and type(count) is int
-        and 0 <= count < 2**31
-    ):
-        return (
-            leaf[4:11] == known
-            and (count, correlation) == (leaf.counted, leaf.correlation)
-            and _quick_micros(time) == leaf.time
-        )
-    drawn = Drawn.of(entry)
-    columns = (
-        drawn.action,
-        drawn.step,
-        str(drawn.status),
-        drawn.principal,
-        drawn.tenant,
-        drawn.class_,
-        drawn.place,
-    )
-    if "columns" not in entry.members and len(_DRAWN) < _DRAWN_KEPT:
-        _DRAWN[said] = columns
-    return leaf[3:13] == (drawn.time, *columns, drawn.correlation, drawn.count)
-
-
-def _quick_micros(text: Any) -> int:
-    # 2026-11-22T10:00:00.123456Z, as `moment` writes it; the first part is the same for many.
-    second = _SECONDS.get(text[:20])
-    if (
-        second is None
-        or len(text) != 27
-        or text[26] != "Z"
-        or not text[20:26].isdecimal()
-        or not text.isascii()
-    ):
-        micros = _micros(text)
-        if (
-            len(text) == 27
-            and text[19] == "."
-            and text[26] == "Z"
-            and len(_SECONDS) < _SECONDS_KEPT
-        ):
-            _SECONDS[text[:20]] = micros - int(text[20:26])
-        return micros
-    return second + int(text[20:26])
-
-
 def _follow(found: Examined, seq: int, sequenced: int, members: Mapping[str, Any]) -> None:
     writer, action = members.get("writer"), members["action"]
     if writer is not None:
@@ -417,7 +327,7 @@ def _follow(found: Examined, seq: int, sequenced: int, members: Mapping[str, Any
         found.marks.append(Mark(seq, sequenced, members))
     elif action == "opening":
         try:
-            until, bound = _micros(members["until"]), int(members["bound"])
+            until, bound = micros_of(members["until"]), int(members["bound"])
         except (ValueError, TypeError):
             found.tell(Aspect.INTEGRITY, "unknown", "it is no opening that lacre wrote", seq)
             return
@@ -490,7 +400,3 @@ def _step(members: Mapping[str, Any]) -> str:
 
 def _takes_up(members: Mapping[str, Any] | None) -> bool:
     return members is not None and _step(members) in ("began", "took-over", "opened")
-
-
-def _micros(moment: str) -> int:
-    return microseconds(dt.datetime.fromisoformat(moment))

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from lacre._core.merkle import TILE as WIDTH
 from lacre._core.merkle import Frontier, Tiles
+from lacre.audit.comparing import StoredLeaf
 from lacre.audit.judging import Verification
 from lacre.audit.leaves import shard_name
 from lacre.audit.notes import Checkpoint, Verifier, origin_of, read_checkpoint
@@ -28,7 +29,6 @@ from lacre.audit.verification import (
     Examined,
     Expected,
     Problem,
-    StoredLeaf,
     examine,
 )
 from lacre.audit.verified import Verified
