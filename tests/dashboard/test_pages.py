@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from lacre.audit.controls.definition import Standing
 from lacre.audit.leaves import Position
 from lacre.audit.proofs import check_proof
 from lacre.context import Acting
@@ -301,6 +302,39 @@ def test_a_plot_says_in_words_and_in_a_table_what_it_draws(world: World, browser
     assert said
     assert int(said[1].replace(",", "")) == events
     assert sum(int(each.replace(",", "")) for each in sums) == events
+
+
+def test_the_report_is_the_newest_signed_snapshot_judged(world: World, browser: Any) -> None:
+    """Its score and every control, on the page and on the overview."""
+    report = world.sources.report()
+    assert report is not None
+    text = browser.get("/report").text
+    score = report.assessment.tenths
+
+    assert f"{score / 10:.1f} of 100" in text
+    assert f">{score // 10}</text>" in browser.get("/").text
+    assert all(html.escape(each.control.title) in text for each in report.assessment.controls)
+    assert (
+        text.count(">not assessed</span>") == len(report.assessment.of(Standing.NOT_ASSESSED)) > 2
+    )
+    assert report.snapshot.sha256 in text
+
+
+def test_a_snapshot_that_nobody_signed_is_shown_by_nobody(world: World) -> None:
+    """Neither what it says: another score, another name."""
+    import dataclasses
+    import shutil
+
+    base = world.home.parent / "forged"
+    shutil.copytree(world.home / "lacre" / "snapshots", base / "lacre" / "snapshots")
+    path = next((base / "lacre" / "snapshots").iterdir())
+    path.write_bytes(path.read_bytes().replace(b"s3:evidence", b"s3:evidencX"))
+    browser = Entrance(sources=dataclasses.replace(world.sources, base=base, log=None)).entered()
+    answers = browser.get("/report"), browser.get("/")
+
+    assert [each.status_code for each in answers] == [503, 200]
+    assert "not readable" in answers[1].text
+    assert not any("evidencX" in each.text for each in answers)
 
 
 def test_without_a_log_pages_say_what_is_missing(world: World) -> None:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from lacre._core.merkle import leaf_hash
 from lacre.application import Lacre
+from lacre.audit.controls.snapshot import Snapshot
 from lacre.audit.detection.finding import Finding, Severity, fingerprint
 from lacre.audit.entries import Entry, Stamp, written
 from lacre.audit.event import Outcome
@@ -33,6 +34,7 @@ from lacre.stores.log.reader import Filters
 from lacre.stores.log.schema import LEAF, TALLY
 from lacre.stores.opening import open_key_store
 from lacre.stores.schema import KEY
+from tests.dashboard.snapshots import body
 from tests.evidence.filling import COLUMNS, fill
 
 __all__ = ["HOSTILE", "NOW", "STAMP", "World", "make_world"]
@@ -101,6 +103,10 @@ def make_world(
     fill(log, events=events, days=days, seed=7, end=NOW.replace(second=0), stamp=STAMP, note=note)
     if hostile:
         _hostile(log)
+    snapshot = Snapshot.of(body(app, NOW))
+    (home / "lacre" / "snapshots").mkdir()
+    kept = home / "lacre" / "snapshots" / f"2026-11-22-{snapshot.sha256[:16]}.snapshot"
+    kept.write_bytes(snapshot.signed(signer))
     _columns(home, operator)
     sources = dataclasses.replace(Sources.load(config, operator="operator"), now=lambda: NOW)
     _alerts(sources, hostile=hostile)

@@ -8,6 +8,7 @@ To acknowledge is the only thing that the dashboard writes; `AlertStore` records
 import json
 
 from lacre.audit.alerts import Alert, AlertState
+from lacre.audit.detection.finding import Severity
 from lacre.audit.leaves import Position
 from lacre.dashboard.pages.accesses import Line
 from lacre.dashboard.rendering import Asked, Shown, Unusable
@@ -24,6 +25,7 @@ _STATES = {"open": AlertState.OPEN, "acknowledged": AlertState.ACKNOWLEDGED, "al
 def listed(sources: Sources, asked: Asked) -> Shown:
     """Show alerts, the newest first."""
     store = sources.alerts
+    tally = store.tally()
     state = asked.among("state", _STATES, "open")
     before = asked.text("before")
     found = store.list(
@@ -39,7 +41,7 @@ def listed(sources: Sources, asked: Asked) -> Shown:
             "states": list(_STATES),
             "older": found[_AT_ONCE - 1].id if len(found) > _AT_ONCE else "",
             "first": before is None,
-            "tally": store.tally(),
+            "tally": [(str(each), tally[each]) for each in reversed(Severity)],
         },
     )
 

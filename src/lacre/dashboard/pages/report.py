@@ -6,7 +6,7 @@ A pure function of that file (`lacre.audit.controls`): it does not say what beca
 """
 
 from lacre.audit.controls.definition import Standing
-from lacre.dashboard.plots import Bucket, Series, ring, stacked
+from lacre.dashboard.plots import ring, spark
 from lacre.dashboard.rendering import Asked, Shown
 from lacre.dashboard.sources import Sources
 
@@ -23,17 +23,8 @@ def show(sources: Sources, _: Asked) -> Shown:
         )
     found = latest.assessment
     score = found.tenths // 10
-    trend = [*found.history]
-    plot = None
-    if trend:
-        buckets = [Bucket(short=past.until[:10], full=past.until[:10]) for past in trend]
-        plot = stacked(
-            "Score of the snapshots before this",
-            buckets,
-            [Series(name="score", kind="compliant", values=[past.tenths // 10 for past in trend])],
-            what="points",
-            head="snapshot until",
-        )
+    trend = [(past.until[:10], past.tenths // 10, past.comparable) for past in found.history]
+    told = ", ".join(f"{points} until {until}" for until, points, _ in trend)
     return Shown(
         template="report.html",
         context={
@@ -42,7 +33,8 @@ def show(sources: Sources, _: Asked) -> Shown:
             "score": score,
             "ring": ring(f"The score: {score} of 100, {found.status.lower()}", score),
             "body": latest.snapshot.body,
-            "plot": plot,
+            "trend": trend,
+            "plot": spark(f"Scores before this: {told}", [points for _, points, _ in trend]),
             "nothing": Standing.NOTHING,
             "unassessed": Standing.NOT_ASSESSED,
             "manual": latest.snapshot.body["manual"],
