@@ -5,6 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lacre.audit.entries import Entry
 from lacre.audit.event import Outcome
 from lacre.reconciliation.calls import ServiceLogs
@@ -173,20 +175,21 @@ def test_multi_region(tmp_path: Path) -> None:
     assert (done.by_id, done.bypass, done.unseen) == (1, (), ())
 
 
-def test_bounded(tmp_path: Path) -> None:
-    """Twenty thousand calls are matched with 192 MiB for the database."""
-    calls = [record(NOW - minutes(600) + timedelta(seconds=n)) for n in range(20_000)]
-    for start in range(0, 20_000, 5_000):
-        exported(tmp_path, *calls[start : start + 5_000])
-    entries = [
+@pytest.mark.parametrize("number", [4_000, pytest.param(100_000, marks=pytest.mark.long)])
+def test_bounded(tmp_path: Path, number: int) -> None:
+    """However many calls there are, they are matched with 192 MiB for the database."""
+    calls = [record(NOW - minutes(2000) + timedelta(seconds=n)) for n in range(number)]
+    for start in range(0, number, 4_000):
+        exported(tmp_path, *calls[start : start + 4_000])
+    entries = (
         ((202611, n), Entry.read(unwrap(NOW, each["requestID"])))
         for n, each in enumerate(calls[1:])
-    ]
-    with ServiceLogs(since=NOW - _DAY, memory=192) as logs:
+    )
+    with ServiceLogs(since=NOW - 2 * _DAY, memory=192) as logs:
         logs.read_cloudtrail(str(tmp_path))
         logs.settle()
         places = load_ours(logs, entries)
-        done = match(logs, Window(since=NOW - _DAY, until=NOW), places)
+        done = match(logs, Window(since=NOW - 2 * _DAY, until=NOW), places)
 
-    assert (done.calls, done.by_id) == (20_000, 19_999)
+    assert (done.calls, done.by_id) == (number, number - 1)
     assert [each.requests for each in done.bypass] == [(calls[0]["requestID"],)]
