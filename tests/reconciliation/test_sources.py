@@ -8,9 +8,18 @@ from typing import Any
 import boto3
 import pytest
 
+from lacre.audit.entries import Entry, written
+from lacre.audit.event import Event
 from lacre.errors import ConfigurationError
+from lacre.keys.usage import CountedKeyService, UsageCounters
+from lacre.kms.aws import AwsKeyService
+from lacre.kms.aws.names import AwsKey
+from lacre.kms.calling import CallLimits
+from lacre.policy.model import AwsSettings
 from lacre.reconciliation.calls import ServiceLogs
+from lacre.reconciliation.matching import Window, load_ours, match
 from lacre.reconciliation.queries import Question, ask
+from tests.audit.looks import STAMP
 from tests.components.aws import AWS, REGION
 from tests.reconciliation.trails import ACCOUNT, NOW, exported, record
 
@@ -70,3 +79,42 @@ def test_no_such_bucket(ministack: AWS, monkeypatch: pytest.MonkeyPatch) -> None
         logs.read_cloudtrail("s3://there-is-none/x")
 
     assert "s3:ListBucket" in str(raised.value.hint)
+
+
+def test_aws(ministack: AWS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lacre unwrapped with a role is in CloudTrail under the ids it recorded; what else the role decrypted is found."""
+    role = ministack.principal(ministack.allowed(["kms:*"], "*"), kind="role")
+    for name, value in role.environ().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    arn = ministack.key()
+    uri = str(AwsKey.of_arn(arn))
+    settings = AwsSettings.model_validate(
+        {"regions": (REGION,), "endpoint_url": ministack.endpoint}
+    )
+    service = AwsKeyService.open(settings, limits=CallLimits(deadline=20.0, attempt=10.0))
+    events: list[Event] = []
+    honest = CountedKeyService(service, UsageCounters(), events.append)
+    context = {"app": "shop", "class": "pii", "lacre-row": "digest", "lacre-key": "ab" * 16}
+    blob = service.mint(uri, context)
+    for _ in range(2):
+        honest.unwrap(uri, blob, context)
+    beside = ministack.client("kms", role).decrypt(
+        KeyId=arn, CiphertextBlob=blob, EncryptionContext=context
+    )["ResponseMetadata"]["RequestId"]
+    found = ministack.client("cloudtrail").lookup_events(
+        LookupAttributes=[{"AttributeKey": "EventName", "AttributeValue": "Decrypt"}]
+    )
+    printed = tmp_path / "lookup.json"
+    printed.write_text(json.dumps({"Events": found["Events"]}, default=str))
+    now = datetime.now(UTC)
+    with ServiceLogs(since=now - timedelta(hours=1)) as logs:
+        logs.read_cloudtrail(str(printed))
+        logs.settle()
+        entries = [(None, Entry.read(written(event, STAMP))) for event in events]
+        places = load_ours(logs, entries)
+        window = Window(since=now - timedelta(hours=1), until=now + timedelta(minutes=1))
+        done = match(logs, window, places)
+
+    assert (done.by_id, done.unseen) == (2, ())
+    assert [each.requests for each in done.bypass] == [(beside,)]
