@@ -19,7 +19,7 @@ from lacre.audit.openings import Limits, Openings
 from lacre.audit.recorder import Recorder, Sink
 from lacre.context import NOWHERE, Origin, acting_as
 from lacre.errors import ConfigurationError, NoTenant
-from lacre.evidence import open_sink, policy_met, share_budgets, stamp_of
+from lacre.evidence import keep_key_evidence, open_sink, policy_met, share_budgets, stamp_of
 from lacre.fields.budgets import Budgets
 from lacre.fields.column_state import ColumnState, state_of
 from lacre.fields.deadlines import Deadlines
@@ -106,6 +106,7 @@ class Lacre(Serving):
         self.signers = tuple(signers)
         self.recorder.begin_with(partial(policy_met, sink, settings))
         self.stamp = stamp_of(settings, version)
+        keep_key_evidence(store, settings, self.stamp)
         cover = Covering(resolver=lambda: self.resolver, seals=settings.seals)
         self.resolver = Resolver(
             store=store,

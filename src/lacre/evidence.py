@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lacre.audit.entries import Stamp
 from lacre.audit.event import Event
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from lacre.stores.log.sequencer import Sequencer
     from lacre.stores.log.sink import Notified
 
-__all__ = ["Kept", "open_anchoring", "open_channels", "open_deliverer", "open_sequencer", "open_sink", "policy_met", "sequence_once", "share_budgets", "stamp_of"]  # fmt: skip
+__all__ = ["KEY_STORE", "Kept", "keep_key_evidence", "open_anchoring", "open_channels", "open_deliverer", "open_sequencer", "open_sink", "policy_met", "sequence_once", "share_budgets", "stamp_of"]  # fmt: skip
 
+KEY_STORE = "key-store"  # among the outboxes: not a store of data
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,63}", re.ASCII)
 
 
@@ -172,6 +173,22 @@ def share_budgets(budgets: "Budgets", settings: PolicyFile, base: Path) -> None:
         from lacre.stores.log.spent import SpentLooks
 
         budgets.share(SpentLooks(open_log(settings, base)))
+
+
+def keep_key_evidence(store: Any, settings: PolicyFile, stamp: Stamp) -> None:
+    """
+    Have *store* record what is changed in it in its own outbox, where `[audit.outboxes]` names the key store.
+
+    Raises:
+        ConfigurationError: it is a store of somebody's own, and has none.
+    """
+    if KEY_STORE in settings.audit.outboxes:
+        if not hasattr(store, "keep_evidence"):
+            raise ConfigurationError(
+                f"this key store has no outbox, and [audit.outboxes] names {KEY_STORE}",
+                hint="leave it out: changes of keys are recorded before they are made",
+            )
+        store.keep_evidence(stamp)
 
 
 def policy_met(sink: Sink, settings: PolicyFile) -> list[Event]:

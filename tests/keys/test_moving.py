@@ -436,6 +436,7 @@ def test_an_event_sink_that_is_full_stops_the_move(world: World) -> None:
     recorder = Recorder(sink)
     with acting_as("mover", purpose="move"), pytest.raises(EvidenceUnavailable):
         replace(world.rewrap(openbao, local), recorder=recorder).run()
+    sink.failing = None
     recorder.close()
 
     assert world.rows() == before

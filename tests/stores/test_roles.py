@@ -9,12 +9,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from lacre import Lacre
 from lacre.errors import ConfigurationError, LacreError
 from lacre.fields.column_state import ColumnState
 from lacre.keys.hierarchy import KeyKind, KeyState
 from lacre.keys.seen import SeenSerial
+from lacre.stores.log.outboxes import Outbox
 from lacre.stores.roles import Roles
 from lacre.stores.schema import VERSION
 from lacre.stores.sql import SQLKeyStore
@@ -33,6 +35,7 @@ TABLES = (
     "lacre_keystore_seen",
     "lacre_subject",
     "lacre_epoch",
+    "lacre_outbox",
 )
 
 
@@ -94,6 +97,41 @@ def login(database: Database) -> Iterator[Callable[[str], As]]:
 INSERT = """INSERT INTO lacre.lacre_key (key_id, kind, app, env, service, tenant, class, version, parent,
     suite, created, keystore, wrapped, state, revision, changed)
     VALUES ('\\x09', %s, 'a', 'e', 's', 't', 'c', 1, 'p', 1, 'now', 'k', '\\x00', %s, 1, 'now')"""
+
+
+def test_records_of_changes_are_put_and_taken_by_different_roles(
+    owner: SQLKeyStore, login: Callable[[str], As]
+) -> None:
+    """Who changes keys reads no record and takes none back; who sequences takes them and reads no key."""
+    put = "INSERT INTO lacre.lacre_outbox (id, entry) VALUES (decode(%s, 'hex'), 'x')"
+    users = {
+        role: login(f"lacre_{role}") for role in ("runtime", "operator", "auditor", "sequencer")
+    }
+    users["runtime"].sql(put, "01" * 16)
+    users["operator"].sql(put, "02" * 16)
+    refused = [
+        ("auditor", put),
+        ("sequencer", put),
+        *(
+            (role, "SELECT id FROM lacre.lacre_outbox")
+            for role in ("runtime", "operator", "auditor")
+        ),
+        ("sequencer", "SELECT key_id FROM lacre.lacre_key"),
+        ("sequencer", "UPDATE lacre.lacre_outbox SET entry = 'y'"),
+    ]
+    for role, statement in refused:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            users[role].sql(statement, *(["03" * 16] if "%s" in statement else []))
+    path = {"options": "-csearch_path=lacre"}
+    url = make_url(users["sequencer"].url).update_query_dict(path)
+    outbox = Outbox("key-store", url.render_as_string(hide_password=False))
+    taken = outbox.waiting(10)
+    outbox.remove([each.position for each in taken])
+    left = outbox.waiting(10)
+    outbox.close()
+
+    assert [each.id for each in taken] == [b"\x01" * 16, b"\x02" * 16]
+    assert left == []
 
 
 @pytest.mark.parametrize("role", ["lacre_runtime", "lacre_auditor"])

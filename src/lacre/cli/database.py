@@ -36,7 +36,7 @@ def upgrade(
     ),
     auditor_role: str = typer.Option("lacre_auditor", help="both: the role that only reads"),
     writer_role: str = typer.Option("lacre_writer", help="log: the role of applications"),
-    sequencer_role: str = typer.Option("lacre_sequencer", help="log: the role of what sequences"),
+    sequencer_role: str = typer.Option("lacre_sequencer", help="both: the role of what sequences"),
     detector_role: str = typer.Option(
         "lacre_detector", help="log: the role of what looks for the suspicious"
     ),
@@ -47,7 +47,12 @@ def upgrade(
     """Bring the tables of the key store and of the evidence log to this release's. Safe while they are in use, and twice."""
     store, policy = key_store(config)
     log = _log(policy, config)
-    chosen = Roles(runtime=runtime_role, operator=operator_role, auditor=auditor_role)
+    chosen = Roles(
+        runtime=runtime_role,
+        operator=operator_role,
+        auditor=auditor_role,
+        sequencer=sequencer_role,
+    )
     shared = LogRoles(
         writer=writer_role, sequencer=sequencer_role, detector=detector_role, auditor=auditor_role
     )

@@ -16,6 +16,7 @@ from lacre.errors import ConfigurationError, KeyNotFound, MisuseError
 from lacre.jobs.holding import read_hold, sign_hold
 from lacre.keys.hierarchy import KeyKind, SubjectRow, subject_digest
 from lacre.keys.moments import now_text
+from lacre.keys.recording import recorded
 from lacre.kms.local import PublicIdentity
 
 __all__ = ["app", "subject_named"]
@@ -144,9 +145,9 @@ def _write(
         keys=0,
         certificate="",
     )
-    operator.lacre.recorder.write([event])
-    if not operator.store.hold_subject(row.digest, hold=hold, over=row.hold):
-        raise MisuseError(
-            "somebody else changed the subject at the same moment; nothing was done",
-            hint="look at lacre hold list, then try again",
-        )
+    with recorded(operator.lacre.recorder.write, operator.store, [event]):
+        if not operator.store.hold_subject(row.digest, hold=hold, over=row.hold):
+            raise MisuseError(
+                "somebody else changed the subject at the same moment; nothing was done",
+                hint="look at lacre hold list, then try again",
+            )

@@ -17,6 +17,7 @@ import typer
 from lacre.application import Lacre
 from lacre.context import acting_as
 from lacre.errors import ConfigurationError
+from lacre.evidence import keep_key_evidence
 from lacre.kms.local import Identity, KeystoreAdministration, PublicIdentity
 from lacre.policy.loading import load_policy
 from lacre.policy.model import PolicyFile
@@ -110,6 +111,7 @@ def as_operator(
     identity = load_operator(policy, base, passphrase_file)
     opened = Lacre.load(config, identity=identity, moving_from=moving_from)
     try:
+        keep_key_evidence(store, policy, opened.stamp)
         with opened as lacre, _acting(identity, purpose):
             yield Operator(identity=identity, lacre=lacre, store=store, base=base)
     finally:

@@ -23,7 +23,7 @@ from lacre.errors import KeyNotFound, MisuseError, SubjectHeld
 from lacre.jobs.certificates import FORMAT, STATEMENT, later
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.moments import now_text
-from lacre.keys.recording import key_changes
+from lacre.keys.recording import key_changes, recorded
 from lacre.policy.model import PolicyFile
 
 __all__ = ["OffboardStore", "Offboarder"]
@@ -163,8 +163,8 @@ class Offboarder:
             return
         now = self.now()
         moved = [(row, row.stepped(KeyState.DESTROYED, changed=now)) for row in rows]
-        self.recorder.write(key_changes(row for _, row in moved))
-        self.store.change(replace=moved)
+        with recorded(self.recorder.write, self.store, key_changes(row for _, row in moved)):
+            self.store.change(replace=moved)
 
     def _record(self, step: str, keys: int) -> None:
         event = Erased(

@@ -29,6 +29,7 @@ from lacre.keys.hierarchy import USABLE, KeyRow, KeyState, Scope
 from lacre.keys.minting import pending_row, wrapped_under
 from lacre.keys.moments import moment_text, now_text
 from lacre.keys.ports import KeyReader, KeyService, KeyWriter
+from lacre.keys.recording import recorded
 from lacre.keys.resolver import service_of, unwrap_row
 from lacre.keys.sealing import (
     BUCKETS,
@@ -192,7 +193,6 @@ class Sealer:
 
     def _begun(self, before: Epoch | None) -> Epoch:
         number = 1 if before is None else before.number + 1
-        self._record("begin", number, "")
         kms_key = self.keys.open(number, above=None if before is None else before.material)
         now = self.now()
         row = Epoch(
@@ -204,7 +204,8 @@ class Sealer:
             keystore=self.ledger.keystore,
             unsealed=None if before is None else before.unsealed,
         ).signed(self.signer)
-        self.store.put_epoch(row, over=None)
+        with recorded(self.recorder.write, self.store, [self._event("begin", number, "")]):
+            self.store.put_epoch(row, over=None)
         self.told(f"epoch {number} begins, under {kms_key}")
         return row
 
@@ -219,9 +220,10 @@ class Sealer:
         assert seal.wrapped is not None  # it was unwrapped above
         version_of = getattr(service, "version_of", None)
         material = None if version_of is None else version_of(seal.wrapped)
-        row = self._put(epoch, state=EpochState.ACTIVE, material=material, dump=digest)
-        self._record("active", epoch.number, digest)
-        return row
+        with recorded(
+            self.recorder.write, self.store, [self._event("active", epoch.number, digest)]
+        ):
+            return self._put(epoch, state=EpochState.ACTIVE, material=material, dump=digest)
 
     def _sealed(self, epoch: Epoch) -> tuple[Epoch, KeyRow, KeyMaterial]:
         # The epoch's seal key, active; and the one before only opens.
@@ -395,7 +397,7 @@ class Sealer:
     def _ended(self, old: Epoch, newest: Epoch) -> None:
         if old.state is not EpochState.CLOSING:
             old = self._put(old, state=EpochState.CLOSING)
-        self._record("destroy", old.number, "")
+        self.recorder.write([self._event("destroy", old.number, "")])
         final = self.keys.destroy(old.kms_key, old.material, kept=newest.material)
         self.told(f"epoch {old.number} was destroyed in the key service")
         seals = [
@@ -412,8 +414,8 @@ class Sealer:
         ended = [(row, row.stepped(KeyState.DESTROYED, changed=self.now())) for row in (*buckets, *seals)]  # fmt: skip
         if ended:
             self.store.change(replace=ended)
-        self._put(old, state=EpochState.DESTROYED, final=self._final(final))
-        self._record("destroyed", old.number, "")
+        with recorded(self.recorder.write, self.store, [self._event("destroyed", old.number, "")]):
+            self._put(old, state=EpochState.DESTROYED, final=self._final(final))
 
     def _final(self, said: str) -> str | None:
         # A service that waits says when it is over; of the others backups are the only way back.
@@ -477,6 +479,5 @@ class Sealer:
             )
         return material
 
-    def _record(self, step: str, number: int, dump: str) -> None:
-        event = Sealed(**who(current(), time=time.time(), tenant=""), step=step, epoch=number, dump=dump)  # fmt: skip
-        self.recorder.write([event])
+    def _event(self, step: str, number: int, dump: str) -> Sealed:
+        return Sealed(**who(current(), time=time.time(), tenant=""), step=step, epoch=number, dump=dump)  # fmt: skip

@@ -40,7 +40,7 @@ from lacre.jobs.holding import read_hold
 from lacre.keys.epochs import EpochLedger
 from lacre.keys.hierarchy import KeyRow, KeyState, Scope, SubjectRow, subject_digest
 from lacre.keys.moments import now_text
-from lacre.keys.recording import key_changes
+from lacre.keys.recording import key_changes, recorded
 from lacre.keys.sealing import cover, ended_at
 from lacre.kms.local import Identity, PublicIdentity
 from lacre.policy.model import PolicyFile
@@ -238,14 +238,17 @@ class Shredder:
             moved = [
                 (key, key.stepped(KeyState.DESTROYED, changed=ended[key.key_id])) for key in living
             ]
-            # Before it is done: an auditor sees that it was meant, whatever happens.
-            self._record("shred", row.pseudonym, len(living), b"")
-            self._record_keys([new for _, new in moved])
+            events = [
+                self._event("shred", row.pseudonym, len(living), b""),
+                *key_changes([new for _, new in moved]),
+            ]
             try:
-                if self.store.shred_subject(row.digest, when=now, replace=moved):
-                    return journal
+                with recorded(self.recorder.write, self.store, events):
+                    self._shredded(row.digest, now, moved)
             except MisuseError:
-                pass  # a key was made or moved meanwhile
+                pass  # a key was made or moved meanwhile, or it was held or shredded
+            else:
+                return journal
             found = self.store.subject(row.digest)
             if found is None or found.hold is not None:
                 raise self._held(found or row)
@@ -383,18 +386,21 @@ class Shredder:
             hint="lacre hold list shows why; lacre hold lift ends it",
         )
 
+    def _shredded(self, digest: bytes, now: str, moved: Sequence[tuple[KeyRow, KeyRow]]) -> None:
+        if not self.store.shred_subject(digest, when=now, replace=moved):
+            raise MisuseError("the subject is held, or was shredded meanwhile; nothing was done")
+
     def _record(self, step: str, pseudonym: str, keys: int, certificate: bytes) -> None:
-        event = Erased(
+        self.recorder.write([self._event(step, pseudonym, keys, certificate)])
+
+    def _event(self, step: str, pseudonym: str, keys: int, certificate: bytes) -> Erased:
+        return Erased(
             **who(current(), time=time.time(), tenant=self.scope.tenant),
             step=step,
             subject=pseudonym,
             keys=keys,
             certificate=hashlib.sha256(certificate).hexdigest() if certificate else "",
         )
-        self.recorder.write([event])
-
-    def _record_keys(self, rows: Sequence[KeyRow]) -> None:
-        self.recorder.write(key_changes(rows))
 
 
 def _outcome(tried: Attempt) -> str:

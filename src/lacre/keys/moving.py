@@ -44,6 +44,7 @@ from lacre.errors import (
 from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, Scope
 from lacre.keys.kms_keys import scheme_of
 from lacre.keys.ports import KeyMover, KeyReader, KeyService, KeyWriter
+from lacre.keys.recording import recorded
 from lacre.keys.resolver import service_of
 from lacre.sensitive import KeyMaterial
 
@@ -369,23 +370,22 @@ class Rewrap:
 
     def _stored(self, batch: Sequence[_Done], contended: list[KeyMove]) -> Sequence[_Done]:
         acting, now = current(), time.time()
-        self.recorder.write(
-            [
-                KeyRewrapped(
-                    **who(acting, time=now, tenant=done.row.scope.tenant),
-                    class_=done.row.scope.class_,
-                    kind=str(done.row.scope.kind),
-                    key=done.row.key_id.hex(),
-                    version=done.row.version,
-                    state=str(done.row.state),
-                    parent=done.move.row.parent,
-                    to=done.move.to,
-                )
-                for done in batch
-            ]
-        )
+        events = [
+            KeyRewrapped(
+                **who(acting, time=now, tenant=done.row.scope.tenant),
+                class_=done.row.scope.class_,
+                kind=str(done.row.scope.kind),
+                key=done.row.key_id.hex(),
+                version=done.row.version,
+                state=str(done.row.state),
+                parent=done.move.row.parent,
+                to=done.move.to,
+            )
+            for done in batch
+        ]
         try:
-            self.store.change(replace=[(done.move.row, done.row) for done in batch])
+            with recorded(self.recorder.write, self.store, events):
+                self.store.change(replace=[(done.move.row, done.row) for done in batch])
         except MisuseError:
             if len(batch) == 1:
                 contended.append(batch[0].move)
@@ -393,9 +393,10 @@ class Rewrap:
         else:
             return batch
         stored = []
-        for done in batch:
+        for done, event in zip(batch, events, strict=True):
             try:
-                self.store.change(replace=[(done.move.row, done.row)])
+                with recorded(self.recorder.write, self.store, [event], again=True):
+                    self.store.change(replace=[(done.move.row, done.row)])
                 stored.append(done)
             except MisuseError:
                 contended.append(done.move)

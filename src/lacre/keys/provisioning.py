@@ -34,7 +34,7 @@ from lacre.keys.hierarchy import USABLE, KeyKind, KeyRow, KeyState, Scope
 from lacre.keys.minting import SUITE, pending_row, wrapped_under
 from lacre.keys.moments import now_text
 from lacre.keys.ports import KeyReader, KeyService, KeyWriter
-from lacre.keys.recording import key_changes
+from lacre.keys.recording import key_changes, recorded
 from lacre.keys.resolver import service_of, unwrap_row
 from lacre.keys.sealing import check_ended
 from lacre.sensitive import KeyMaterial
@@ -431,8 +431,8 @@ class Provisioner:
         add: Sequence[KeyRow] = (),
         replace: Sequence[tuple[KeyRow, KeyRow]] = (),
     ) -> None:
-        self.recorder.write(key_changes(told))
-        self.store.change(add=add, replace=replace)
+        with recorded(self.recorder.write, self.store, key_changes(told)):
+            self.store.change(add=add, replace=replace)
 
 
 def _settled(versions: Sequence[KeyRow]) -> KeyRow | None:

@@ -2,24 +2,54 @@
 """
 What is recorded of keys: of those that are made or change their state, and of calls to unwrap one.
 
-Does not write it: whoever changes a key says when, which is before it is done; of a call it is
-after, in memory, because only then is its outcome known.
+A change is recorded in its own transaction where the key store has an outbox, else before it is
+done: an auditor sees that it was meant, whatever happens. A call is recorded after it, in memory,
+because only then is its outcome known.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-from lacre.audit.event import Outcome, who
+from lacre.audit.event import Event, Outcome, who
 from lacre.audit.events import KeyChanged, KeyUnwrapped
 from lacre.context import Acting, current
 from lacre.errors import ActingError, KeyServiceDenied
 from lacre.keys.hierarchy import KeyRow
 from lacre.keys.requests import Attempts
 
-__all__ = ["key_changes", "key_unwrapped"]
+__all__ = ["key_changes", "key_unwrapped", "recorded"]
 
 # Keys are warmed up, and asked for ahead of their end, while nobody acts.
 _ITSELF = Acting("lacre", frozenset(), "keys", None)
+
+
+@contextmanager
+def recorded(
+    write: Callable[[Sequence[Event]], None],
+    store: Any,
+    events: Sequence[Event],
+    *,
+    again: bool = False,
+) -> Iterator[None]:
+    """
+    Record *events* of the one change of *store* that the block makes.
+
+    Args:
+        write: hands events over before it returns, where the store has no outbox.
+        again: they were handed over before, of a change that did not happen: only an outbox needs them.
+
+    Raises:
+        EvidenceUnavailable: they cannot be recorded; nothing is changed.
+    """
+    if getattr(store, "keeps_evidence", False):
+        with store.recording(events):
+            yield
+        return
+    if not again:
+        write(events)
+    yield
 
 
 def key_changes(rows: Iterable[KeyRow]) -> list[KeyChanged]:

@@ -20,7 +20,7 @@ from lacre.keys.cache import ScopeHandle
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow, SubjectRows
 from lacre.keys.loading import shredded
 from lacre.keys.moments import now_text
-from lacre.keys.recording import key_changes
+from lacre.keys.recording import key_changes, recorded
 from lacre.keys.resolver import Resolver
 from lacre.keys.subjects import new_subject_row
 from lacre.sensitive import KeyMaterial
@@ -96,8 +96,9 @@ class SubjectRotation:
             )
         over = self._over(scope, held.subject, versions[0], unreadable)
         fresh = self._row(scope, held.subject, versions[0].version + 1)
-        self._record([fresh] if over is None else [over[1], fresh])
-        self.store.add_subject_version(fresh, over=over)
+        changes = key_changes([fresh] if over is None else [over[1], fresh])
+        with recorded(self.recorder.write, self.store, changes):
+            self.store.add_subject_version(fresh, over=over)
         return fresh
 
     def _over(
@@ -143,7 +144,3 @@ class SubjectRotation:
             entropy=self.entropy,
         )
         return self.cover(row, True)
-
-    def _record(self, rows: list[KeyRow]) -> None:
-        # Before it is done: an auditor sees that it was meant, whatever happens.
-        self.recorder.write(key_changes(rows))

@@ -9,7 +9,7 @@ them or shred anybody.
 """
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from lacre.audit.recorder import Recorder
@@ -19,7 +19,7 @@ from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState, Scope, SubjectRow
 from lacre.keys.minting import pending_row, wrapped_under
 from lacre.keys.moments import now_text
 from lacre.keys.ports import SubjectWriter
-from lacre.keys.recording import key_changes
+from lacre.keys.recording import key_changes, recorded
 from lacre.sensitive import KeyMaterial
 
 __all__ = ["SubjectMaker", "new_subject_row"]
@@ -102,13 +102,10 @@ class SubjectMaker:
             and all(row.state is KeyState.PENDING for row in found.versions)
         ]
         if rows:
-            self._record(rows)
-            self.store.add_subject_keys(rows)
+            # A key that somebody else made first is never there, and its record stays.
+            with recorded(self.recorder.write, self.store, key_changes(rows)):
+                self.store.add_subject_keys(rows)
             self.made(scope.class_, len(rows))
-
-    def _record(self, rows: Sequence[KeyRow]) -> None:
-        # Before they are made, as every key; a key that somebody else made first is never there.
-        self.recorder.write(key_changes(rows))
 
 
 def new_subject_row(

@@ -139,13 +139,18 @@ class Erasing:
     def hold_subject(self, digest: bytes, *, hold: str | None, over: str | None) -> bool:
         """Write a hold in the place of *over*; False where it is another by now, or it was shredded."""
         held = SUBJECT.c.hold.is_(None) if over is None else SUBJECT.c.hold == over
-        with self._writing() as connection:
-            done = connection.execute(
-                SUBJECT.update()
-                .where(SUBJECT.c.digest == digest, SUBJECT.c.shredded.is_(None), held)
-                .values(hold=hold)
-            )
-        return done.rowcount == 1
+        try:
+            with self._writing() as connection:
+                done = connection.execute(
+                    SUBJECT.update()
+                    .where(SUBJECT.c.digest == digest, SUBJECT.c.shredded.is_(None), held)
+                    .values(hold=hold)
+                )
+                if done.rowcount != 1:
+                    raise _Unchanged
+        except _Unchanged:
+            return False
+        return True
 
     # Tenants
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Who may do what in a key store on PostgreSQL: three group roles, and what nobody may do.
+Who may do what in a key store on PostgreSQL: four group roles, and what nobody may do.
 
 Returns SQL and runs none. The roles cannot log in; a DBA makes logins and grants them one. The
 owner of the schema, whoever ran `lacre db upgrade`, and a superuser are past all of it. Written
@@ -12,7 +12,15 @@ from dataclasses import dataclass
 
 from lacre.errors import ConfigurationError
 from lacre.stores.identifiers import is_plain
-from lacre.stores.schema import COLUMN_STATE, EPOCH, KEY, KEYSTORE_SEEN, META, SUBJECT
+from lacre.stores.schema import (
+    COLUMN_STATE,
+    EPOCH,
+    KEY,
+    KEYSTORE_SEEN,
+    META,
+    OUTBOX,
+    SUBJECT,
+)
 
 __all__ = ["Roles", "group_role", "only", "role_statements"]
 
@@ -20,25 +28,32 @@ __all__ = ["Roles", "group_role", "only", "role_statements"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roles:
     """
-    The names of the three roles, which are a cluster's and not a database's.
+    The names of the four roles, which are a cluster's and not a database's.
 
     *runtime*: applications. Reads; writes what it remembers of manifests, and makes subjects and
     the first key of each.
     *operator*: `lacre keys`, `lacre protect`. Inserts and changes keys, subjects and column states.
-    *auditor*: reads.
+    *auditor*: reads, but for the outbox, which the log has in a second.
+    *sequencer*: takes from the outbox what is recorded of changes, and does nothing else. The evidence
+    log's role of that name may be the same.
     """
 
     runtime: str = "lacre_runtime"
     operator: str = "lacre_operator"
     auditor: str = "lacre_auditor"
+    sequencer: str = "lacre_sequencer"
 
     def __post_init__(self) -> None:
-        names = (self.runtime, self.operator, self.auditor)
-        if len(set(names)) != 3 or not all(is_plain(name) for name in names):
+        names = self.names
+        if len(set(names)) != 4 or not all(is_plain(name) for name in names):
             raise ConfigurationError(
-                "roles have three different names of a-z, 0-9 and underscore, no word that SQL reserves and none that begins with pg_",
-                hint="--runtime-role, --operator-role, --auditor-role",
+                "roles have four different names of a-z, 0-9 and underscore, no word that SQL reserves and none that begins with pg_",
+                hint="--runtime-role, --operator-role, --auditor-role, --sequencer-role",
             )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.runtime, self.operator, self.auditor, self.sequencer)
 
 
 # The columns of each table that a row's life may change; all others are written once.
@@ -82,7 +97,9 @@ _NEVER = {
 
 def role_statements(schema: str, roles: Roles) -> Sequence[str]:
     """Return the statements that make the roles, their rights and the triggers, in order."""
-    everyone = f"{roles.runtime}, {roles.operator}, {roles.auditor}"
+    readers = f"{roles.runtime}, {roles.operator}, {roles.auditor}"
+    everyone = f"{readers}, {roles.sequencer}"
+    position = f"{schema}.{OUTBOX.name}_position_seq"
 
     def named(*tables: object) -> str:
         return ", ".join(f"{schema}.{table}" for table in tables)
@@ -91,14 +108,19 @@ def role_statements(schema: str, roles: Roles) -> Sequence[str]:
         return ", ".join(f'"{column}"' for column in _CHANGES[table])  # type: ignore[index]
 
     everything = named(META, KEY, COLUMN_STATE, KEYSTORE_SEEN, SUBJECT, EPOCH)
-    statements = [group_role(name) for name in (roles.runtime, roles.operator, roles.auditor)]
+    statements = [group_role(name) for name in roles.names]
     statements += [
         # First nothing, then what each needs: a right that a release no longer gives is taken.
         f"REVOKE ALL ON SCHEMA {schema} FROM PUBLIC, {everyone}",
-        f"REVOKE ALL ON {everything} FROM PUBLIC, {everyone}",
-        only(schema, (roles.runtime, roles.operator, roles.auditor)),
+        f"REVOKE ALL ON {everything}, {named(OUTBOX)} FROM PUBLIC, {everyone}",
+        f"REVOKE ALL ON SEQUENCE {position} FROM PUBLIC, {everyone}",
+        only(schema, roles.names),
         f"GRANT USAGE ON SCHEMA {schema} TO {everyone}",
-        f"GRANT SELECT ON {everything} TO {everyone}",
+        f"GRANT SELECT ON {everything} TO {readers}",
+        # Who changes keys records it, and reads no record; who sequences takes them, and reads no key.
+        f"GRANT INSERT ON {named(OUTBOX)} TO {roles.runtime}, {roles.operator}",
+        f"GRANT USAGE ON SEQUENCE {position} TO {roles.runtime}, {roles.operator}",
+        f"GRANT SELECT, DELETE ON {named(OUTBOX)} TO {roles.sequencer}",
         # A process remembers the highest manifest it saw: spec/local-keystore.md, section 9.
         f"GRANT INSERT, UPDATE ({changes(KEYSTORE_SEEN)}) ON {named(KEYSTORE_SEEN)} TO {roles.runtime}, {roles.operator}",
         f"GRANT INSERT, UPDATE ({changes(KEY)}) ON {named(KEY)} TO {roles.operator}",

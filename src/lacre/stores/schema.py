@@ -13,12 +13,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
+from lacre.stores.log.schema import OUTBOX
+
 __all__ = [
     "COLUMN_STATE",
     "EPOCH",
     "KEY",
     "KEYSTORE_SEEN",
     "META",
+    "OUTBOX",
     "STEPS",
     "SUBJECT",
     "TABLES",
@@ -142,7 +145,7 @@ EPOCH = sa.Table(
     sa.Column("signature", sa.LargeBinary(64), nullable=False),
 )
 
-TABLES = (META, KEY, COLUMN_STATE, KEYSTORE_SEEN, SUBJECT, EPOCH)
+TABLES = (META, KEY, COLUMN_STATE, KEYSTORE_SEEN, SUBJECT, EPOCH, OUTBOX)
 
 
 class AddColumn(sa.schema.ExecutableDDLElement):
@@ -223,6 +226,8 @@ STEPS: Sequence[Sequence[sa.schema.ExecutableDDLElement]] = (
         ),
     ),
     (sa.schema.CreateTable(EPOCH),),
+    # What the sequencer takes into the evidence log: not of the dump, and none of what it restores.
+    (sa.schema.CreateTable(OUTBOX),),
 )
 
 VERSION = len(STEPS)

@@ -31,6 +31,7 @@ from lacre.stores.contents import KeyStoreContents
 from lacre.stores.database import Held, KeyDatabase, parsed
 from lacre.stores.erasing import Erasing
 from lacre.stores.postgresql import PostgreSQLDatabase
+from lacre.stores.recording import RecordedChanges
 from lacre.stores.roles import Roles, role_statements
 from lacre.stores.rows import (
     PLACE,
@@ -62,7 +63,7 @@ _HELD = Held(
 )
 
 
-class SQLKeyStore(SubjectTable, Erasing):
+class SQLKeyStore(SubjectTable, Erasing, RecordedChanges):
     """
     The key store at *url*, an SQLAlchemy URL.
 
@@ -75,6 +76,7 @@ class SQLKeyStore(SubjectTable, Erasing):
     """
 
     def __init__(self, url: str, *, schema: str = "lacre") -> None:
+        super().__init__()
         self._database = _database(url, schema)
         self._id: str | None = None
         weak = weakref.WeakMethod(self._after_fork)
@@ -384,6 +386,7 @@ class SQLKeyStore(SubjectTable, Erasing):
         self._check_version()
         with self._database.translated(), self._database.writer.begin() as connection:
             yield connection
+            self._put_evidence(connection)
 
     def _check_version(self) -> None:
         if not getattr(self, "_current", False):
