@@ -46,7 +46,7 @@ _ROW = (
     LEAF.c.seq, LEAF.c.sequenced, LEAF.c.id, LEAF.c.time, LEAF.c.action, LEAF.c.step, LEAF.c.status, LEAF.c.principal,
     LEAF.c.tenant, LEAF.c["class"], LEAF.c.place, LEAF.c.correlation, LEAF.c.count, LEAF.c.hash, LEAF.c.entry,
 )  # fmt: skip
-_APART = 4 * STRETCH  # fewer leaves are examined in this process
+_APART = 16 * STRETCH  # fewer leaves are examined here: starting a process takes as long as these
 _HASH = 32
 
 
