@@ -107,8 +107,9 @@ def main() -> None:
         writers = _writers(url, events)
         together, started = 0, 0.0
         while any(writer.is_alive() for writer in writers) or together < events:
+            begun = time.perf_counter()
             together += sequencer.turn()
-            started = started or (time.perf_counter() if together else 0.0)
+            started = started or (begun if together else 0.0)
         beside = time.perf_counter() - started
         sequencer.rest()
         with database.connect() as connection:
