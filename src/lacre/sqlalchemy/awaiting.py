@@ -333,7 +333,7 @@ class _AwaitingOpenings:
 
 
 class _AwaitingRecorder:
-    """The recorder's `write`, which waits for the sink."""
+    """The recorder's `write`, which waits for the sink, and `tell`, which waits for nothing."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -344,6 +344,9 @@ class _AwaitingRecorder:
             self._threads.awaited(partial(self._recorder.write, tuple(events)))
         else:
             self._recorder.write(events)
+
+    def tell(self, taken: Sequence[Event]) -> None:
+        self._recorder.tell(taken)
 
 
 def _not_here() -> KeyExpired:
