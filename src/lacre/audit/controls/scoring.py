@@ -77,8 +77,9 @@ class Assessment:
 
     @property
     def worst(self) -> Assessed:
-        """The control that costs most: of equal shares, the heavier."""
-        return min(self.controls, key=lambda each: (each.tenths is None, each.tenths or 0, -each.weight))  # fmt: skip
+        """The assessed control with the lowest share: of equal ones, the heavier. Without any, the heaviest."""
+        shown = self.of(Standing.ASSESSED) or self.controls
+        return min(shown, key=lambda each: (each.fails is False, each.tenths or 0, -each.weight))
 
     def of(self, standing: Standing) -> tuple[Assessed, ...]:
         return tuple(each for each in self.controls if each.finding.standing is standing)

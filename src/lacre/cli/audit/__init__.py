@@ -4,6 +4,7 @@
 import typer
 
 from lacre.cli.audit.anchoring import anchor
+from lacre.cli.audit import manual
 from lacre.cli.audit.catalogue import events
 from lacre.cli.audit.detecting import detect, rules
 from lacre.cli.audit.outboxes import outbox
@@ -13,6 +14,7 @@ from lacre.cli.audit.reconciling import reconcile_logs
 from lacre.cli.audit.retaining import explain, hold, purge, release
 from lacre.cli.audit.sequencing import sequence, status
 from lacre.cli.audit.showing import export, tail
+from lacre.cli.audit.reporting import report, snapshot
 from lacre.cli.audit.subjects import whose
 from lacre.cli.audit.verifying import verify
 
@@ -39,6 +41,9 @@ app.command()(explain)
 app.command()(hold)
 app.command()(release)
 app.command()(purge)
+app.command()(snapshot)
+app.command()(report)
+app.add_typer(manual.app, name="control")
 
 
 @app.callback()
