@@ -164,7 +164,7 @@ def _of_log(sources: Sources, period: Period, now: dt.datetime) -> dict[str, Any
         "log": _log(sources, log, reader, anchors),
         "accesses": access_facts(log, period.since, period.until, sources.policy.purposes),
         "alerts": alert_facts(
-            AlertStore(log.database, stamp=stamp_of(sources.policy)),
+            AlertStore(log, stamp=stamp_of(sources.policy)),
             period.since,
             period.until,
             now=now,

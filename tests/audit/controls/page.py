@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[3] / "docs/reference/controls.md"
 _HEAD = """\
 # Controls
 
-What a compliance report measures. This page is made of the registry in the code and compared with it by the suite.
+What a [compliance report](../how-to/report.md) measures. This page is made of the registry in the code and compared with it by the suite.
 
 A control counts: what passed, of what was assessed. A report's score is the weighted mean of these shares, in per cent,
 rounded down. A control that was **not assessed** counts as 0; one that had **nothing to assess** in its window is left

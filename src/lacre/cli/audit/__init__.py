@@ -3,18 +3,18 @@
 
 import typer
 
-from lacre.cli.audit.anchoring import anchor
 from lacre.cli.audit import manual
+from lacre.cli.audit.anchoring import anchor
 from lacre.cli.audit.catalogue import events
 from lacre.cli.audit.detecting import detect, rules
 from lacre.cli.audit.outboxes import outbox
 from lacre.cli.audit.proving import check, prove
 from lacre.cli.audit.querying import query, render_alarms
 from lacre.cli.audit.reconciling import reconcile_logs
+from lacre.cli.audit.reporting import report, snapshot
 from lacre.cli.audit.retaining import explain, hold, purge, release
 from lacre.cli.audit.sequencing import sequence, status
 from lacre.cli.audit.showing import export, tail
-from lacre.cli.audit.reporting import report, snapshot
 from lacre.cli.audit.subjects import whose
 from lacre.cli.audit.verifying import verify
 

@@ -9,13 +9,13 @@ import datetime as dt
 import os
 import sys
 import time
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 
 import typer
 
 from lacre.audit.controls.snapshot import Snapshot
-from lacre.audit.detection.rules import RULES
 from lacre.audit.event import who
 from lacre.audit.keeping import Reported
 from lacre.audit.verification import Expected
@@ -39,6 +39,7 @@ from lacre.reporting.html import html_report
 from lacre.reporting.markdown import markdown_report
 from lacre.reporting.snapshots import history_in, keep_snapshot, read_snapshot
 from lacre.reporting.structured import written
+from lacre.stores.log.log import AuditLog
 from lacre.stores.log.opening import open_log
 
 __all__ = ["report", "snapshot"]
@@ -208,11 +209,8 @@ def _verified(log: AuditLog, policy: PolicyFile) -> dict[str, object] | None:
 
 
 def _rules(policy: PolicyFile) -> list[dict[str, object]]:
-    off = {name: each.off for name, each in policy.detection.rules.items() if each.off}
-    return [
-        {"rule": rule.name, "on": rule.name not in off, "why": off.get(rule.name, "")}
-        for rule in RULES
-    ]
+    rules = policy.detection.effective(heartbeat=policy.audit.heartbeat)
+    return [{"rule": name, "on": not rule.off, "why": rule.off} for name, rule in rules.items()]
 
 
 def _coverage(
