@@ -74,6 +74,12 @@ bench: .venv-demo/.stamp .venv-test/.stamp .venv-peers/.stamp  ## figures, besid
 	PYTHONPATH=. $(TEST) benchmarks/reencrypt_postgresql.py
 	PYTHONPATH=. $(TEST) benchmarks/rewrap_branch.py
 	PYTHONPATH=. $(TEST) benchmarks/bulk.py
+	PYTHONPATH=. $(TEST) benchmarks/evidence_cost.py
+	PYTHONPATH=. $(TEST) benchmarks/evidence_append.py
+	PYTHONPATH=. $(TEST) benchmarks/evidence_verify.py
+	PYTHONPATH=. $(TEST) benchmarks/evidence_detect.py
+	PYTHONPATH=. $(TEST) benchmarks/evidence_report.py
+	PYTHONPATH=. $(TEST) benchmarks/evidence_pages.py
 
 load: .venv-test/.stamp  ## the example under sustained load, beside a twin that encrypts nothing
 	@scripts/find-postgresql --install >/dev/null
