@@ -55,7 +55,7 @@ class Service:
             issuer=issuer,
             acting=TokenActing(lacre, issuer.tokens()),
             passwords=Passwords(),
-            evidence=settings.lacre.resolve().parent / lacre.policy.file.audit.path,
+            evidence=settings.lacre.resolve().parent / str(lacre.policy.file.audit.path),
         )
 
     def itself(self, purpose: str, request: Request | None = None) -> acting_as:
