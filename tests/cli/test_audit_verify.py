@@ -57,7 +57,10 @@ def test_verify_tells_three_things_apart(worked: Path) -> None:
         "CREATE TABLE spare AS SELECT * FROM lacre_leaf WHERE seq = 1",
         "UPDATE lacre_leaf SET principal = 'x' WHERE seq = 1",
     )
-    changed = json.loads(called("verify", "--json", code=6))
+    changed = json.loads(called("verify", "--json", "--alert", code=6))
+    with sqlite3.connect(worked / "lacre" / "audit.db") as connection:
+        alerts = connection.execute("SELECT rule, facts FROM lacre_alert").fetchall()
+    connection.close()
     sql(worked, "DELETE FROM lacre_leaf WHERE seq = 1")
     missing = json.loads(called("verify", "--json", code=11))
     sql(worked, "INSERT INTO lacre_leaf SELECT * FROM spare", "DROP TABLE spare")
@@ -69,6 +72,7 @@ def test_verify_tells_three_things_apart(worked: Path) -> None:
     assert again["events"] == 0
     assert "confirmed by outside" in whole
     assert [(each["code"], each["seq"]) for each in changed["problems"]] == [("columns", 1)]
+    assert [(rule, json.loads(facts)["kinds"]) for rule, facts in alerts] == [("log-tampered", {"integrity columns": 1})]  # fmt: skip
     assert [(each["code"], each["seq"]) for each in missing["problems"]] == [("gap", 1)]
     assert [each["code"] for each in lost["problems"]] == ["lost"]
 

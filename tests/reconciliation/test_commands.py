@@ -12,11 +12,13 @@ from typer.testing import CliRunner
 
 from lacre.cli.program import app
 from lacre.errors import ConfigurationError
-from lacre.evidence import stamp_of
+from lacre.evidence import sequence_once, stamp_of
 from lacre.policy.loading import load_policy, lock_text
 from lacre.reconciliation.alarms import alarms, as_cloudformation, as_json, as_terraform
+from lacre.reporting.deeds import reconciliation_facts
 from lacre.stores.log.alerts import AlertStore
 from lacre.stores.log.opening import open_log
+from lacre.stores.log.reader import LogReader
 from tests.reconciliation.trails import ARN, URI, exported, record, unwrap
 
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:security"
@@ -87,7 +89,11 @@ def test_alerts(config: Path, tmp_path: Path) -> None:
     raised.append(json.loads(_run(*asked)[1])["raised"])
     with closing(open_log(settings, config.parent)) as log:
         (alert,) = AlertStore(log, stamp=stamp_of(settings)).list()
+        sequence_once(settings, config.parent, log, stamp_of(settings))
+        facts = reconciliation_facts(LogReader(log), at, at + 2 * _HOUR)
 
+    assert facts is not None
+    assert (facts["passed"], facts["assessed"]) == (0, 2)
     assert raised == [1, 0, 1]
     assert (alert.rule, alert.facts["found"], alert.times) == ("library-bypass", 2, 2)
 

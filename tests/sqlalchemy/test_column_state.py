@@ -128,7 +128,7 @@ def test_a_service_does_not_sign_states(
     later: Sessions, acting: Acting, home: Path, moved: Move
 ) -> None:
     """A row signed by an identity that is no operator's is refused, whatever it says."""
-    [service] = {path.name for path in (home / "lacre/identities").glob("*.key")} - {"operator.key"}
-    moved(ColumnState.ENCRYPTED, signer=service)
+    assert (home / "lacre" / "identities" / "svc-app.key").is_file()
+    moved(ColumnState.ENCRYPTED, signer="svc-app.key")
 
     assert all(isinstance(error, Tampered) for error in refusals(later, acting))

@@ -21,6 +21,7 @@ __all__ = [
     "LookingClosed",
     "LookingOpened",
     "Purged",
+    "Reconciliation",
     "Recording",
     "Reported",
     "Sequencing",
@@ -246,6 +247,34 @@ class BudgetSpent(Event):
 
     def details(self) -> Mapping[str, object]:
         return {"class": self.class_, "budget": self.budget, "until": self.until}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciliation(Event):
+    """
+    The log was compared with those of key services, from *since* to *until* (RFC 3339).
+
+    *calls* are the unwraps that they logged, *matched* those of them that the log has too, *unseen*
+    those of the log that they do not have.
+    """
+
+    action: ClassVar[str] = "reconciliation"
+    members: ClassVar[frozenset[str]] = frozenset({"since", "until", "calls", "matched", "unseen"})
+
+    since: str
+    until: str
+    calls: int
+    matched: int
+    unseen: int
+
+    def details(self) -> Mapping[str, object]:
+        return {
+            "since": self.since,
+            "until": self.until,
+            "calls": self.calls,
+            "matched": self.matched,
+            "unseen": self.unseen,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,6 +177,10 @@ def drill_keys(
                     [_event("drill", dumped, dump.contents.keystore, len(dump.contents.keys))]
                 )
                 report = drill(lacre, dump, columns=columns, database=_url(database), rows=rows)
+                if report.passed:
+                    lacre.recorder.write(
+                        [_event("drilled", dumped, dump.contents.keystore, len(dump.contents.keys))]
+                    )
         finally:
             aside.discard()
     _show(report, as_json=as_json)

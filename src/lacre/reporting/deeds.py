@@ -14,7 +14,7 @@ from lacre.audit.alerts import Alert, AlertState
 from lacre.stores.log.alerts import AlertStore
 from lacre.stores.log.reader import Filters, Leaf, LogReader
 
-__all__ = ["alert_facts", "anchor_facts", "done_controls", "drill_facts", "entries", "erasure_facts", "policies_in_use"]  # fmt: skip
+__all__ = ["alert_facts", "anchor_facts", "done_controls", "drill_facts", "entries", "erasure_facts", "policies_in_use", "reconciliation_facts"]  # fmt: skip
 
 _PAGE = 500
 _KEPT = 1000  # alerts that a snapshot lists
@@ -42,9 +42,9 @@ def done_controls(reader: LogReader) -> dict[str, tuple[dt.datetime, str]]:
 
 
 def drill_facts(reader: LogReader, now: dt.datetime) -> dict[str, object]:
-    """Return when a restore was rehearsed last, and how many days ago."""
+    """Return when a rehearsed restore passed last, and how many days ago."""
     for leaf in entries(reader, "recovery"):
-        if leaf.entry.members["step"] == "drill":
+        if leaf.entry.members["step"] == "drilled":
             when = leaf.entry.time
             return {"last": when.date().isoformat(), "days": max((now - when).days, 0)}
     return {"last": None, "days": None}
@@ -60,6 +60,21 @@ def anchor_facts(reader: LogReader) -> list[dict[str, object]]:
         if where not in found or _number(found[where]["size"]) < _number(members["size"]):
             found[where] = one
     return [found[where] for where in sorted(found)]
+
+
+def reconciliation_facts(
+    reader: LogReader, since: dt.datetime, until: dt.datetime
+) -> dict[str, object] | None:
+    """Return what the last comparison with key services' logs in the period found; None without one."""
+    for leaf in entries(reader, "reconciliation", since, until):
+        members = leaf.entry.members
+        return {
+            "assessed": _number(members["calls"]) + _number(members["unseen"]),
+            "passed": _number(members["matched"]),
+            "since": members["since"],
+            "until": members["until"],
+        }
+    return None
 
 
 def policies_in_use(reader: LogReader, since: dt.datetime, until: dt.datetime) -> list[str]:

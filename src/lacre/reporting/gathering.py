@@ -33,6 +33,7 @@ from lacre.reporting.deeds import (
     drill_facts,
     erasure_facts,
     policies_in_use,
+    reconciliation_facts,
 )
 from lacre.reporting.states import column_facts, coverage_facts, key_facts
 from lacre.stores.log.alerts import AlertStore
@@ -82,8 +83,8 @@ class Sources:
     """
     Where facts are.
 
-    *log* is None where evidence is kept as lines only. *verification*, *rules* and *reconciliation*
-    are what the verifier, the detection and the reconciliation said, None where nobody asked.
+    *log* is None where evidence is kept as lines only. *verification* and
+    *rules* are what the verifier and the detection said, None where nobody asked.
     """
 
     policy: PolicyFile
@@ -93,7 +94,6 @@ class Sources:
     coverage: Sequence[Coverage] | None = None
     verification: Mapping[str, object] | None = None
     rules: Sequence[Mapping[str, object]] | None = None
-    reconciliation: Mapping[str, object] | None = None
     history: Sequence[Mapping[str, object]] = field(default=())
 
     @property
@@ -133,7 +133,6 @@ def gather(
         "coverage": None if sources.coverage is None else coverage_facts(sources.coverage),
         "keys": key_facts(sources.store, policy, since=period.since, now=now),
         "rules": None if sources.rules is None else [dict(each) for each in sources.rules],
-        "reconciliation": _copied(sources.reconciliation),
         "history": [dict(each) for each in sources.history],
         # What no release keeps yet: rooms of their own will count them.
         "drift": None,
@@ -151,6 +150,7 @@ def _of_log(sources: Sources, period: Period, now: dt.datetime) -> dict[str, Any
             "accesses": None,
             "alerts": None,
             "anchors": [],
+            "reconciliation": None,
             "drills": {"last": None, "days": None},
             "erasures": _NO_ERASURES,
             "manual": manual_facts(report.manual_controls(), {}, now=now),
@@ -171,6 +171,7 @@ def _of_log(sources: Sources, period: Period, now: dt.datetime) -> dict[str, Any
             within=report.alerts_within,
         ),
         "anchors": anchors,
+        "reconciliation": reconciliation_facts(reader, period.since, period.until),
         "drills": drill_facts(reader, now),
         "erasures": erasure_facts(
             reader,

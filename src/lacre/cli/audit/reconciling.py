@@ -2,6 +2,7 @@
 """`lacre audit reconcile`: our evidence against the logs of key services. Asks no key service."""
 
 import os
+import time
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import typer
 
 from lacre.audit.detection.finding import Finding
+from lacre.audit.keeping import Reconciliation
 from lacre.cli.operator import Config
 from lacre.cli.terminal import DUE, data, out, say, shown, table, warn
 from lacre.evidence import stamp_of
@@ -52,7 +54,7 @@ def reconcile_logs(
         skew=timedelta(seconds=skew),
         memory=memory,
     )
-    raised = _raised(settings, base, done) if alerts and done.findings else 0
+    raised = _told(settings, base, done, alerts=alerts)
     if as_json:
         data(_document(done) | {"raised": raised})
     else:
@@ -61,15 +63,31 @@ def reconcile_logs(
         raise typer.Exit(DUE)
 
 
-def _raised(settings: PolicyFile, base: Path, done: Reconciled) -> int:
+def _told(settings: PolicyFile, base: Path, done: Reconciled, *, alerts: bool) -> int:
     if settings.audit.url is None:
-        warn("evidence is kept as lines only ([audit] url is not set), so no alert is kept")
+        warn("evidence is kept as lines only ([audit] url is not set): neither alerts nor what was compared is kept")  # fmt: skip
         return 0
     from lacre.stores.log.alerts import AlertStore
     from lacre.stores.log.opening import open_log
+    from lacre.stores.log.sink import OWN
+    from lacre.stores.log.telling import tell
 
+    stamp, matched = stamp_of(settings), done.matched
+    compared = Reconciliation(
+        **OWN,
+        time=time.time(),
+        since=_moment(done.window.since),
+        until=_moment(done.window.until),
+        calls=matched.calls,
+        matched=matched.by_id + matched.by_time,
+        unseen=sum(each.count for each in matched.unseen),
+    )
     with closing(open_log(settings, base)) as log:
-        return raise_new(done.findings, AlertStore(log, stamp=stamp_of(settings)))
+        # Of a file that could not be read nothing is known: nothing was compared either.
+        if not done.unreadable:
+            with log.writing() as connection:
+                tell(connection, compared, stamp)
+        return raise_new(done.findings, AlertStore(log, stamp=stamp)) if alerts else 0
 
 
 def _show(done: Reconciled, raised: int) -> None:

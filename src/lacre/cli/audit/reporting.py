@@ -20,6 +20,7 @@ from lacre.audit.event import who
 from lacre.audit.keeping import Reported
 from lacre.audit.verification import Expected
 from lacre.cli.audit.signing import Reporter, as_reporter, believed
+from lacre.cli.audit.verifying import read_anchors
 from lacre.cli.models import load_models
 from lacre.cli.operator import Config, PassphraseFile
 from lacre.cli.protection import named
@@ -173,7 +174,9 @@ def _made(
             store=reporter.store,
             log=log,
             coverage=coverage,
-            verification=_verified(log, policy) if verify and log is not None else None,
+            verification=_verified(log, policy, reporter.base)
+            if verify and log is not None
+            else None,
             rules=None if log is None else _rules(policy),
             history=history_in(kept, believed(policy, ())),
         )
@@ -185,7 +188,7 @@ def _made(
     return found, keep_snapshot(found, reporter.signer, kept)
 
 
-def _verified(log: AuditLog, policy: PolicyFile) -> dict[str, object] | None:
+def _verified(log: AuditLog, policy: PolicyFile, base: Path) -> dict[str, object] | None:
     from lacre.stores.log.verifying import LogVerifier
 
     if not policy.audit.signers:
@@ -199,7 +202,8 @@ def _verified(log: AuditLog, policy: PolicyFile) -> dict[str, object] | None:
         operators=operators(policy),
         processes=min(4, os.cpu_count() or 1),
     )
-    verdict = verifier.verify(now=int(time.time() * _SECOND), anchors={})
+    anchors = read_anchors(policy, base)
+    verdict = verifier.verify(now=int(time.time() * _SECOND), anchors=anchors)
     found = Counter(f"{each.aspect}, {each.code}" for each in verdict.problems)
     return {
         "sound": verdict.right,

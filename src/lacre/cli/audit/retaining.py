@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lacre.audit.entries import Stamp, written
+from lacre.audit.entries import Stamp
 from lacre.audit.keeping import Explained, Purged
 from lacre.audit.leaves import shard_name
 from lacre.audit.notes import Signer
@@ -100,9 +100,7 @@ def explain(
     passphrase_file: Path | None = PassphraseFile,
 ) -> None:
     """Explain what the log lacks: verification lists it as explained from then on, with who said why."""  # fmt: skip
-    import sqlalchemy as sa
-
-    from lacre.stores.log.schema import INBOX
+    from lacre.stores.log.telling import tell
 
     if about not in ("silence", "writer", "number", "opening"):
         raise ConfigurationError("what is explained is a silence, a writer, a number or an opening")
@@ -110,8 +108,7 @@ def explain(
         note = stating.note("explained", f"{about} {what}", reason)
         event = Explained(about=about, what=what, statement=note, **stating.who())
         with stating.log.writing() as connection:
-            entry = written(event, stating.stamp)
-            connection.execute(sa.insert(INBOX).values(id=bytes.fromhex(event.id), entry=entry))
+            tell(connection, event, stating.stamp)
         stating.sequence()
     say("explained")
 

@@ -3,32 +3,38 @@
 
 import os
 import time
+from collections import Counter
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from lacre.audit.detection.carried import carried
 from lacre.audit.leaves import shard_name
 from lacre.audit.verdict import Verdict
 from lacre.audit.verification import Aspect, Expected, Problem
 from lacre.audit.verified import Verified
 from lacre.cli.operator import Config
 from lacre.cli.protection import progress_bar
-from lacre.cli.terminal import data, out, say, table, warn
-from lacre.errors import ConfigurationError, EvidenceUnavailable
+from lacre.cli.terminal import data, out, say, shown, table, warn
+from lacre.errors import ConfigurationError, EvidenceUnavailable, LacreError
+from lacre.evidence import stamp_of
 from lacre.jobs.pace import Progress
 from lacre.kms.signing import believed, operators
 from lacre.policy.loading import load_policy
 from lacre.policy.model import PolicyFile
 from lacre.sinks.anchors.opening import open_anchors
+from lacre.stores.log.log import AuditLog
 from lacre.stores.log.opening import open_log
 
-__all__ = ["EXITS", "verify"]
+__all__ = ["EXITS", "read_anchors", "verify"]
 
 # The first that does not hold decides: what was changed is worse than what is missing.
 EXITS = {Aspect.INTEGRITY: 6, Aspect.COMPLETENESS: 11, Aspect.ANCHORED: 12}
 _SECOND = 1_000_000
+_NAMED = 20  # leaves that an alert names at most
 
 
 def verify(
@@ -41,6 +47,9 @@ def verify(
     no_anchors: bool = typer.Option(False, "--no-anchors", help="do not read the anchors"),
     processes: int = typer.Option(
         min(4, os.cpu_count() or 1), "--processes", min=1, help="that read at once"
+    ),
+    alert: bool = typer.Option(
+        False, "--alert", help="raise an alert where something does not hold"
     ),
     as_json: bool = typer.Option(False, "--json", help="for a program to read"),
     config: Path = Config,
@@ -63,7 +72,7 @@ def verify(
             operators=operators(settings),
             processes=processes,
         )  # fmt: skip
-        anchors = {} if no_anchors else _read_anchors(settings, base)
+        anchors = {} if no_anchors else read_anchors(settings, base)
         with progress_bar() as advance:
             verdict = verifier.verify(
                 now=int(time.time() * _SECOND),
@@ -74,6 +83,8 @@ def verify(
                     Progress(phase="verify", done=done, total=of, rate=None, remaining=None)
                 ),
             )
+        if alert and not verdict.right:
+            _raise(log, verdict, settings)
     finally:
         log.close()
     if as_json:
@@ -85,6 +96,29 @@ def verify(
             raise typer.Exit(code)
     if keep is not None and verdict.verified is not None:
         _write(keep, verdict.verified)
+
+
+def _raise(log: AuditLog, verdict: Verdict, settings: PolicyFile) -> None:
+    from lacre.stores.log.alerts import AlertStore
+
+    now = datetime.now(UTC)
+    kinds = Counter(f"{each.aspect} {each.code}" for each in verdict.problems)
+    leaves = [(each.shard, each.seq) for each in verdict.problems if each.seq is not None]
+    finding = carried(
+        "log-tampered",
+        first=now,
+        last=now,
+        facts={"found": len(verdict.problems), "kinds": dict(sorted(kinds.items()))},
+        evidence=leaves[:_NAMED],
+        rules=settings.detection.effective(heartbeat=settings.audit.heartbeat),
+    )
+    if finding is None:
+        return
+    try:
+        AlertStore(log, stamp=stamp_of(settings)).raise_(finding)
+    except LacreError as error:
+        # Who may only read the log verifies it all the same.
+        warn(f"no alert was raised: {error}")
 
 
 def _known(keep: Path | None, settings: PolicyFile) -> Verified | None:
@@ -106,7 +140,8 @@ def _write(keep: Path, verified: Verified) -> None:
     made.replace(keep)
 
 
-def _read_anchors(settings: PolicyFile, base: Path) -> dict[str, tuple[int, list[str]] | None]:
+def read_anchors(settings: PolicyFile, base: Path) -> dict[str, tuple[int, list[str]] | None]:
+    """Return what each anchor says, and when it was asked; None of one that does not answer."""
     found: dict[str, tuple[int, list[str]] | None] = {}
     for anchor in open_anchors(settings.audit, base):
         at = int(time.time() * _SECOND)
@@ -119,9 +154,10 @@ def _read_anchors(settings: PolicyFile, base: Path) -> dict[str, tuple[int, list
 
 
 def _show(verdict: Verdict, settings: PolicyFile) -> None:
-    rows = [_row(each) for each in verdict.problems]
-    if rows:
-        out.print(table(("of", "where", "what", "found"), rows))
+    for each in verdict.problems:
+        # Lines and not a table: what was found is read whole, however narrow the window is.
+        line = f"{each.aspect:<13}{_where(each):<22}{each.code:<11}{each.said}"
+        out.print(shown(line), markup=False, highlight=False, soft_wrap=True)
     if verdict.untold:
         warn(f"{verdict.untold} problems more, of the same kinds")
     for each in verdict.explained:
@@ -149,7 +185,7 @@ def _show(verdict: Verdict, settings: PolicyFile) -> None:
 def _word(verdict: Verdict, aspect: Aspect, settings: PolicyFile) -> str:
     count = sum(1 for each in verdict.problems if each.aspect == aspect)
     if count:
-        return f"DOES NOT HOLD: {count} problems"
+        return f"DOES NOT HOLD: {count} problem{'' if count == 1 else 's'}"
     if aspect is not Aspect.ANCHORED:
         return "holds"
     if not settings.audit.anchors:
@@ -163,10 +199,6 @@ def _word(verdict: Verdict, aspect: Aspect, settings: PolicyFile) -> str:
     return f"confirmed by {', '.join(reached)}" if reached else "nothing new is anchored"
 
 
-def _row(problem: Problem) -> list[str]:
-    return [problem.aspect, _where(problem), problem.code, problem.said]
-
-
 def _where(problem: Problem) -> str:
     if not problem.shard:
         return ""
@@ -177,6 +209,8 @@ def _where(problem: Problem) -> str:
 def _plain(verdict: Verdict) -> dict[str, Any]:
     return {
         **{str(aspect): verdict.holds(aspect) for aspect in Aspect},
+        # Nothing contradicts where nothing was asked.
+        "unanchored": not verdict.anchors,
         "problems": [_problem(each) for each in verdict.problems],
         "explained": [_problem(each) for each in verdict.explained],
         "untold": verdict.untold,

@@ -22,12 +22,13 @@ import sqlalchemy as sa
 
 from lacre.audit.alerts import Alert, AlertState, harmless
 from lacre.audit.detection.finding import Finding, Severity
-from lacre.audit.entries import Stamp, written
+from lacre.audit.entries import Stamp
 from lacre.audit.event import Event, new_id, who
 from lacre.audit.keeping import Alerted
 from lacre.context import Acting, current
 from lacre.errors import ActingError, MisuseError
-from lacre.stores.log.schema import ALERT, INBOX
+from lacre.stores.log.schema import ALERT
+from lacre.stores.log.telling import tell
 
 __all__ = ["AlertDatabase", "AlertStore", "alert_of", "microseconds"]
 
@@ -248,9 +249,7 @@ class AlertStore:
         )
 
     def _record(self, writing: sa.Connection, event: Event) -> None:
-        writing.execute(
-            sa.insert(INBOX).values(id=bytes.fromhex(event.id), entry=written(event, self._stamp))
-        )
+        tell(writing, event, self._stamp)
 
     @contextmanager
     def _writing(self, connection: sa.Connection | None) -> Iterator[sa.Connection]:

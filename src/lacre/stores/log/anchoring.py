@@ -17,7 +17,7 @@ from typing import Protocol, final
 import sqlalchemy as sa
 
 from lacre.audit.anchors import Anchor
-from lacre.audit.entries import Entry, Stamp, written
+from lacre.audit.entries import Entry, Stamp
 from lacre.audit.keeping import Anchored
 from lacre.audit.leaves import shard_name
 from lacre.audit.notes import Checkpoint, origin_of
@@ -25,6 +25,7 @@ from lacre.errors import LacreError, Tampered
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.schema import CHECKPOINT, INBOX, LEAF
 from lacre.stores.log.sink import OWN, Notified
+from lacre.stores.log.telling import tell
 
 __all__ = ["AnchorThread", "Anchoring", "Put"]
 
@@ -107,11 +108,7 @@ class Anchoring:
             anchor=anchor, shard=shard_name(shard), size=size, root=root.hex(), time=self._clock(), **OWN
         )  # fmt: skip
         with self._log.writing() as connection:
-            connection.execute(
-                sa.insert(INBOX).values(
-                    id=bytes.fromhex(event.id), entry=written(event, self._stamp)
-                )
-            )
+            tell(connection, event, self._stamp)
 
 
 @final

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from lacre.audit.entries import Entry, Stamp, written
+from lacre.audit.entries import Entry, Stamp
 from lacre.audit.keeping import Purged
 from lacre.audit.leaves import shard_name
 from lacre.audit.notes import Verifier
@@ -22,6 +22,7 @@ from lacre.errors import MisuseError, Tampered
 from lacre.policy.terms import Term
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.schema import CHECKPOINT, INBOX, LEAF, SHARD, TILE, TOUCHED
+from lacre.stores.log.telling import tell
 
 __all__ = ["Kept", "keep_or_let_go", "kept", "remove"]
 
@@ -83,7 +84,7 @@ def keep_or_let_go(
         )
         if changed.rowcount != 1:
             raise MisuseError(f"there is no month {shard_name(shard)} in the log")
-        _hand_over(connection, event, stamp)
+        tell(connection, event, stamp)
 
 
 def remove(log: AuditLog, month: Kept, event: Purged, stamp: Stamp, *, now: dt.datetime) -> int:
@@ -109,7 +110,7 @@ def remove(log: AuditLog, month: Kept, event: Purged, stamp: Stamp, *, now: dt.d
         )
         if connection.execute(closed.values(state="purged")).rowcount != 1:
             raise MisuseError(f"{shard_name(month.shard)} is on hold, or was removed already")
-        _hand_over(connection, event, stamp)
+        tell(connection, event, stamp)
         for table in (TOUCHED, TILE):
             connection.execute(sa.delete(table).where(table.c.shard == month.shard))
         return connection.execute(sa.delete(LEAF).where(LEAF.c.shard == month.shard)).rowcount
@@ -127,12 +128,6 @@ def _statements(connection: sa.Connection, operators: Collection[Verifier]) -> l
         except Tampered:
             continue  # verifying tells of it
     return found
-
-
-def _hand_over(connection: sa.Connection, event: Purged, stamp: Stamp) -> None:
-    connection.execute(
-        sa.insert(INBOX).values(id=bytes.fromhex(event.id), entry=written(event, stamp))
-    )
 
 
 def _end(shard: int) -> dt.datetime:
