@@ -274,7 +274,7 @@ def _controls(judged: Assessment) -> Section:
             each.finding.passed,
             each.finding.assessed,
             each.weight,
-            "fails" if each.fails else "holds" if each.gated and each.control.gate else "",
+            "fails" if each.fails else _gate(each),
             str(each.finding.standing),
         )
         for each in shown

@@ -246,11 +246,14 @@ def _widths(found: Table, wide: float) -> list[float]:
 
     columns = list(zip(found.heads, *found.rows, strict=True))
     least, most = [], []
-    for cells in columns:
-        words = [word for cell in cells for word in _latin(cell).split()] or [""]
+    for i, cells in enumerate(columns):
+        # A number and its unit stay on one line.
+        texts = [_latin(cell) for cell in cells[:400]]
+        words = texts if i in found.numbers else [word for text in texts for word in text.split()]
+        words = words or [""]
         heads = max(stringWidth(word, _BOLD, 7.2) for word in (cells[0].split() or [""]))
         least.append(
-            min(max(heads, *(stringWidth(w, _BOLD, _CELL) for w in words[:400])), 150) + 12
+            min(max(heads, *(stringWidth(w, _BOLD, _CELL) for w in words[:2000])), 150) + 12
         )
         most.append(max(stringWidth(_latin(cell), _BOLD, _CELL) for cell in cells[:200]) + 12)
     if sum(most) <= wide:

@@ -393,6 +393,7 @@ ATTACKS = (
     Attack(title="puts back the database of minutes before, while it was written to", do=replayed("running")),
     Attack(title="puts back the database as it was when everything rested", do=replayed("resting")),
     Attack(title="replaces the tree's tiles", do=sql("UPDATE lacre_tile SET hashes = zeroblob(length(hashes))")),
+    Attack(title="edits the sums by the hour, and whom entries are about, which pages and reports read", do=sql("UPDATE lacre_tally SET events = 0", "DELETE FROM lacre_touched")),
     Attack(title="replaces a checkpoint by one of their own key", do=lambda stage: resigned(stage, STRANGER)),
     Attack(title="writes the whole log anew, and signs it with a key of their own", do=rewritten(deleted, signer=STRANGER)),
     Attack(title="removes a month altogether", do=sql("DELETE FROM lacre_leaf WHERE shard = :first", "DELETE FROM lacre_checkpoint WHERE shard = :first", "DELETE FROM lacre_shard WHERE shard = :first", "DELETE FROM lacre_tile WHERE shard = :first")),
