@@ -3,7 +3,9 @@
 
 import ast
 import inspect
+import os
 import re
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args, get_origin
@@ -112,6 +114,9 @@ def test_examples_run(
     if "\n$ bao " in page.read_text("utf-8"):
         for name, value in request.getfixturevalue("openbao").variables().items():
             monkeypatch.setenv(name, value)
+    # Where a page calls `lacre` itself, it is the one that is tested.
+    beside = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", os.pathsep.join((beside, os.environ["PATH"])))
     ran = run_page(page, tmp_path)
 
     assert ran == sum(

@@ -71,7 +71,7 @@ def http_receiver(
         thread.join()
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)  # no slots: Python 3.11.2 cannot list the members of one
 class Mailbox:
     """What a mail server took: envelope and bytes. *refusing* are recipients it does not take."""
 

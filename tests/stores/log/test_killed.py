@@ -106,7 +106,8 @@ def test_ten_writers_lose_and_repeat_nothing(
     assert all(found == list(range(1, len(found) + 1)) for found in numbers.values())
     assert len(numbers) == WRITERS
     steps = [leaf.entry.members["step"] for leaf in leaves if leaf.entry.action == "recording"]
-    assert steps.count("ended") == ended
+    # One that was killed may have said before that it ended.
+    assert ended <= steps.count("ended") <= WRITERS
     assert "took-over" in [leaf.entry.members.get("step") for leaf in leaves]
     assert leaves[-1].entry.members["step"] == "rested"
     check_signed(log)
