@@ -18,6 +18,8 @@ from lacre.stores.log.schema import ALERT, CURSOR, INBOX, LEAF
 from tests.audit.detection.entries import DAY, HOUR, MONDAY, STAMP, bulk, look
 from tests.stores.log.filled import PLACES, fill, log_at
 
+pytestmark = pytest.mark.any_sqlalchemy
+
 
 def now() -> float:
     return MONDAY + 3 * DAY

@@ -9,6 +9,8 @@ from lacre.stores.log.log import AuditLog
 from lacre.stores.log.schema import TOUCHED
 from tests.components.postgresql import Database
 
+pytestmark = pytest.mark.any_sqlalchemy
+
 
 def test_errors_of_copy_are_translated(database: Database) -> None:
     """`DBAPIError.instance` makes the same errors of COPY as of statements: wrapped, without a value."""

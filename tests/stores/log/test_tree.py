@@ -14,6 +14,8 @@ from lacre.errors import MisuseError, Tampered
 from lacre.stores.log.schema import LEAF, TILE, metadata
 from lacre.stores.log.tree import Nodes, StoredTree
 
+pytestmark = pytest.mark.any_sqlalchemy
+
 SHARD = 202611
 
 
