@@ -15,9 +15,10 @@ def main() -> None:
     """Run the command line. Without its packages, say how to install them."""
     try:
         from lacre.cli.program import run
+
+        run()
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich", "sqlalchemy"):
             raise
         sys.stderr.write(f"lacre: {error.name} is not installed\nhint: pip install 'lacre[cli]'\n")
         sys.exit(3)
-    run()

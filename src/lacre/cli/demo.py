@@ -28,7 +28,8 @@ from lacre.cli.demo_life import find_move_and_erase
 from lacre.cli.demo_stage import bytes_around, expect, line, refused, shown, timed
 from lacre.cli.initialise import initialise
 from lacre.cli.operator import as_operator
-from lacre.cli.protection import authority_of, fields_of, progress_bar
+from lacre.cli.progress import progress_bar
+from lacre.cli.protection import authority_of, fields_of
 from lacre.cli.terminal import out, table
 from lacre.errors import (
     ConfigurationError,

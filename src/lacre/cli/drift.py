@@ -8,7 +8,8 @@ import typer
 
 from lacre.cli.old_values import sources_of
 from lacre.cli.operator import Config, PassphraseFile, as_operator
-from lacre.cli.protection import authority_of, fields_of, progress_bar
+from lacre.cli.progress import progress_bar
+from lacre.cli.protection import authority_of, fields_of
 from lacre.cli.reading import Database
 from lacre.cli.terminal import out
 from lacre.errors import ConfigurationError

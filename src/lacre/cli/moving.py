@@ -10,7 +10,7 @@ import typer
 
 from lacre.cli.models import Models, load_models
 from lacre.cli.operator import Config, PassphraseFile, as_operator
-from lacre.cli.protection import progress_bar
+from lacre.cli.progress import progress_bar
 from lacre.cli.reading import Database, changing
 from lacre.cli.terminal import data, out, say, table, talk, warn
 from lacre.errors import MisuseError

@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """`lacre protect` and `lacre unprotect`: encrypt columns in place, and the way back."""
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import typer
 from rich.filesize import decimal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lacre.cli.old_values import foretell, sources_of
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
-from lacre.cli.terminal import data, out, say, table, talk, warn
-from lacre.errors import ConfigurationError, MisuseError
+from lacre.cli.progress import progress_bar
+from lacre.cli.reading import named
+from lacre.cli.terminal import ask, data, out, say, table, talk, warn
+from lacre.errors import ConfigurationError
 from lacre.fields.field import Field
 from lacre.fields.scheme import Scheme
 from lacre.jobs import databases
@@ -23,18 +22,14 @@ from lacre.jobs.columns import ColumnRequest, PlannedColumn
 from lacre.jobs.databases import Plan
 from lacre.jobs.ledger import Job, Report
 from lacre.jobs.pace import Pace
-from lacre.jobs.pace import Progress as Position
 from lacre.jobs.postgresql.estimate import Estimate, estimated
 from lacre.jobs.sources import NO_SOURCES
 from lacre.jobs.sqlite.plan import Plan as SQLitePlan
 
 __all__ = [
-    "ask",
     "authority_of",
     "fields_of",
     "model_of",
-    "named",
-    "progress_bar",
     "protect",
     "unprotect",
 ]
@@ -253,31 +248,6 @@ def authority_of(operator: Operator) -> Authority:
     )
 
 
-@contextmanager
-def progress_bar() -> Iterator[Callable[[Position], None]]:
-    """A bar on stderr, with rate and remaining time; on no terminal, nothing."""
-    columns = (
-        TextColumn("{task.description:<8}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=talk, disable=not talk.is_terminal) as progress:
-        tasks: dict[str, int] = {}
-
-        def advance(position: Position) -> None:
-            task = tasks.get(position.phase)
-            if task is None:
-                task = tasks[position.phase] = progress.add_task(
-                    position.phase, total=position.total, rate=""
-                )
-            rate = "" if position.rate is None else f"{position.rate:,.0f} rows/s"
-            progress.update(task, completed=position.done, total=position.total, rate=rate)  # type: ignore[arg-type]
-
-        yield advance
-
-
 def _show_job(job: Job, *, as_json: bool) -> None:
     if as_json:
         data({"table": job.table, "under_way": job.phase != "done", "rows_done": job.done})
@@ -423,34 +393,3 @@ def _plan_data(decided: Plan) -> dict[str, object]:
         "refusals": [{"reason": r.reason, "hint": r.hint} for r in decided.refusals],
         "growth_bytes": decided.growth_bytes,
     }
-
-
-def ask(question: str) -> None:
-    """
-    Ask a person.
-
-    Raises:
-        MisuseError: nobody is there, or the answer is no.
-    """
-    if not sys.stdin.isatty():
-        raise MisuseError(
-            "nobody can be asked here",
-            hint="--yes goes on without asking, --dry-run shows the plan",
-        )
-    if not typer.confirm(question, err=True):
-        raise MisuseError("nothing was done")
-
-
-def named(database: str) -> str:
-    """
-    Return what may be shown of *database*.
-
-    Raises:
-        ConfigurationError: it names a password, or nothing.
-    """
-    if databases.has_password(database):
-        raise ConfigurationError(
-            "a password in an argument is seen by whoever lists the processes",
-            hint="give it in PGPASSWORD or PGPASSFILE, and the URL without it",
-        )
-    return databases.name_of(database)

@@ -20,7 +20,7 @@ from lacre.jobs import databases
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-__all__ = ["Database", "changing", "reading"]
+__all__ = ["Database", "changing", "named", "reading"]
 
 Database = typer.Option(
     ...,
@@ -86,3 +86,18 @@ def _engine(database: str, *, mode: str) -> "Engine":
         poolclass=NullPool,
         hide_parameters=True,
     )
+
+
+def named(database: str) -> str:
+    """
+    Return what may be shown of *database*.
+
+    Raises:
+        ConfigurationError: it names a password, or nothing.
+    """
+    if databases.has_password(database):
+        raise ConfigurationError(
+            "a password in an argument is seen by whoever lists the processes",
+            hint="give it in PGPASSWORD or PGPASSFILE, and the URL without it",
+        )
+    return databases.name_of(database)

@@ -15,9 +15,10 @@ from rich.filesize import decimal
 from lacre.cli.coverage import coverage_records, show_coverage
 from lacre.cli.models import Models, load_models
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
-from lacre.cli.protection import ask, named, progress_bar
+from lacre.cli.progress import progress_bar
+from lacre.cli.reading import named
 from lacre.cli.sweeping import overdue, sweeper_of, tables_for
-from lacre.cli.terminal import DUE, data, out, say, warn
+from lacre.cli.terminal import DUE, ask, data, out, say, warn
 from lacre.errors import ConfigurationError, MisuseError
 from lacre.fields.tables import EncryptedTable
 from lacre.jobs.coverage import Coverage, Standing

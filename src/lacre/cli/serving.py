@@ -17,7 +17,7 @@ import typer
 from lacre.application import Lacre
 from lacre.cli.models import load_models
 from lacre.cli.operator import Config, PassphraseFile, load_operator
-from lacre.cli.protection import named
+from lacre.cli.reading import named
 from lacre.cli.sweeping import sweeper_of, tables_for
 from lacre.cli.terminal import out, say, warn
 from lacre.errors import ConfigurationError, MisuseError

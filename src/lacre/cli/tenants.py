@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from lacre.cli.certificates import keep
+from lacre.cli.deferred import deferred
 from lacre.cli.operator import Config, PassphraseFile, as_operator
 from lacre.cli.terminal import data as machine
 from lacre.cli.terminal import out, say, table, warn
@@ -15,9 +16,18 @@ from lacre.jobs.certificates import write_certificate
 from lacre.jobs.offboarding import Offboarder
 from lacre.keys.hierarchy import KeyKind
 
-__all__ = ["app"]
+__all__ = ["app", "offboard_tenant"]
 
-app = typer.Typer(no_args_is_help=True, help="Tenants as a whole.")
+app = typer.Typer(
+    cls=deferred(
+        {
+            "offboard": "lacre.cli.tenants:offboard_tenant",
+            "move": "lacre.cli.moving:move_rows",
+        }
+    ),
+    no_args_is_help=True,
+    help="Tenants as a whole.",
+)
 
 
 @app.callback()
@@ -25,7 +35,6 @@ def about() -> None:
     """Tenants as a whole."""
 
 
-@app.command("offboard")
 def offboard_tenant(
     tenant: str = typer.Argument(help="the tenant"),
     reason: str = typer.Option(..., help="why, for the certificate and the record"),

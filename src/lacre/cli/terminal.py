@@ -8,17 +8,20 @@ others from whoever looks. Does not decide anything and runs no command.
 """
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lacre import errors
+from lacre.errors import MisuseError
 from lacre.visible import shown
 
-__all__ = ["DUE", "data", "exit_code", "out", "say", "shown", "table", "talk", "warn"]
+__all__ = ["DUE", "ask", "data", "exit_code", "out", "say", "shown", "table", "talk", "warn"]
 
 DUE = 10  # no failure: something is to be done, for cron to notice
 _WIDTH = 118  # where output is no terminal, a table is not cut at 80
@@ -91,3 +94,19 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str =
     for row in rows:
         made.add_row(*(Text(shown(cell)) for cell in row))
     return made
+
+
+def ask(question: str) -> None:
+    """
+    Ask a person.
+
+    Raises:
+        MisuseError: nobody is there, or the answer is no.
+    """
+    if not sys.stdin.isatty():
+        raise MisuseError(
+            "nobody can be asked here",
+            hint="--yes goes on without asking, --dry-run shows the plan",
+        )
+    if not typer.confirm(question, err=True):
+        raise MisuseError("nothing was done")

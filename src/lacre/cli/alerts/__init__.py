@@ -3,21 +3,25 @@
 
 import typer
 
-from lacre.cli.alerts.reading import acknowledge, list_alerts, show
-from lacre.cli.alerts.sending import send, try_channel
+from lacre.cli.deferred import deferred
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="What was found in the evidence.")
+app = typer.Typer(
+    cls=deferred(
+        {
+            "list": "lacre.cli.alerts.reading:list_alerts",
+            "show": "lacre.cli.alerts.reading:show",
+            "acknowledge": "lacre.cli.alerts.reading:acknowledge",
+            "send": "lacre.cli.alerts.sending:send",
+            "test": "lacre.cli.alerts.sending:try_channel",
+        }
+    ),
+    no_args_is_help=True,
+    help="What was found in the evidence.",
+)
 
 
 @app.callback()
 def about() -> None:
     """Alerts: what rules of detection found in the evidence."""
-
-
-app.command("list")(list_alerts)
-app.command()(show)
-app.command()(acknowledge)
-app.command()(send)
-app.command("test")(try_channel)

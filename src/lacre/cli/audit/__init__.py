@@ -3,47 +3,41 @@
 
 import typer
 
-from lacre.cli.audit import manual
-from lacre.cli.audit.anchoring import anchor
-from lacre.cli.audit.catalogue import events
-from lacre.cli.audit.detecting import detect, rules
-from lacre.cli.audit.outboxes import outbox
-from lacre.cli.audit.proving import check, prove
-from lacre.cli.audit.querying import query, render_alarms
-from lacre.cli.audit.reconciling import reconcile_logs
-from lacre.cli.audit.reporting import report, snapshot
-from lacre.cli.audit.retaining import explain, hold, purge, release
-from lacre.cli.audit.sequencing import sequence, status
-from lacre.cli.audit.showing import export, tail
-from lacre.cli.audit.subjects import whose
-from lacre.cli.audit.verifying import verify
+from lacre.cli.deferred import deferred
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="The evidence: kept, checked, shown.")
-app.command()(events)
-app.command()(detect)
-app.command()(rules)
-app.command()(outbox)
-app.command()(query)
-app.command("reconcile")(reconcile_logs)
-app.command("alarms")(render_alarms)
-app.command()(sequence)
-app.command()(status)
-app.command()(tail)
-app.command()(export)
-app.command()(whose)
-app.command()(verify)
-app.command()(prove)
-app.command()(check)
-app.command()(anchor)
-app.command()(explain)
-app.command()(hold)
-app.command()(release)
-app.command()(purge)
-app.command()(snapshot)
-app.command()(report)
-app.add_typer(manual.app, name="control")
+app = typer.Typer(
+    cls=deferred(
+        {
+            "events": "lacre.cli.audit.catalogue:events",
+            "tail": "lacre.cli.audit.showing:tail",
+            "export": "lacre.cli.audit.showing:export",
+            "whose": "lacre.cli.audit.subjects:whose",
+            "status": "lacre.cli.audit.sequencing:status",
+            "sequence": "lacre.cli.audit.sequencing:sequence",
+            "outbox": "lacre.cli.audit.outboxes:outbox",
+            "verify": "lacre.cli.audit.verifying:verify",
+            "prove": "lacre.cli.audit.proving:prove",
+            "check": "lacre.cli.audit.proving:check",
+            "anchor": "lacre.cli.audit.anchoring:anchor",
+            "explain": "lacre.cli.audit.retaining:explain",
+            "hold": "lacre.cli.audit.retaining:hold",
+            "release": "lacre.cli.audit.retaining:release",
+            "purge": "lacre.cli.audit.retaining:purge",
+            "detect": "lacre.cli.audit.detecting:detect",
+            "rules": "lacre.cli.audit.detecting:rules",
+            "query": "lacre.cli.audit.querying:query",
+            "alarms": "lacre.cli.audit.querying:render_alarms",
+            "reconcile": "lacre.cli.audit.reconciling:reconcile_logs",
+            "snapshot": "lacre.cli.audit.reporting:snapshot",
+            "report": "lacre.cli.audit.reporting:report",
+            "control": "lacre.cli.audit.manual:app",
+        }
+    ),
+    no_args_is_help=True,
+    help="The evidence: kept, checked, shown.",
+)
 
 
 @app.callback()

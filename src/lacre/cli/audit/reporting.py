@@ -23,7 +23,7 @@ from lacre.cli.audit.signing import Reporter, as_reporter, believed
 from lacre.cli.audit.verifying import read_anchors
 from lacre.cli.models import load_models
 from lacre.cli.operator import Config, PassphraseFile
-from lacre.cli.protection import named
+from lacre.cli.reading import named
 from lacre.cli.sweeping import sweeper_of, tables_for
 from lacre.cli.terminal import out, say, warn
 from lacre.context import current

@@ -17,7 +17,7 @@ from lacre.audit.verdict import Verdict
 from lacre.audit.verification import Aspect, Expected, Problem
 from lacre.audit.verified import Verified
 from lacre.cli.operator import Config
-from lacre.cli.protection import progress_bar
+from lacre.cli.progress import progress_bar
 from lacre.cli.terminal import data, out, say, shown, table, warn
 from lacre.errors import ConfigurationError, EvidenceUnavailable, LacreError
 from lacre.evidence import stamp_of

@@ -3,28 +3,37 @@
 
 import typer
 
-from lacre.cli.keys.destroying import destroy
-from lacre.cli.keys.health import status
-from lacre.cli.keys.listing import due_keys, list_keys
-from lacre.cli.keys.making import activate, create, rotate
-from lacre.cli.keys.pinning import pin
-from lacre.cli.keys.pricing import cost
-from lacre.cli.keys.rewrapping import rewrap
-from lacre.cli.keys.states import compromised, disable, enable
+from lacre.cli.deferred import deferred
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Wrapped keys: who has which, and their life.")
-app.command("list")(list_keys)
-app.command("due")(due_keys)
-app.command()(create)
-app.command()(activate)
-app.command()(rotate)
-app.command()(rewrap)
-app.command()(pin)
-app.command()(status)
-app.command()(cost)
-app.command()(disable)
-app.command()(enable)
-app.command()(compromised)
-app.command()(destroy)
+app = typer.Typer(
+    cls=deferred(
+        {
+            "list": "lacre.cli.keys.listing:list_keys",
+            "due": "lacre.cli.keys.listing:due_keys",
+            "status": "lacre.cli.keys.health:status",
+            "cost": "lacre.cli.keys.pricing:cost",
+            "create": "lacre.cli.keys.making:create",
+            "activate": "lacre.cli.keys.making:activate",
+            "rotate": "lacre.cli.keys.making:rotate",
+            "rewrap": "lacre.cli.keys.rewrapping:rewrap",
+            "pin": "lacre.cli.keys.pinning:pin",
+            "disable": "lacre.cli.keys.states:disable",
+            "enable": "lacre.cli.keys.states:enable",
+            "compromised": "lacre.cli.keys.states:compromised",
+            "destroy": "lacre.cli.keys.destroying:destroy",
+            "backup": "lacre.cli.recovery:backup_keys",
+            "restore": "lacre.cli.recovery:restore_keys",
+            "drill": "lacre.cli.recovery:drill_keys",
+            "reseat": "lacre.cli.reseating:reseat_keys",
+        }
+    ),
+    no_args_is_help=True,
+    help="Wrapped keys: who has which, and their life.",
+)
+
+
+@app.callback()
+def about() -> None:
+    """Wrapped keys: who has which, and their life."""

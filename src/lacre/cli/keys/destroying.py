@@ -17,7 +17,8 @@ import typer
 from lacre.cli.keys.states import found, show
 from lacre.cli.models import load_models
 from lacre.cli.operator import Config, Operator, PassphraseFile, as_operator
-from lacre.cli.protection import named, progress_bar
+from lacre.cli.progress import progress_bar
+from lacre.cli.reading import named
 from lacre.cli.sweeping import sweeper_of, tables_for
 from lacre.cli.terminal import say, warn
 from lacre.errors import ConfigurationError, MisuseError, SubjectHeld

@@ -14,7 +14,7 @@ import typer
 from lacre.application import Lacre
 from lacre.cli.models import load_models
 from lacre.cli.operator import Config, key_store
-from lacre.cli.protection import named
+from lacre.cli.reading import named
 from lacre.cli.sweeping import overdue, sweeper_of, tables_for
 from lacre.cli.terminal import DUE, data, out, say, table
 from lacre.errors import MisuseError
