@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-__all__ = ["DYING", "Child", "dying", "forked", "nursery", "places", "survived"]
+__all__ = ["DYING", "Child", "comes", "dying", "forked", "nursery", "places", "survived"]
 
 DYING = "dying"  # by this name the server knows whoever is to be killed
 
@@ -100,6 +100,14 @@ def places(work: Callable[[], None]) -> tuple[int, int]:
 def survived(child: int) -> bool:
     """Wait for a child; return whether it ended well, and not killed."""
     return _well(os.waitpid(child, 0)[1])
+
+
+def comes(true: Callable[[], bool]) -> bool:
+    """Wait until *true* is, a minute at most; return whether it came: how fast a machine is decides nothing."""
+    until = time.monotonic() + 60
+    while not (came := true()) and time.monotonic() < until:
+        time.sleep(0.005)
+    return came
 
 
 class Child:

@@ -19,7 +19,7 @@ from lacre.keys.hierarchy import KeyState
 from lacre.keys.sealing import cover
 from tests.components.postgresql import Database, Server
 from tests.jobs.erasing import Shop
-from tests.jobs.killing import DYING, dying, forked, places, survived
+from tests.jobs.killing import DYING, comes, dying, forked, places, survived
 from tests.jobs.test_sealing_services import on_postgresql
 
 SEALING_COMMITS = 12  # of a sealing that is not resumed, or a few more
@@ -47,6 +47,7 @@ def writer(shop: Shop, log: Path) -> Iterator[None]:
 
     child = forked(write)
     try:
+        assert comes(lambda: log.exists() and log.stat().st_size > 0)
         yield
     finally:
         stop.touch()
@@ -134,16 +135,17 @@ def seals(place: Place, log: Path, *, kills: int, seed: int) -> None:
 
 def shreds(place: Place, log: Path, *, kills: int, seed: int) -> None:
     chance, shop = random.Random(seed), place.shop
-    subjects = [f"s{number}@example.org" for number in range(kills + 2)]
+    subjects = ["s0@example.org", "stays@example.org"]
     shop.add(*subjects)
     shredded: list[str] = []
     killed = 0
     with writer(shop, log):
         statements, commits = places(lambda: shop.shred(subjects[0]))
         shredded.append(subjects[0])
-        for subject in subjects[1:-1]:
-            if killed == kills:
-                break
+        while killed < kills:
+            subject = f"s{len(shredded)}@example.org"
+            shop.add(subject)
+            subjects.append(subject)
             shredded.append(subject)
             ended = False
             # Killed, it is run again, and killed again, until it comes to its end.

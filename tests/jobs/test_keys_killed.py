@@ -2,9 +2,11 @@
 """Rotations of data and branch keys, killed between any two statements, with a writer at work: every value opens."""
 
 import json
+import os
 import random
+import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from lacre.cli.keys.rewrapping import rewrap
 from lacre.cli.operator import key_store
 from lacre.errors import KeyStoreUnreachable
 from lacre.keys import below
+from lacre.keys.below import Below
 from lacre.keys.hierarchy import KeyKind, KeyRow, KeyState
 from lacre.policy.decisions import Policy
 from tests.components.postgresql import Database
@@ -109,6 +112,24 @@ def check_versions(keys: Keys) -> tuple[int, int]:
     return counted[0], counted[1]
 
 
+def half_way(work: Callable[[], None]) -> Callable[[], None]:
+    """Return *work*, killed once it has stored its first page of subject keys, and before it stores the next."""
+
+    def run() -> None:
+        stored = Below._stored
+
+        def once(below: Below, pairs: Sequence[tuple[KeyRow, KeyRow]]) -> int:
+            if stored(below, pairs):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return 0
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Below, "_stored", once)
+            work()
+
+    return run
+
+
 def survive(config: Path, log: Path, *, kills: int, seed: int) -> None:
     chance, keys = random.Random(seed), Keys(config)
     with Lacre.load(config, environ={}) as lacre, lacre.acting_as("svc:app", roles={"app"}, purpose="t"):  # fmt: skip
@@ -119,11 +140,14 @@ def survive(config: Path, log: Path, *, kills: int, seed: int) -> None:
     with writer(config, log, seed):
         statements = {kind: places(run)[0] for kind, run in work.items()}
         statements_of_resuming, _ = places(lambda: resumed(config))
-        killed = stopped_half_way = 0
+        killed = 0
         while killed < kills:
             before = check_versions(keys)
             kind = chance.choice([Rotated.BRANCH, Rotated.BRANCH, Rotated.DATA])
-            died = not survived(forked(dying(work[kind], at=chance.randint(1, statements[kind]))))
+            run = dying(work[kind], at=chance.randint(1, statements[kind]))
+            if first := killed == 0:  # not left to chance: keys are under two branch keys then
+                kind, run = Rotated.BRANCH, half_way(work[Rotated.BRANCH])
+            died = not survived(forked(run))
             now = check_versions(keys)
             made = {Rotated.BRANCH: now[0] - before[0], Rotated.DATA: now[1] - before[1]}
             assert made.pop(kind) in ((0, 1) if died else (1,))
@@ -133,7 +157,7 @@ def survive(config: Path, log: Path, *, kills: int, seed: int) -> None:
                 continue
             known = {row.key_id: row.parent for row in keys.of_subjects()}
             branch = keys.versions(KeyKind.BRANCH)[0].key_id.hex()
-            stopped_half_way += branch in known.values() and len(set(known.values())) > 1
+            assert not first or (died and len(set(known.values())) > 1 and branch in known.values())
             if killed < kills and chance.random() < 0.5:
                 at = chance.randint(1, statements_of_resuming)
                 killed += not survived(forked(dying(lambda: resumed(config), at=at)))
@@ -144,7 +168,6 @@ def survive(config: Path, log: Path, *, kills: int, seed: int) -> None:
     resumed(config)
 
     check_versions(keys)
-    assert stopped_half_way
     written = [json.loads(line) for line in log.read_text().splitlines()]
     found, branch = keys.of_subjects(), keys.versions(KeyKind.BRANCH)[0].key_id.hex()
     keys.store.close()
@@ -171,7 +194,7 @@ def config(home: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Monke
 
 
 def test_rotations_survive_being_killed(config: Path, tmp_path: Path) -> None:
-    """Twenty kills, ten for each database, at statements drawn by lot, and a writer throughout."""
+    """Twenty kills, ten for each database, half way and at statements drawn by lot, and a writer throughout."""
     survive(config, tmp_path / "written", kills=10, seed=5)
 
 

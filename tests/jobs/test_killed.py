@@ -22,7 +22,7 @@ from lacre.jobs.sqlite.protect import protect
 from lacre.jobs.sqlite.residue import find_plaintext
 from lacre.jobs.sqlite.unprotect import unprotect
 from tests.jobs.double import authority, fields, plain, readable, requests, schema
-from tests.jobs.killing import Child, forked, nursery, survived
+from tests.jobs.killing import Child, comes, forked, nursery, survived
 
 COLUMNS = "email:pii:email name:pii born:pii"
 
@@ -292,13 +292,13 @@ def killed_beside_a_writer(
         writer.start()
         try:
             survive(started, kills=kills, seed=kills, longest=0.7, check=lambda _: None)
-            time.sleep(0.2)
+            assert comes(
+                lambda: not writer.is_alive() or min(writer.commits - 100, writer.refused) > 0
+            )
         finally:
             writer.stop()
 
     assert readable(path, table) == writer.expected()
-    assert writer.commits > 100
-    assert writer.refused > 0
 
 
 def people_killed_beside_a_writer(volatile: Path, journal: str, kills: int, rows: int) -> None:

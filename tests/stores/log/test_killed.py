@@ -104,7 +104,8 @@ def test_ten_writers_lose_and_repeat_nothing(
     assert len(ids) == len(set(ids))
     assert set(confirmed.read_text().split()) <= set(ids)
     assert all(found == list(range(1, len(found) + 1)) for found in numbers.values())
-    assert len(numbers) == WRITERS
+    # One that was killed may not have begun.
+    assert ended <= len(numbers) <= WRITERS
     steps = [leaf.entry.members["step"] for leaf in leaves if leaf.entry.action == "recording"]
     # One that was killed may have said before that it ended.
     assert ended <= steps.count("ended") <= WRITERS
