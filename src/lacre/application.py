@@ -300,11 +300,7 @@ class Lacre(Serving):
 
     def field_of(self, scheme: Scheme) -> Field:
         """Return the field that *scheme* declares."""
-        if scheme.store not in self.policy.file.stores:
-            raise ConfigurationError(
-                f"lacre.toml has no store {scheme.store!r}",
-                hint=f"add [stores.{scheme.store}], or name one of {sorted(self.policy.file.stores)}",
-            )
+        self.policy.check_place(scheme.class_, scheme.store, scheme.table, scheme.column)
         return Field(self.guard, scheme)
 
     def legacy(self, name: str, field: Field, *, unwrap: "Unwrap | None" = None) -> "Reading":

@@ -11,18 +11,17 @@ import datetime as dt
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lacre.audit.detection.finding import Severity
-from lacre.policy.values import Table
+from lacre.policy.values import Span, Table
 
-__all__ = ["AlertSettings", "HoneytokenSettings", "Span", "span"]
+__all__ = ["AlertSettings", "HoneytokenSettings"]
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?")
 _MAILBOX = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")  # fmt: skip
 _TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?")
-_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -52,24 +51,10 @@ def _a_topic(text: str) -> str:
     return text
 
 
-def span(value: object) -> dt.timedelta:
-    """Read ``"10 minutes"``; raise `ValueError` for anything that is no span of at most a week."""
-    found = (
-        re.fullmatch(r"([1-9][0-9]{0,5}) (second|minute|hour|day)s?", value)
-        if isinstance(value, str)
-        else None
-    )
-    seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
-    if not 1 <= seconds <= 7 * 86_400:
-        raise ValueError('a span is "30 seconds", "10 minutes", "1 hour" or "7 days", at most that')
-    return dt.timedelta(seconds=seconds)
-
-
 Variable = Annotated[str, AfterValidator(_a_variable)]
 Host = Annotated[str, AfterValidator(_a_host)]
 Mailbox = Annotated[str, AfterValidator(_a_mailbox)]
 Topic = Annotated[str, AfterValidator(_a_topic)]
-Span = Annotated[dt.timedelta, BeforeValidator(span)]
 
 # What each kind of channel takes: what it must have, of which sets one each, and what it may.
 _TAKES: dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]] = {

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lacre.policy.alerts import Span
-from lacre.policy.values import Name, Table
+from lacre.policy.values import Name, Span, Table
 
 __all__ = ["BudgetSettings"]
 

@@ -15,17 +15,32 @@ from lacre.context import Acting
 from lacre.errors import ConfigurationError, NoTenant
 from lacre.keys.hierarchy import KeyKind, Scope
 from lacre.keys.kms_keys import expanded, pinned
+from lacre.policy.grants.grant import Grant, Grants, NoGrants
 from lacre.policy.model import ClassPolicy, PolicyFile, Right
 
-__all__ = ["Decision", "Policy"]
+__all__ = ["Decision", "Policy", "Step"]
+
+
+_REMEMBERED = 4096  # principals whose roles were looked up
+_EVERY: frozenset[str] = frozenset({"*"})  # no principal is declared: roles are as they are said
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The outcome, and the rule of the policy it follows from."""
+    """The outcome, the rule of the policy it follows from, and the id of the grant, if it is one's."""
 
     outcome: Outcome
     rule: str
+    grant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One link of the chain: what was *asked* (principal, purpose, role, right, grant), the rule, the answer."""
+
+    asked: str
+    rule: str
+    passed: bool
 
 
 class Policy:
@@ -35,6 +50,7 @@ class Policy:
     Args:
         pins: what its aliases of KMS keys stand for; see `lacre.policy.loading.load_pins`.
         today: in UTC, for the window of a move; the system's by default.
+        grants: those in effect; none by default.
     """
 
     def __init__(
@@ -43,8 +59,13 @@ class Policy:
         *,
         pins: Mapping[str, str] | None = None,
         today: Callable[[], dt.date] | None = None,
+        grants: Grants | None = None,
     ) -> None:
         self.file = file
+        self.grants: Grants = grants or NoGrants()
+        self._names: dict[str, frozenset[str]] = {}
+        # The text of a public identity is its format, its name and its keys.
+        self._operators = {line.split()[1] for line in file.local.signers if len(line.split()) > 1}
         self._pins = dict(pins or {})
         self._today = today or _utc_today
 
@@ -63,6 +84,28 @@ class Policy:
                 f"lacre.toml has no class {name!r}",
                 hint=f"it has {known}; add [classes.{name}] with its KMS keys and rights",
             ) from None
+
+    def check_place(self, class_: str, store: str, table: str, column: str) -> None:
+        """
+        Check that a column may hold *class_*.
+
+        Raises:
+            ConfigurationError: there is no such store, or the class is for other columns.
+        """
+        stores = self.file.stores
+        if store not in stores:
+            raise ConfigurationError(
+                f"lacre.toml has no store {store!r}",
+                hint=f"add [stores.{store}], or name one of {sorted(stores)}",
+            )
+        declared = self.file.classes.get(class_)
+        if declared is None or declared.columns is None:
+            return
+        if f"{table}.{column}" not in declared.columns:
+            raise ConfigurationError(
+                f"class {class_!r} is not for {table}.{column}",
+                hint=f"[classes.{class_}] columns names those that may hold it; add this one, or use another class",
+            )
 
     def tenant(self, acting: Acting) -> str:
         """Return whose data the acting is about, or raise `NoTenant`."""
@@ -141,31 +184,144 @@ class Policy:
         """
         Return whether *acting* may use *right* on *class_*.
 
-        `ALLOWED` where a role has the right; for `decrypt`, `MASKED` where a role has `mask`
-        or the class answers the denied with masks; `DENIED` otherwise.
+        `ALLOWED` where a role has the right, or a grant gives it; for `decrypt`, `MASKED` where a
+        role has `mask`; `DENIED` otherwise. Nothing but the file, the acting and the grants in
+        effect counts.
         """
         # Kept on the acting, so it ends with it; keyed by this policy, so a new one decides anew.
         key = (self, class_, right)
         decision: Decision | None = acting.decisions.get(key)
         if decision is None:
-            decision = acting.decisions[key] = self._decide(acting, class_, right)
+            decision = self._decide(acting, class_, right, None)
+            if not self._may_change(class_, decision):
+                acting.decisions[key] = decision
         return decision
 
-    def _decide(self, acting: Acting, class_: str, right: Right) -> Decision:
+    def explain(
+        self, acting: Acting, class_: str, right: Right
+    ) -> tuple[Decision, tuple[Step, ...]]:
+        """Return the decision, and the chain of rules that it follows from, in their order."""
+        told: list[Step] = []
+        return self._decide(acting, class_, right, told), tuple(told)
+
+    def _may_change(self, class_: str, decision: Decision) -> bool:
+        # A grant begins and ends while somebody acts; roles and the file do not change.
+        declared = self.file.classes[class_]
+        return bool(decision.grant) or (
+            decision.outcome is not Outcome.ALLOWED
+            and bool(declared.on_grant or declared.break_glass)
+        )
+
+    def _decide(
+        self, acting: Acting, class_: str, right: Right, told: list[Step] | None
+    ) -> Decision:
+        """One engine: what `explain` tells step by step is what `decide` returns."""
         declared = self.class_(class_)
-        purposes = self.file.purposes
-        if purposes is not None and acting.purpose not in purposes:
-            return Decision(Outcome.DENIED, f"purposes: {acting.purpose!r} is not among them")
-        for role in sorted(acting.roles):
+        held = self._names.get(acting.principal)
+        if held is None:
+            held = self._named_roles(acting.principal)
+            if held is None:
+                return _denied("principals", f"nobody is called {acting.principal!r}", told)
+        _passed("principal", f"principals: {acting.principal!r}", told)
+
+        purpose = acting.purpose
+        for where, purposes in (
+            ("purposes", self.file.purposes),
+            (f"classes.{class_}.purposes", declared.purposes),
+        ):
+            if purposes is not None and purpose not in purposes:
+                return _denied(where, f"{purpose!r} is not among them", told)
+            if purposes is not None:
+                _passed("purpose", f"{where}: {purpose!r}", told)
+
+        roles = sorted(acting.roles)
+        counted = [role for role in roles if self._counts(role, held, purpose, told)]
+        for role in counted:
             if right in declared.rights.get(role, ()):
-                return Decision(Outcome.ALLOWED, f"classes.{class_}.rights.{role}: {right}")
+                return _settled(Outcome.ALLOWED, f"classes.{class_}.rights.{role}: {right}", told)
+        granted = self._granted(acting, class_, declared, right, counted)
+        if granted is not None:
+            return _settled(Outcome.ALLOWED, f"grants.{granted.id}: {right}", told, granted.id)
         if right is Right.DECRYPT:
-            for role in sorted(acting.roles):
+            for role in counted:
                 if Right.MASK in declared.rights.get(role, ()):
-                    return Decision(Outcome.MASKED, f"classes.{class_}.rights.{role}: mask")
+                    return _settled(Outcome.MASKED, f"classes.{class_}.rights.{role}: mask", told)
             if declared.denied == "mask":
-                return Decision(Outcome.DENIED, f"classes.{class_}.denied: mask")
-        return Decision(Outcome.DENIED, f"classes.{class_}.rights: none gives {right}")
+                return _settled(Outcome.DENIED, f"classes.{class_}.denied: mask", told)
+        return _settled(Outcome.DENIED, f"classes.{class_}.rights: none gives {right}", told)
+
+    def _counts(
+        self, role: str, held: frozenset[str], purpose: str, told: list[Step] | None
+    ) -> bool:
+        """Whether a role that somebody acts in is theirs, and may be taken for the purpose."""
+        if held is not _EVERY and role not in held:
+            _failed("role", f"principals: {role!r} is not among its roles", told)
+            return False
+        settings = self.file.roles.get(role)
+        if (
+            settings is not None
+            and settings.purposes is not None
+            and purpose not in settings.purposes
+        ):
+            _failed("role", f"roles.{role}.purposes: {purpose!r} is not among them", told)
+            return False
+        _passed("role", f"roles: {role!r}", told)
+        return True
+
+    def _granted(
+        self, acting: Acting, class_: str, declared: ClassPolicy, right: Right, roles: list[str]
+    ) -> Grant | None:
+        ordinary = any(right in declared.on_grant.get(role, ()) for role in roles)
+        if not ordinary and not (declared.break_glass and right is Right.DECRYPT):
+            return None
+        found = self.grants.effective(acting, class_, right)
+        return found if found is not None and (ordinary or found.break_glass) else None
+
+    def _named_roles(self, principal: str) -> frozenset[str] | None:
+        """The roles of a declared principal, `_EVERY` where none is declared at all, None of a stranger."""
+        principals = self.file.principals
+        if not principals:
+            return _EVERY
+        held: frozenset[str] | None
+        if principal in self._operators:
+            held = frozenset({"operator"})  # pinned by [local] signers, declared or not
+        elif principal in principals and not principal.endswith("*"):
+            held = principals[principal].roles
+        else:
+            # The longest beginning is the one that was meant: "agent:night:*" before "agent:*".
+            begun = [
+                name
+                for name in principals
+                if name.endswith("*") and principal.startswith(name[:-1])
+            ]
+            held = principals[max(begun, key=len)].roles if begun else None
+        if held is not None:
+            if len(self._names) >= _REMEMBERED:
+                self._names.clear()
+            self._names[principal] = held
+        return held
+
+
+def _settled(outcome: Outcome, rule: str, told: list[Step] | None, grant: str = "") -> Decision:
+    if told is not None:
+        told.append(Step("right" if not grant else "grant", rule, outcome is Outcome.ALLOWED))
+    return Decision(outcome, rule, grant)
+
+
+def _denied(where: str, why: str, told: list[Step] | None) -> Decision:
+    if told is not None:
+        told.append(Step(where.rpartition(".")[2].removesuffix("s"), f"{where}: {why}", False))
+    return Decision(Outcome.DENIED, f"{where}: {why}")
+
+
+def _passed(asked: str, rule: str, told: list[Step] | None) -> None:
+    if told is not None:
+        told.append(Step(asked, rule, True))
+
+
+def _failed(asked: str, rule: str, told: list[Step] | None) -> None:
+    if told is not None:
+        told.append(Step(asked, rule, False))
 
 
 def _utc_today() -> dt.date:

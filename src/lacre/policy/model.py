@@ -18,9 +18,24 @@ from lacre.policy.audit import AuditSettings
 from lacre.policy.budgets import BudgetSettings
 from lacre.policy.bulk import BulkSettings
 from lacre.policy.columns import ColumnName, ColumnTarget, WaiverSettings
+from lacre.policy.consistency import check_governance
 from lacre.policy.detection import DetectionSettings
 from lacre.policy.erasure import ErasureSettings, RetentionSettings, SealingSettings
+from lacre.policy.governance import (
+    DepartmentSettings,
+    EnvironmentSettings,
+    GovernanceSettings,
+    KmsKeySettings,
+    ResidencySettings,
+)
 from lacre.policy.legacy import LegacySettings
+from lacre.policy.principals import (
+    ApproverSettings,
+    GrantSettings,
+    PrincipalName,
+    PrincipalSettings,
+    RoleSettings,
+)
 from lacre.policy.report import ReportSettings
 from lacre.policy.search import SearchSettings
 from lacre.policy.values import (
@@ -170,7 +185,9 @@ class MoveSettings(Table):
 
 
 class StoreSettings(Table):
-    """`[stores.NAME]`: a logical database. Its name is bound in every value it holds."""
+    """`[stores.NAME]`: a logical database. Its name is bound in every value it holds. *region* is where it is."""
+
+    region: Region | None = None
 
 
 class ClassPolicy(Table):
@@ -181,6 +198,10 @@ class ClassPolicy(Table):
     never. *reencrypt_within* is how long after a rotation values may stay under the key before.
     `lacre keys due` reports both, nothing rotates by itself. Without *fields* the keys are
     those that `kms_keys` names; *index* false is a class that is never searchable.
+
+    *columns* are the only ones that may hold the class; any by default. *purposes* are the only
+    ones that it may be used for. *on_grant* are rights that a role has only by a grant;
+    *break_glass* says that one in an emergency may give `decrypt` to whoever can have it by none.
     """
 
     fields: KmsKey
@@ -193,6 +214,11 @@ class ClassPolicy(Table):
     rotate_index_after: Period = None
     reencrypt_within: Period = None
     rights: dict[Name, frozenset[Right]] = Field(default_factory=dict)
+    on_grant: dict[Name, frozenset[Right]] = Field(default_factory=dict)
+    break_glass: bool = False
+    columns: frozenset[ColumnName] | None = None
+    purposes: frozenset[str] | None = None
+    administrators: tuple[PrincipalName, ...] | None = None
     budget: BudgetSettings | None = None
 
     def named_keys(self) -> tuple[str, ...]:
@@ -214,6 +240,22 @@ class CacheSettings(Table):
     stale_for: float = Field(default=0.0, ge=0, le=900)
 
 
+def _in_environment(tables: Any) -> Any:
+    """Put the environment's name where names of KMS keys and their contexts say ``{env}``."""
+    if not isinstance(tables, dict) or not isinstance(env := tables.get("env"), str):
+        return tables
+
+    def put(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.replace("{env}", env)
+        if isinstance(value, dict):
+            return {name: put(each) for name, each in value.items()}
+        return value
+
+    named = {"kms_keys", "move", "sealing", "keys", "departments", "classes"}
+    return tables | {name: put(tables[name]) for name in named & tables.keys()}
+
+
 class PolicyFile(Table):
     """The whole file."""
 
@@ -230,6 +272,15 @@ class PolicyFile(Table):
     calls: CallSettings = CallSettings()
     move: MoveSettings | None = None
     legacy: dict[Name, LegacySettings] = Field(default_factory=dict)
+    environments: dict[Name, EnvironmentSettings] = Field(default_factory=dict)
+    residency: ResidencySettings | None = None
+    governance: GovernanceSettings = GovernanceSettings()
+    roles: dict[Name, RoleSettings] = Field(default_factory=dict)
+    principals: dict[PrincipalName, PrincipalSettings] = Field(default_factory=dict)
+    approvers: dict[str, ApproverSettings] = Field(default_factory=dict)
+    grants: GrantSettings = GrantSettings()
+    keys: dict[Name, KmsKeySettings] = Field(default_factory=dict)
+    departments: dict[Name, DepartmentSettings] = Field(default_factory=dict)
     stores: dict[Name, StoreSettings] = Field(default_factory=lambda: {"main": StoreSettings()})
     classes: dict[Name, ClassPolicy] = Field(min_length=1)
     columns: dict[ColumnName, ColumnTarget] = Field(default_factory=dict)
@@ -250,6 +301,7 @@ class PolicyFile(Table):
     @classmethod
     def _name_the_keys(cls, tables: Any) -> Any:
         # Before the classes are read: there every class has its keys, whoever named them.
+        tables = _in_environment(tables)
         template = tables.get("kms_keys") if isinstance(tables, dict) else None
         classes = tables.get("classes") if isinstance(tables, dict) else None
         if not isinstance(template, str) or not isinstance(classes, dict):
@@ -281,6 +333,11 @@ class PolicyFile(Table):
         for name, column in self.columns.items():
             if column.class_ not in self.classes or column.store not in self.stores:
                 raise ValueError(f"[columns.{name}] names a class or store that this file has not")
+        return self
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        check_governance(self)
         return self
 
     @model_validator(mode="after")

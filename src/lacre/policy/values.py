@@ -25,11 +25,14 @@ __all__ = [
     "Name",
     "Period",
     "Region",
+    "Span",
     "Table",
     "period",
+    "span",
 ]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -100,12 +103,28 @@ def period(value: object) -> dt.timedelta | None:
     return dt.timedelta(days=int(found[1]))
 
 
+def span(value: object, *, most: dt.timedelta = dt.timedelta(days=7)) -> dt.timedelta:
+    """Read ``"10 minutes"``; raise `ValueError` for anything that is no span of at most *most*."""
+    found = (
+        re.fullmatch(r"([1-9][0-9]{0,6}) (second|minute|hour|day)s?", value)
+        if isinstance(value, str)
+        else None
+    )
+    seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
+    if not 1 <= seconds <= most.total_seconds():
+        raise ValueError(
+            f'a span is "30 seconds", "10 minutes", "1 hour" or "{most.days} days", at most that'
+        )
+    return dt.timedelta(seconds=seconds)
+
+
 Name = Annotated[str, AfterValidator(_a_name)]
 Identifier = Annotated[str, AfterValidator(_an_identifier)]
 KmsKey = Annotated[str, AfterValidator(check_kms_key)]
 KmsKeyTemplate = Annotated[str, AfterValidator(_a_template)]
 Region = Annotated[str, AfterValidator(_a_region)]
 Address = Annotated[str, AfterValidator(_an_address)]
+Span = Annotated[dt.timedelta, BeforeValidator(span)]
 Period = Annotated[dt.timedelta | None, BeforeValidator(period)]
 MaskName = Annotated[str, AfterValidator(_a_mask)]
 
