@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lacre.audit.keeping import Anchored
 from lacre.audit.notes import Checkpoint
 from lacre.audit.verification import Expected
 from lacre.errors import EvidenceUnavailable
@@ -15,7 +16,7 @@ from lacre.sinks.anchors.file import FileAnchor
 from lacre.stores.log import anchoring, verifying
 from lacre.stores.log.anchoring import Anchoring, AnchorThread
 from lacre.stores.log.log import AuditLog
-from lacre.stores.log.sink import LogSink
+from lacre.stores.log.sink import OWN, LogSink
 from lacre.stores.log.verifying import LogVerifier
 from tests.audit.looks import STAMP
 from tests.components.postgresql import Database
@@ -128,3 +129,13 @@ def test_a_log_on_postgresql_verifies(database: Database, monkeypatch: pytest.Mo
     assert codes(right) == []
     assert right.events > 450
     assert "integrity edited" in codes(wrong)
+
+
+def test_an_entry_that_says_what_was_not_put_keeps_nothing_from_being_put(stage: Stage) -> None:
+    """Whoever hands over that more was anchored, or will be in a hundred years, holds no anchor up."""
+    works = Anchoring(stage.log, [stage.outside], STAMP, clock=stage.clock)
+    lie = Anchored(anchor="outside", shard="2026-12", size=2**62, root="", time=stage.clock.now + 3e9, **OWN)  # fmt: skip
+    stage.enter(lie)
+
+    assert [each.shard for each in works.put()] == [202611, 202612]
+    assert works.last() <= stage.clock.now

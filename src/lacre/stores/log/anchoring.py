@@ -68,16 +68,12 @@ class Anchoring:
         self._clock = clock
 
     def last(self) -> float:
-        """Return when something was anchored last, in seconds; 0 where nothing was."""
-        newest = (
-            sa.select(LEAF.c.time)
-            .where(LEAF.c.action == "anchor")
-            .order_by(LEAF.c.time.desc())
-            .limit(1)
-        )
+        """Return when something was anchored last, in seconds and never after now; 0 where nothing was."""
+        # By the sequencer's clock: the entry's own time is whatever was written into it.
+        newest = sa.select(sa.func.max(LEAF.c.sequenced)).where(LEAF.c.action == "anchor")
         with self._log.reading() as connection:
             found = connection.scalar(newest)
-        return 0.0 if found is None else found / 1_000_000
+        return 0.0 if found is None else min(found / 1_000_000, self._clock())
 
     def put(self) -> list[Put]:
         """
@@ -93,7 +89,7 @@ class Anchoring:
         for anchor in self._anchors:
             try:
                 for shard, size, root, note in heads:
-                    if size <= known.get((anchor.name, shard), 0):
+                    if (anchor.name, shard, size) in known:
                         continue
                     origin = origin_of(self._stamp.app, self._stamp.env, shard)
                     anchor.put(Checkpoint(origin=origin, size=size, root=root), note)
@@ -174,11 +170,15 @@ class AnchorThread:
             self._beside.close()
 
     def _run(self, stop: threading.Event) -> None:
+        due: float | None = None  # the log says when only at the beginning: it may be told lies
         while not stop.wait(min(_LOOK, self._every)):
             if not self._sequencer.holds:
                 continue
             try:
-                if time.time() - self._anchoring.last() >= self._every:
+                if due is None:
+                    due = time.monotonic() + self._every - (time.time() - self._anchoring.last())
+                if time.monotonic() >= due:
+                    due = time.monotonic() + self._every
                     failed = [each for each in self._anchoring.put() if each.failed]
                     self._tell("; ".join(each.failed for each in failed))
             except LacreError as error:
@@ -204,19 +204,20 @@ def _heads(connection: sa.Connection) -> list[tuple[int, int, bytes, str]]:
     return [(shard, size, bytes(root), note) for shard, size, root, note in rows]
 
 
-def _known(connection: sa.Connection) -> dict[tuple[str, int], int]:
-    # What the log says was anchored: sequenced, or waiting to be.
+def _known(connection: sa.Connection) -> set[tuple[str, int, int]]:
+    # What the log says was anchored: sequenced, or waiting to be. By its very size: an entry that
+    # somebody made up says of one checkpoint that it was put, and not of those that follow.
     lines = [
         *connection.scalars(sa.select(LEAF.c.entry).where(LEAF.c.action == "anchor")),
         *connection.scalars(sa.select(INBOX.c.entry)),
     ]
-    found: dict[tuple[str, int], int] = {}
+    found: set[tuple[str, int, int]] = set()
     for line in lines:
         try:
             members = Entry.read(bytes(line)).members
             if members["action"] == "anchor":
-                place = (str(members["anchor"]), int(str(members["shard"]).replace("-", "")))
-                found[place] = max(found.get(place, 0), int(members["size"]))
+                shard = int(str(members["shard"]).replace("-", ""))
+                found.add((str(members["anchor"]), shard, int(members["size"])))
         except (Tampered, ValueError, TypeError):
             continue
     return found
