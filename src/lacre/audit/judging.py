@@ -340,16 +340,9 @@ class Verification:
             if mark.seq == 0 and members["step"] == "opened":
                 self._chain(now, members)
         elif members["action"] == "anchor":
-            shard = str(members["shard"])
-            if shard.replace("-", "").isdecimal():
-                self._put.append(
-                    (
-                        mark.sequenced,
-                        str(members["anchor"]),
-                        int(shard.replace("-", "")),
-                        members["size"],
-                    )
-                )
+            shard, size = str(members["shard"])[:7].replace("-", ""), members["size"]
+            if shard.isdecimal() and type(size) is int:
+                self._put.append((mark.sequenced, str(members["anchor"]), int(shard), size))
         else:
             self._state(now, mark)
 

@@ -328,10 +328,12 @@ def _follow(found: Examined, seq: int, sequenced: int, members: Mapping[str, Any
     elif action == "opening":
         try:
             until, bound = micros_of(members["until"]), int(members["bound"])
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             found.tell(Aspect.INTEGRITY, "unknown", "it is no opening that lacre wrote", seq)
             return
         found.openings[str(members["opening"])] = Opening(found.shard, seq, until, bound)
+    elif action == "closing" and type(members["looks"]) is not int:
+        found.tell(Aspect.INTEGRITY, "unknown", "it is no closing that lacre wrote", seq)
     elif action == "closing":
         opened = found.openings.pop(str(members["opening"]), None)
         if opened is None:

@@ -143,6 +143,14 @@ def test_an_entry_that_no_writer_wrote_is_refused(broken: dict[str, object]) -> 
         Detector().feed(edited)
 
 
+def test_half_of_a_character_in_a_row_is_no_way_to_stop_detection() -> None:
+    """What UTF-8 cannot write is a row like any other."""
+    (leaf,) = leaves([look(0)])
+    odd = Entry({**leaf.entry.members, "rows": ["\ud800"]})
+
+    assert Detector().feed(Leaf(leaf.shard, leaf.seq, leaf.sequenced, odd, b"")) == []
+
+
 def test_who_is_exempt_is_not_counted_and_others_are() -> None:
     """An exempt principal fires nothing; the rule stays for everybody else."""
     rule = replace(RULES["bulk-access"], exempt={"svc:export": "the nightly export"})

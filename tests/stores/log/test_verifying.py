@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """An honest log verifies, in whatever way it is read; what is missing in one is told."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lacre.audit import stretches
+from lacre.audit.entries import CATALOGUE, written
 from lacre.audit.verified import Verified
 from lacre.stores.log import verifying
+from lacre.stores.log.schema import INBOX
+from tests.audit.looks import STAMP, example
 from tests.stores.log.stage import FIRST, SECOND, STRANGER, Stage, codes, event, opened
 
 pytestmark = pytest.mark.any_sqlalchemy
@@ -194,3 +198,23 @@ def batches(stage: Stage, count: int) -> None:
         stage.clock.now += 0.5
         stage.sink.append([event("svc:x", stage.clock.now) for _ in range(190 + number)])
         stage.sequencer.turn()
+
+
+@pytest.mark.parametrize(
+    ("action", "wrong"),
+    [("closing", {"looks": "x"}), ("opening", {"bound": 1e999}), ("anchor", {"shard": "1" * 5000}), ("anchor", {"size": [1]})],
+)  # fmt: skip
+def test_what_no_writer_wrote_stops_no_verification(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, action: str, wrong: dict[str, object]
+) -> None:
+    """A member of another type, put there past the sequencer's own check, leaves an answer."""
+    monkeypatch.setattr("lacre.stores.log.ready.accept", lambda *_, **__: None)
+    stage.opening("x")
+    line = written(example(CATALOGUE[action]), STAMP)
+    members = json.loads(line) | {"time": "2026-11-30T23:58:00.000000Z"} | wrong
+    with stage.log.writing() as connection:
+        connection.execute(INBOX.insert().values(id=bytes.fromhex(members["id"]), entry=json.dumps(members).encode()))  # fmt: skip
+    stage.sequencer.turn()
+    found = codes(stage.verify(anchors={"outside": (2**60, [])}))
+
+    assert found == ([] if action == "anchor" else ["integrity unknown"])

@@ -156,4 +156,6 @@ class Observation:
 
 def hashed(text: str, key: bytes) -> int:
     """Return a hash of 64 bits, uniform for whoever does not know *key*."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8, key=key).digest(), "big")
+    # Half of a character too: whoever writes one into a name is not to stop detection.
+    data = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(data, digest_size=8, key=key).digest(), "big")
