@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from lacre._core.merkle import leaf_hash
 from lacre.audit.entries import Entry, written
+from lacre.audit.keeping import Sequencing
 from lacre.audit.leaves import Drawn, leaf_text, shard_name
 from lacre.audit.notes import Checkpoint, origin_of, sign_checkpoint
 from lacre.audit.verdict import Verdict
@@ -25,6 +26,7 @@ from lacre.audit.verified import Verified
 from lacre.kms.local import Identity
 from lacre.kms.local.signing import IdentitySigner
 from lacre.stores.log.schema import CHECKPOINT, INBOX, LEAF, TILE
+from lacre.stores.log.sink import OWN
 from lacre.stores.log.tree import StoredTree
 from tests.audit.looks import STAMP
 from tests.stores.log.stage import (
@@ -341,6 +343,12 @@ def stopped(stage: Stage) -> None:
     stage.look(1)
 
 
+def rest_said(stage: Stage) -> None:
+    """The same, and before it an entry that says that the sequencer rests."""
+    stage.enter(Sequencing(step="rested", epoch=1, since="", time=stage.clock.now, **OWN))
+    stopped(stage)
+
+
 def emptied(stage: Stage) -> None:
     """Empty every table."""
     stage.run(
@@ -402,6 +410,7 @@ ATTACKS = (
     Attack(title="lifts a legal hold", do=sql("UPDATE lacre_shard SET hold = NULL")),
     Attack(title="empties every table", do=emptied),
     Attack(title="keeps the sequencer from running for five minutes", do=stopped),
+    Attack(title="the same, with an entry that says that it rests", do=rest_said),
     Attack(title="deletes entries that wait to be sequenced, of a process that goes on", do=stolen_before_sequencing),
     Attack(title="deletes entries that wait to be sequenced, of a process that was killed: within a day", do=stolen_before_the_end),
     Attack(title="the same: a day later", do=stolen_before_the_end, late=DAY + 60),

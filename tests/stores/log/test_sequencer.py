@@ -1,8 +1,11 @@
 """What waits becomes leaves, in order, once, under one sequencer and signed."""
 
+import json
+import random
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,17 +13,19 @@ import sqlalchemy as sa
 
 from lacre._core.merkle import leaf_hash
 from lacre.audit.entries import written
+from lacre.audit.keeping import Sequencing
 from lacre.audit.leaves import Position, leaf_text
 from lacre.audit.notes import origin_of, read_checkpoint
 from lacre.errors import ConfigurationError, EvidenceUnavailable, Tampered
 from lacre.kms.local import Identity
 from lacre.kms.local.signing import IdentitySigner, verifier_of
+from lacre.stores.log.lease import Lease
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.outboxes import open_outboxes
 from lacre.stores.log.reader import Filters, LogReader
-from lacre.stores.log.schema import CHECKPOINT, INBOX, LEAF, OUTBOX
+from lacre.stores.log.schema import CHECKPOINT, INBOX, LEAF, OUTBOX, SEQUENCER
 from lacre.stores.log.sequencer import Sequencer
-from lacre.stores.log.sink import LogSink
+from lacre.stores.log.sink import OWN, LogSink
 from lacre.stores.log.tree import Nodes
 from tests.audit.looks import STAMP, searched
 from tests.stores.log.filled import PLACES, log_at
@@ -358,3 +363,114 @@ def test_who_signs_is_believed(log: AuditLog, clock: Clock) -> None:
     sequencer = sequencer_of(log, clock)
     sequencer.turn()
     assert sequencer.holds
+
+
+def enter(log: AuditLog, *entries: bytes) -> None:
+    """Put *entries* where they wait, with all rights on the inbox."""
+    ids = [bytes.fromhex(json.loads(each)["id"]) for each in entries]
+    with log.writing() as connection:
+        rows = [{"id": i, "entry": e} for i, e in zip(ids, entries, strict=True)]
+        connection.execute(INBOX.insert(), rows)
+
+
+def test_thousands_of_what_is_no_entry_stop_nothing(
+    log: AuditLog, sequencer: Sequencer, clock: Clock
+) -> None:
+    """However much of it waits, what was handed over after it is sequenced in the same turn; it stays, counted, and is read again by the next."""
+    with log.writing() as connection:
+        junk = [{"id": n.to_bytes(16, "big"), "entry": b"{"} for n in range(2500)]
+        connection.execute(INBOX.insert(), junk)
+    LogSink(log, STAMP, clock=clock).append([searched(principal="svc:after")])
+    sequencer.turn()
+
+    assert told(log)[-1] == "svc:after"
+    assert sequencer.passed == 2500
+    sequencer.rest()
+    other = sequencer_of(log, clock)
+    other.turn()
+    assert other.passed == 2500
+    with log.reading() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(INBOX)) == 2500
+
+
+def test_an_id_that_was_taken_does_not_make_evidence_go_away(
+    log: AuditLog, sequencer: Sequencer
+) -> None:
+    """Of two entries that say different things under one id the second stays where it waits; the same once more goes."""
+    first, second = (written(replace(searched(principal=who), id="0" * 31 + "1"), STAMP) for who in ("svc:a", "svc:b"))  # fmt: skip
+    enter(log, first)
+    sequencer.turn()
+    enter(log, second)
+    sequencer.turn()
+
+    assert told(log)[-1] == "svc:a"
+    assert sequencer.passed == 1
+    with log.reading() as connection:
+        assert bytes(connection.scalar(sa.select(INBOX.c.entry))) == second
+
+
+def test_only_a_sequencer_says_that_it_rests(log: AuditLog, sequencer: Sequencer) -> None:
+    """A rest that somebody else handed over is none: it would excuse the silence after it."""
+    rested = Sequencing(step="rested", epoch=1, since="", time=1.0, **OWN)
+    sequencer.turn()
+    enter(log, written(rested, STAMP))
+    sequencer.turn()
+
+    assert "sequencing rested" not in told(log)
+    assert sequencer.passed == 1
+
+
+def test_a_log_that_was_set_back_is_not_gone_on_with(
+    log: AuditLog, sequencer: Sequencer, clock: Clock
+) -> None:
+    """Leaves and checkpoints that were cut off are missed by who signed them, though the rest agrees with itself."""
+    sink = LogSink(log, STAMP, clock=clock)
+    sink.append([searched()])
+    sequencer.turn()
+    with log.reading() as connection:
+        newest = connection.scalar(sa.select(sa.func.max(LEAF.c.seq)))
+    sink.append([searched(principal="svc:gone")])
+    sequencer.turn()
+    with log.writing() as connection:
+        connection.execute(sa.delete(LEAF).where(LEAF.c.seq > newest))
+        connection.execute(sa.delete(CHECKPOINT).where(CHECKPOINT.c.size > newest + 1))
+        connection.execute(sa.update(SEQUENCER).values(epoch=SEQUENCER.c.epoch + 1, holder=""))
+    sink.append([searched()])
+    with pytest.raises(EvidenceUnavailable):
+        sequencer.turn()
+
+    for _ in range(2):
+        with pytest.raises(Tampered):
+            sequencer.turn()
+
+
+def test_an_epoch_that_was_not_committed_is_nobodys(log: AuditLog) -> None:
+    """Who believes to hold the lease by a COMMIT that failed does not hold what another took since under the same epoch."""
+    one, other = Lease(), Lease()
+    with log.writing() as connection:
+        assert one.take(connection, 10)
+        connection.rollback()
+    with log.writing() as connection:
+        assert other.take(connection, 20)
+
+    assert one.epoch == other.epoch
+    with pytest.raises(EvidenceUnavailable), log.writing() as connection:
+        one.hold(connection, 30)
+    with log.writing() as connection:
+        other.hold(connection, 30)
+
+
+def test_names_that_no_index_would_take_are_counted_all_the_same(
+    log: AuditLog, sequencer: Sequencer
+) -> None:
+    """Long names of letters of four bytes, which do not compress, stop nothing."""
+    drawn = random.Random(6)
+
+    def name(length: int) -> str:
+        return "".join(chr(drawn.randrange(0x20000, 0x2A6D0)) for _ in range(length))
+
+    members = json.loads(written(searched(), STAMP))
+    members |= {"principal": name(256), "purpose": name(256), "table": name(256), "class": name(64)}
+    enter(log, json.dumps(members, sort_keys=True, separators=(",", ":")).encode())
+
+    assert sequencer.turn() == 1

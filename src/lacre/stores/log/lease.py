@@ -56,9 +56,7 @@ class Lease:
             EvidenceUnavailable: another took it over; the transaction must not commit.
         """
         held = connection.execute(
-            sa.update(SEQUENCER)
-            .where(SEQUENCER.c.one == 1, SEQUENCER.c.epoch == self.epoch)
-            .values(until=now + self.length)
+            sa.update(SEQUENCER).where(*self._ours()).values(until=now + self.length)
         )
         if held.rowcount != 1:
             self.epoch = None
@@ -69,8 +67,12 @@ class Lease:
 
     def release(self, connection: sa.Connection) -> None:
         """Let whoever comes next take it at once."""
-        connection.execute(
-            sa.update(SEQUENCER)
-            .where(SEQUENCER.c.one == 1, SEQUENCER.c.epoch == self.epoch)
-            .values(holder="", until=0)
+        connection.execute(sa.update(SEQUENCER).where(*self._ours()).values(holder="", until=0))
+
+    def _ours(self) -> tuple[sa.ColumnElement[bool], ...]:
+        # The holder too: an epoch whose COMMIT did not come through is given again, to whoever takes it next.
+        return (
+            SEQUENCER.c.one == 1,
+            SEQUENCER.c.epoch == self.epoch,
+            SEQUENCER.c.holder == self.holder,
         )

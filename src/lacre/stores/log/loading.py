@@ -24,13 +24,17 @@ __all__ = [
     "insert",
     "known",
     "leaf_row",
+    "put_back",
     "remove",
+    "set_aside",
     "tally",
+    "tally_key",
     "touched_rows",
     "without",
 ]
 
 HOUR = 3_600_000_000
+_SHORT = 512  # bytes of one column of a tally
 
 Row = tuple[Any, ...]
 
@@ -70,11 +74,12 @@ def touched_rows(shard: int, seq: int, drawn: Drawn) -> Iterable[Row]:
     return ((resource, shard, seq) for resource in drawn.touched)
 
 
-def known(connection: sa.Connection, ids: Sequence[bytes]) -> set[bytes]:
-    """Return those of *ids* that are leaves already."""
-    found: set[bytes] = set()
+def known(connection: sa.Connection, ids: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Return those of *ids* that are leaves already, each with its entry."""
+    found: dict[bytes, bytes] = {}
     for some in among(connection, LEAF.c.id, ids, postgresql.BYTEA()):
-        found.update(map(bytes, connection.scalars(sa.select(LEAF.c.id).where(some))))
+        rows = connection.execute(sa.select(LEAF.c.id, LEAF.c.entry).where(some))
+        found.update((bytes(row.id), bytes(row.entry)) for row in rows)
     return found
 
 
@@ -82,6 +87,20 @@ def remove(connection: sa.Connection, table: sa.Table, positions: Sequence[int])
     """Remove the rows at *positions*."""
     for some in among(connection, table.c.position, positions, postgresql.BIGINT()):
         connection.execute(sa.delete(table).where(some))
+
+
+def set_aside(connection: sa.Connection, table: sa.Table, positions: Sequence[int]) -> None:
+    """Give the rows at *positions* numbers below zero."""
+    for some in among(connection, table.c.position, positions, postgresql.BIGINT()):
+        connection.execute(sa.update(table).where(some).values(position=-table.c.position))
+
+
+def put_back(connection: sa.Connection, table: sa.Table) -> None:
+    """Give the rows that were set aside their numbers again."""
+    aside = sa.update(table).where(table.c.position < 0)
+    first = connection.scalar(sa.select(sa.func.min(table.c.position)))
+    if first is not None and first < 0:
+        connection.execute(aside.values(position=-table.c.position))
 
 
 def among(
@@ -168,6 +187,19 @@ def _told(connection: sa.Connection, error: Exception) -> BaseException:
     return DBAPIError.instance(
         None, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect,
     )  # fmt: skip
+
+
+def tally_key(drawn: Drawn) -> Row:
+    """Return what an entry is counted under: cut where an index of PostgreSQL would not take it."""
+    texts = (drawn.principal, drawn.action, drawn.status, drawn.class_, drawn.place, drawn.purpose)
+    return (drawn.time // HOUR * HOUR, *map(_short, texts))
+
+
+def _short(text: str) -> str:
+    # 256 characters of ASCII are 256 bytes, and of others up to 1024; of all columns together 2704 will do.
+    if text.isascii():
+        return text
+    return text.encode()[:_SHORT].decode(errors="ignore")
 
 
 def tally(connection: sa.Connection, counts: dict[Row, list[int]]) -> None:

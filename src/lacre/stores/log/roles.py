@@ -97,7 +97,7 @@ def log_role_statements(schema: str, roles: LogRoles) -> Sequence[str]:
         f"GRANT INSERT ON {named(INBOX)} TO {roles.writer}, {roles.detector}",
         f"GRANT USAGE ON SEQUENCE {position} TO {roles.writer}, {roles.detector}",
         f"GRANT SELECT (shard, seq, sequenced) ON {named(LEAF)} TO {roles.writer}",
-        f"GRANT DELETE ON {named(INBOX)} TO {roles.sequencer}",
+        f"GRANT DELETE, UPDATE (position) ON {named(INBOX)} TO {roles.sequencer}",
         f"GRANT INSERT ON {named(LEAF, TOUCHED, CHECKPOINT, *_UPKEEP)} TO {roles.sequencer}",
         f"GRANT UPDATE ON {named(SEQUENCER)} TO {roles.sequencer}",
         *(

@@ -13,16 +13,15 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import final
 
 import sqlalchemy as sa
 
 from lacre._core.merkle import leaf_hash
-from lacre.audit.entries import Entry, Stamp, moment, written
+from lacre.audit.entries import Stamp, moment, written
 from lacre.audit.event import Event
 from lacre.audit.keeping import Heartbeat, Sequencing
-from lacre.audit.leaves import Drawn, leaf_text, shard_name, shard_of
+from lacre.audit.leaves import leaf_text, shard_name, shard_of
 from lacre.audit.notes import (
     Checkpoint,
     Signer,
@@ -33,36 +32,20 @@ from lacre.audit.notes import (
 )
 from lacre.errors import ConfigurationError, EvidenceUnavailable, Tampered
 from lacre.stores.log import loading
+from lacre.stores.log.head import Head, load_head, rested
 from lacre.stores.log.lease import Lease
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.outboxes import Outbox, Waiting
+from lacre.stores.log.ready import Ready, ready, says_the_same
 from lacre.stores.log.schema import CHECKPOINT, INBOX, LEAF, SHARD, TOUCHED
 from lacre.stores.log.sink import OWN
-from lacre.stores.log.tree import Nodes, StoredTree
+from lacre.stores.log.tree import StoredTree
 
 __all__ = ["Sequencer"]
 
 _BATCH = 1000  # entries of one transaction; a checkpoint is signed after each that is full
 _BACK = 5_000_000  # microseconds a clock may be behind the last leaf: what time services correct
-_PASSED = 1000  # entries that are none, passed over until somebody looks
-
-
-@dataclass(slots=True, kw_only=True)
-class _Head:
-    """Where the log is: what no transaction that rolled back may leave behind."""
-
-    shard: int
-    tree: StoredTree
-    sequenced: int
-    signed: int  # the size of the shard's last checkpoint
-
-
-class _Ready(NamedTuple):
-    """An entry that was read and may become a leaf."""
-
-    id: bytes
-    drawn: Drawn
-    line: bytes
+_PASSED = 1000  # entries that are none and are left out by a statement; more are set aside
 
 
 @final
@@ -99,9 +82,14 @@ class Sequencer:
         self.outboxes = tuple(outboxes)
         self._clock = clock
         self._lease = Lease(length=lease)
-        self._head: _Head | None = None
-        self._ahead: Future[tuple[list[Waiting], list[_Ready]]] | None = None
+        self._head: Head | None = None
+        self._ahead: Future[tuple[list[Waiting], list[Ready]]] | None = None
         self._passed: dict[str, set[int]] = {}
+        self._aside = 0  # of those of the inbox, how many were set aside
+        self._more = False  # whether the inbox had more than was read
+        # The last that was signed here, by month, size and root: whoever sets the database back
+        # does not have this process sign another tree.
+        self._vouched: tuple[int, int, bytes] | None = None
         self.away: list[str] = []  # stores whose outbox did not answer in the last turn
 
     @property
@@ -112,7 +100,7 @@ class Sequencer:
     @property
     def passed(self) -> int:
         """How many entries it passed over, because no writer of lacre's wrote them."""
-        return sum(map(len, self._passed.values()))
+        return self._aside + sum(map(len, self._passed.values()))
 
     def after_fork(self) -> None:
         """In a child: hold nothing, and leave the parent's connections alone."""
@@ -153,7 +141,7 @@ class Sequencer:
         self.away = []
         total = 0
         with ThreadPoolExecutor(1, "lacre-sequencer-reads") as reads:
-            while done := self._batch(reads):
+            while (done := self._batch(reads)) or self._more:
                 total += done
                 if done >= _BATCH:
                     self._sign()
@@ -187,17 +175,20 @@ class Sequencer:
             try:
                 head = self._load(connection)
                 now = self._now(head)
-                step = "began" if head is None or _rested(connection, head) else "took-over"
+                step = "began" if head is None or rested(connection, head) else "took-over"
                 if head is None:
                     head = self._open(connection, now, None)
                 self._append(connection, head, now, [self._own(self._step(step, head))])
+                loading.put_back(connection, INBOX)
             except BaseException:
                 self._lease.forget()
                 raise
         self._head = head
+        self._passed.pop("", None)
+        self._aside = 0
         return True
 
-    def _load_once(self) -> _Head:
+    def _load_once(self) -> Head:
         if self._head is None:
             with self._log.snapshot() as connection:
                 self._head = self._load(connection)
@@ -205,33 +196,8 @@ class Sequencer:
             raise Tampered.signed("the log")
         return self._head
 
-    def _load(self, connection: sa.Connection) -> _Head | None:
-        last = connection.execute(
-            sa.select(LEAF.c.shard, LEAF.c.sequenced)
-            .order_by(LEAF.c.shard.desc(), LEAF.c.seq.desc())
-            .limit(1)
-        ).one_or_none()
-        newest = connection.execute(
-            sa.select(CHECKPOINT).order_by(CHECKPOINT.c.shard.desc(), CHECKPOINT.c.size.desc())
-        ).first()
-        if last is None:
-            if newest is not None:
-                raise _replaced()
-            return None
-        signed = 0
-        if newest is not None:
-            # Nothing is signed over a tree that does not begin with what was signed before.
-            believed = read_checkpoint(newest.note, self._verifiers)
-            at = (origin_of(self._stamp.app, self._stamp.env, newest.shard), newest.size)
-            if (believed.origin, believed.size) != at or newest.shard > last.shard:
-                raise _replaced()
-            if Nodes(connection, newest.shard).root(newest.size) != believed.root:
-                raise _replaced()
-            signed = newest.size if newest.shard == last.shard else 0
-        tree = StoredTree.load(connection, last.shard)
-        if tree.size < signed:
-            raise _replaced()
-        return _Head(shard=last.shard, tree=tree, sequenced=last.sequenced, signed=signed)
+    def _load(self, connection: sa.Connection) -> Head | None:
+        return load_head(connection, self._stamp, self._verifiers, vouched=self._vouched)
 
     # Sequencing
 
@@ -240,7 +206,9 @@ class Sequencer:
         outside = self._outside()
         ahead, self._ahead = self._ahead, None
         inside, found = self._inside() if ahead is None else ahead.result()
+        self._more = len(inside) == _BATCH
         sequenced = len(found)
+        self._set_aside(head)
         if len(inside) == _BATCH and self._log.schema is not None:
             # There is more: it is read while this is written.
             gone = [each.position for each in inside]
@@ -253,9 +221,16 @@ class Sequencer:
         with self._log.writing() as connection:
             now = self._now(head)
             self._lease.hold(connection, now)
-            there = loading.known(connection, [each.id for each in found]) if found else set()
-            fresh = {each.id: each for each in found if each.id not in there}
-            self._append(connection, head, now, list(fresh.values()))
+            there = loading.known(connection, [each.id for each in found]) if found else {}
+            fresh: list[Ready] = []
+            for each in found:
+                if each.id not in there:
+                    there[each.id] = each.line
+                    fresh.append(each)
+            self._pass_over("", inside, there)
+            for outbox, some in outside:
+                self._pass_over(outbox.name, some, there)
+            self._append(connection, head, now, fresh)
             loading.remove(connection, INBOX, self._settled("", inside))
         for outbox, some in outside:
             gone = self._settled(outbox.name, some)
@@ -268,10 +243,11 @@ class Sequencer:
                 sequenced += len(gone)
         return sequenced
 
-    def _inside(self, gone: Sequence[int] = ()) -> tuple[list[Waiting], list[_Ready]]:
+    def _inside(self, gone: Sequence[int] = ()) -> tuple[list[Waiting], list[Ready]]:
         # Everything that is there but what is being written: an entry that committed late stands
         # before those of its writer that came after it.
-        query = sa.select(INBOX).order_by(INBOX.c.position).limit(_BATCH)
+        query = sa.select(INBOX).where(INBOX.c.position > 0)
+        query = query.order_by(INBOX.c.position).limit(_BATCH)
         with self._log.reading() as connection:
             for these in (gone, list(self._passed.get("", ()))):
                 if these:
@@ -280,10 +256,25 @@ class Sequencer:
             waiting = [Waiting(row.position, bytes(row.id), bytes(row.entry)) for row in rows]
         return waiting, self._read("", waiting)
 
+    def _set_aside(self, head: Head) -> None:
+        # More than a statement can be told to leave out. They stay in the inbox, under numbers below
+        # zero, until somebody has looked, and are read again by whoever sequences next.
+        passed = self._passed.get("", set())
+        if len(passed) <= _PASSED:
+            return
+        with self._log.writing() as connection:
+            self._lease.hold(connection, self._now(head))
+            loading.set_aside(connection, INBOX, sorted(passed))
+        self._aside += len(passed)
+        passed.clear()
+
     def _outside(self) -> list[tuple[Outbox, list[Waiting]]]:
         found = []
         for outbox in self.outboxes:
             if outbox.name in self.away:
+                continue
+            if len(self._passed.get(outbox.name, ())) > _PASSED:
+                self.away.append(outbox.name)  # nothing else is stopped by what waits there
                 continue
             try:
                 some = outbox.waiting(_BATCH, tuple(self._passed.get(outbox.name, ())))
@@ -295,23 +286,25 @@ class Sequencer:
                 found.append((outbox, some))
         return found
 
-    def _read(self, place: str, waiting: Sequence[Waiting]) -> list[_Ready]:
+    def _read(self, place: str, waiting: Sequence[Waiting]) -> list[Ready]:
         found = []
         for each in waiting:
             try:
-                ready = _ready(each.entry)
-                if ready.id != each.id:
+                one = ready(each.entry, accepted=self._stamp, numbered=not place)
+                if one.id != each.id:
                     raise Tampered.signed("an entry of the log")
-                found.append(ready)
+                found.append(one)
             except Tampered:
                 # Left where it is, for somebody to look at: a log never holds what it cannot read.
                 self._passed.setdefault(place, set()).add(each.position)
-                if self.passed > _PASSED:
-                    raise ConfigurationError(
-                        "more than a thousand entries that wait are none that lacre writes",
-                        hint="look at who may write to the inbox and the outboxes; upgrade the sequencer before the applications",
-                    ) from None
         return found
+
+    def _pass_over(self, place: str, waiting: Sequence[Waiting], there: dict[bytes, bytes]) -> None:
+        # An id that somebody else took first does not make evidence go away: what says something
+        # else under it is left where it is.
+        for each in waiting:
+            if not says_the_same(there.get(each.id, each.entry), each.entry):
+                self._passed.setdefault(place, set()).add(each.position)
 
     def _settled(self, place: str, waiting: Sequence[Waiting]) -> list[int]:
         passed = self._passed.get(place, ())
@@ -320,9 +313,9 @@ class Sequencer:
     def _append(
         self,
         connection: sa.Connection,
-        head: _Head,
+        head: Head,
         now: int,
-        entries: Sequence[_Ready],
+        entries: Sequence[Ready],
     ) -> None:
         if not entries:
             return
@@ -338,9 +331,7 @@ class Sequencer:
             hashes.append(leaf_hash(before + each.line))
             leaves.append(loading.leaf_row(shard, seq, each.id, now, drawn, hashes[-1], each.line))
             touched += loading.touched_rows(shard, seq, drawn)
-            hour = drawn.time // loading.HOUR * loading.HOUR
-            key = (hour, drawn.principal, drawn.action, drawn.status, drawn.class_, drawn.place, drawn.purpose)  # fmt: skip
-            sums = counts.setdefault(key, [0, 0])
+            sums = counts.setdefault(loading.tally_key(drawn), [0, 0])
             sums[0] += 1
             sums[1] += drawn.count
             seq += 1
@@ -366,7 +357,7 @@ class Sequencer:
 
     # Shards
 
-    def _turn_month(self, connection: sa.Connection, head: _Head, now: int) -> None:
+    def _turn_month(self, connection: sa.Connection, head: Head, now: int) -> None:
         # Every leaf of the old month has committed: this is the first of the new one.
         if head.tree.size > head.signed:
             self._put_checkpoint(connection, head, now)
@@ -377,10 +368,10 @@ class Sequencer:
         head.shard, head.tree, head.signed = opened.shard, opened.tree, 0
         head.sequenced = now
 
-    def _open(self, connection: sa.Connection, now: int, before: _Head | None) -> _Head:
+    def _open(self, connection: sa.Connection, now: int, before: Head | None) -> Head:
         shard = shard_of(now)
         connection.execute(sa.insert(SHARD).values(shard=shard, state="open", hold=None))
-        head = _Head(shard=shard, tree=StoredTree.load(connection, shard), sequenced=now, signed=0)
+        head = Head(shard=shard, tree=StoredTree.load(connection, shard), sequenced=now, signed=0)
         event = Sequencing(
             step="opened",
             epoch=self._lease.epoch or 0,
@@ -408,7 +399,7 @@ class Sequencer:
             if release:
                 self._lease.release(connection)
 
-    def _put_checkpoint(self, connection: sa.Connection, head: _Head, now: int) -> None:
+    def _put_checkpoint(self, connection: sa.Connection, head: Head, now: int) -> None:
         signer = self._signs()
         checkpoint = Checkpoint(
             origin=origin_of(self._stamp.app, self._stamp.env, head.shard),
@@ -428,6 +419,7 @@ class Sequencer:
             )
         )
         head.signed = checkpoint.size
+        self._vouched = (head.shard, checkpoint.size, checkpoint.root)
 
     def _signs(self) -> Signer:
         if self._opened is None:
@@ -446,7 +438,7 @@ class Sequencer:
     def _micros(self) -> int:
         return int(self._clock() * 1_000_000)
 
-    def _now(self, head: _Head | None) -> int:
+    def _now(self, head: Head | None) -> int:
         now = self._micros()
         if head is None or now >= head.sequenced:
             return now
@@ -457,7 +449,7 @@ class Sequencer:
             )
         return head.sequenced
 
-    def _step(self, step: str, head: _Head) -> Sequencing:
+    def _step(self, step: str, head: Head) -> Sequencing:
         fresh = step == "began" and head.tree.size == 1 and head.signed == 0
         return Sequencing(
             step=step,
@@ -467,29 +459,5 @@ class Sequencer:
             **OWN,
         )
 
-    def _own(self, event: Event) -> _Ready:
-        return _ready(written(event, self._stamp))
-
-
-def _ready(line: bytes) -> _Ready:
-    entry = Entry.read(line)
-    try:
-        id_ = bytes.fromhex(entry.id)
-    except ValueError:
-        id_ = b""
-    if len(id_) != 16:
-        raise Tampered.signed("an entry of the log")
-    return _Ready(id_, Drawn.of(entry), line)
-
-
-def _rested(connection: sa.Connection, head: _Head) -> bool:
-    last = connection.execute(
-        sa.select(LEAF.c.action, LEAF.c.step).where(
-            LEAF.c.shard == head.shard, LEAF.c.seq == head.tree.size - 1
-        )
-    ).one()
-    return (last.action, last.step) == ("sequencing", "rested")
-
-
-def _replaced() -> Tampered:
-    return Tampered.signed("the evidence log")
+    def _own(self, event: Event) -> Ready:
+        return ready(written(event, self._stamp))
