@@ -19,8 +19,9 @@ from lacre.application import Lacre
 from lacre.audit.controls.snapshot import Snapshot
 from lacre.audit.detection.finding import Finding, Severity, fingerprint
 from lacre.audit.entries import Entry, Stamp, written
-from lacre.audit.event import Outcome
+from lacre.audit.event import Event, Outcome
 from lacre.audit.events import Looked
+from lacre.audit.keeping import Verification
 from lacre.audit.leaves import Drawn, leaf_text
 from lacre.audit.notes import Checkpoint, origin_of, sign_checkpoint
 from lacre.cli.initialise import initialise
@@ -101,6 +102,7 @@ def make_world(
         return sign_checkpoint(Checkpoint(origin=origin, size=size, root=root), signer)
 
     fill(log, events=events, days=days, seed=7, end=NOW.replace(second=0), stamp=STAMP, note=note)
+    _verified(log, by=HOSTILE if hostile else "user:ines")
     if hostile:
         _hostile(log)
     snapshot = Snapshot.of(body(app, NOW))
@@ -187,6 +189,15 @@ def _alerts(sources: Sources, *, hostile: bool) -> None:
         )
 
 
+def _verified(log: AuditLog, *, by: str) -> None:
+    event = Verification(
+        time=(NOW - dt.timedelta(hours=7)).timestamp(), principal=by, roles=("auditor",),
+        purpose="evidence", tenant="", integrity="holds", completeness="holds",
+        anchored="unasked", leaves=4000, problems=0,
+    )  # fmt: skip
+    _append(log, event)
+
+
 def _hostile(log: AuditLog) -> None:
     # After everything that was signed: a stranger's request a minute ago.
     event = Looked(
@@ -195,6 +206,10 @@ def _hostile(log: AuditLog) -> None:
         place=COLUMNS[0], outcome=Outcome.ALLOWED, rule="classes.pii.rights.support", rows=("1",),
         count=1, key="",
     )  # fmt: skip
+    _append(log, event)
+
+
+def _append(log: AuditLog, event: Event) -> None:
     line = written(event, STAMP)
     drawn = Drawn.of(Entry.read(line))
     columns = {name.rstrip("_"): getattr(drawn, name) for name in Drawn.__slots__}
@@ -219,6 +234,6 @@ def _hostile(log: AuditLog) -> None:
         connection.execute(
             sa.insert(TALLY).values(
                 {name: columns.get(name, "") for name in ("principal", "action", "status", "class", "place")}
-                | {"hour": hour, "purpose": HOSTILE, "events": 1, "count": 1}
+                | {"hour": hour, "purpose": event.purpose, "events": 1, "count": 1}
             )
         )  # fmt: skip

@@ -25,6 +25,7 @@ __all__ = [
     "Recording",
     "Reported",
     "Sequencing",
+    "Verification",
 ]
 
 
@@ -289,3 +290,33 @@ class Reported(Event):
 
     def details(self) -> Mapping[str, object]:
         return {"snapshot": self.snapshot, "score": self.score}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification(Event):
+    """
+    Somebody verified the log: whether its *integrity* and *completeness* hold, and whether what is *anchored* does.
+
+    *anchored* is ``unasked`` where no anchor answered for it. *leaves* were read, and *problems*
+    found. It is what the verifier said: nothing is believed because of it.
+    """
+
+    action: ClassVar[str] = "verification"
+    members: ClassVar[frozenset[str]] = frozenset(
+        {"integrity", "completeness", "anchored", "leaves", "problems"}
+    )
+
+    integrity: str
+    completeness: str
+    anchored: str
+    leaves: int
+    problems: int
+
+    def details(self) -> Mapping[str, object]:
+        return {
+            "integrity": self.integrity,
+            "completeness": self.completeness,
+            "anchored": self.anchored,
+            "leaves": self.leaves,
+            "problems": self.problems,
+        }

@@ -1,11 +1,16 @@
 """Each role of a log does its work with its own credential, and nothing beyond it."""
 
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
+from typer.testing import CliRunner
 
 from lacre.audit.delivery import Rules
+from lacre.cli.program import app
 from lacre.errors import ConfigurationError
 from lacre.fields.budgets import Spent
 from lacre.stores.log.alerts import AlertStore
@@ -14,6 +19,7 @@ from lacre.stores.log.honeytokens import HoneytokenStore
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.reader import LogReader
 from lacre.stores.log.roles import LogRoles
+from lacre.stores.log.schema import INBOX
 from lacre.stores.log.sink import LogSink
 from lacre.stores.log.spent import SpentLooks
 from tests.audit.looks import STAMP, searched
@@ -159,6 +165,43 @@ def test_a_login_without_a_role_is_told_which(
 
     assert "writer for applications" in caught.value.hint
     assert "canary" not in repr(caught.value)
+
+
+def test_a_verification_is_told_to_the_log_by_who_may(
+    owner: AuditLog,
+    login: Callable[[str], AuditLog],
+    database: Database,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An auditor, who may only read, gets the same answers and leaves nothing; a detector leaves them in the inbox, with who verified."""
+    answers, inboxes = [], []
+    for role in ("lacre_auditor", "lacre_detector"):
+        login(role)
+        monkeypatch.setenv(
+            "LACRE_AUDIT__URL", database.text_url(user=f"{role}_{database.name}", password="pw")
+        )
+        asked = ["audit", "verify", "--json", "--by", "user:ana", "-c", str(home / "lacre.toml")]
+        found = CliRunner().invoke(app, asked)
+        answers.append((found.exit_code, json.loads(found.stdout)["problems"]))
+        with owner.reading() as connection:
+            inboxes.append(
+                [
+                    json.loads(each)
+                    for each in connection.execute(sa.select(INBOX.c.entry)).scalars()
+                ]
+            )
+    (told,) = inboxes[1]
+
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 11  # of a log with nothing in it
+    assert inboxes[0] == []
+    assert (told["action"], told["principal"], told["problems"]) == ("verification", "user:ana", 1)
+    assert (told["integrity"], told["completeness"], told["anchored"]) == (
+        "holds",
+        "broken",
+        "unasked",
+    )
 
 
 def test_upgrading_twice_changes_nothing(owner: AuditLog) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from lacre.audit.detection.carried import carried
+from lacre.audit.keeping import Verification
 from lacre.audit.leaves import shard_name
 from lacre.audit.verdict import Verdict
 from lacre.audit.verification import Aspect, Expected, Problem
@@ -51,6 +52,12 @@ def verify(
     alert: bool = typer.Option(
         False, "--alert", help="raise an alert where something does not hold"
     ),
+    by: str = typer.Option("auditor", "--by", help="who verifies, as the log is told"),
+    record: bool = typer.Option(
+        True,
+        "--record/--no-record",
+        help="tell the log that it was verified, where this login may write to it",
+    ),
     as_json: bool = typer.Option(False, "--json", help="for a program to read"),
     config: Path = Config,
 ) -> None:
@@ -85,6 +92,8 @@ def verify(
             )
         if alert and not verdict.right:
             _raise(log, verdict, settings)
+        if record:
+            _record(log, verdict, settings, by)
     finally:
         log.close()
     if as_json:
@@ -119,6 +128,33 @@ def _raise(log: AuditLog, verdict: Verdict, settings: PolicyFile) -> None:
     except LacreError as error:
         # Who may only read the log verifies it all the same.
         warn(f"no alert was raised: {error}")
+
+
+def _record(log: AuditLog, verdict: Verdict, settings: PolicyFile, by: str) -> None:
+    from lacre.stores.log.telling import tell
+
+    word = {True: "holds", False: "broken"}
+    holds = {aspect: word[verdict.holds(aspect)] for aspect in Aspect}
+    if holds[Aspect.ANCHORED] == "holds" and not verdict.anchors:
+        holds[Aspect.ANCHORED] = "unasked"
+    event = Verification(
+        principal=by,
+        roles=("auditor",),
+        purpose="evidence",
+        tenant="",
+        time=time.time(),
+        integrity=holds[Aspect.INTEGRITY],
+        completeness=holds[Aspect.COMPLETENESS],
+        anchored=holds[Aspect.ANCHORED],
+        leaves=verdict.events,
+        problems=len(verdict.problems) + verdict.untold,
+    )
+    try:
+        with log.writing() as connection:
+            tell(connection, event, stamp_of(settings))
+    except LacreError:
+        # Who may only read the log verifies it all the same. The entry is news, not evidence.
+        say("not recorded: this login may not write to the log")
 
 
 def _known(keep: Path | None, settings: PolicyFile) -> Verified | None:

@@ -21,6 +21,7 @@ from lacre.dashboard.sources import Sources
 from lacre.errors import LacreError
 from lacre.keys.rotation import Urgency
 from lacre.stores.log.counts import Narrowed
+from lacre.stores.log.reader import Filters
 
 __all__ = ["show"]
 
@@ -89,12 +90,31 @@ def _log(sources: Sources) -> dict[str, Any]:
     broken = any(each.outcome is Outcome.BROKEN for each in found)
     outcome = Outcome.BROKEN if broken else found[0].outcome if found else Outcome.WAITING
     quiet = dt.timedelta(seconds=2 * sources.policy.file.audit.heartbeat)
+    # When it was sequenced: what came late through an outbox says nothing of the sequencer.
+    heard = (
+        None if newest is None else dt.datetime.fromtimestamp(newest.sequenced // 1_000_000, dt.UTC)
+    )
     return {
-        "newest": None if newest is None else newest.entry.time,
-        "silent": newest is not None and sources.now() - newest.entry.time > quiet,
+        "newest": heard,
+        "silent": heard is not None and sources.now() - heard > quiet,
         "heads": found,
         "outcome": outcome,
         "signed": found[0].size if found else 0,
+        "verified": _verified(sources),
+    }
+
+
+def _verified(sources: Sources) -> dict[str, Any] | None:
+    # What whoever verified last told the log. Entries are believed as far as who may write them.
+    found = sources.reader.page(Filters(action="verification"), limit=1)
+    if not found:
+        return None
+    members = found[0].entry.members
+    return {
+        "time": found[0].entry.time,
+        "by": members["principal"],
+        "answers": [(name, members[name]) for name in ("integrity", "completeness", "anchored")],
+        "event": f"{found[0].shard}/{found[0].seq}",
     }
 
 
