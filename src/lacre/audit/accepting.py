@@ -35,8 +35,8 @@ _TYPES: Mapping[str, type] = {
     **dict.fromkeys(("breakglass", "success"), bool),
     **dict.fromkeys(("columns", "joined", "requests", "roles", "rows", "subjects"), list),
     **dict.fromkeys(
-        ("attempts", "batch", "bits", "bound", "budget", "calls", "count", "epoch", "erased", "events", "looks",
-         "matched", "number", "score", "size", "unseen"), int
+        ("attempts", "batch", "bits", "bound", "budget", "calls", "count", "epoch", "erased", "events", "leaves",
+         "looks", "matched", "number", "problems", "score", "size", "unseen"), int
     ),
 }  # fmt: skip
 _TYPES_IN: Mapping[tuple[str, str], type] = {
