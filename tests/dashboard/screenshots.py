@@ -26,7 +26,7 @@ PAGES = {
     "alert": "a:alerts",
     "fields": "/fields",
     "keys": "/keys",
-    "rights": "/rights?role=compliance&purpose=kyc",
+    "rights": "/rights?who=compliance&purpose=kyc",
     "report": "/report",
 }
 _SIZES = {"": (1200, 800), "phone": (360, 740)}

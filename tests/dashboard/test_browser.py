@@ -14,7 +14,7 @@ from tests.dashboard.world import World, make_world
 
 pytestmark = pytest.mark.any_sqlalchemy
 
-PATHS = ["/", "/accesses", "/alerts", "/fields", "/keys", "/rights?role=compliance", "/report", "/accesses?correlation=req-hostile", "/trail/req-hostile", "/accesses?action=none", "/nothing"]  # fmt: skip
+PATHS = ["/", "/accesses", "/alerts", "/fields", "/keys", "/rights?who=compliance", "/report", "/accesses?correlation=req-hostile", "/trail/req-hostile", "/accesses?action=none", "/nothing"]  # fmt: skip
 
 # What a screen reader needs of every page, asked of the page itself.
 _ACCESSIBLE = """() => {

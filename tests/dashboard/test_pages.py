@@ -48,7 +48,7 @@ class _Links(HTMLParser):
 def crawled(browser: Asking) -> dict[str, str]:
     """Return every page that links lead to, so many at most, by its path."""
     found: dict[str, str] = {}
-    waiting = ["/", "/rights?role=support", "/keys?state=all", "/alerts?state=all", "/trail/req-hostile", "/accesses?since=x", "/nothing"]  # fmt: skip
+    waiting = ["/", "/rights?who=support", "/keys?state=all", "/alerts?state=all", "/trail/req-hostile", "/accesses?since=x", "/nothing"]  # fmt: skip
     kinds: Counter[str] = Counter()
     while waiting and len(found) < _FOLLOWED:
         path = waiting.pop(0)

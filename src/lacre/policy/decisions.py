@@ -204,6 +204,11 @@ class Policy:
         told: list[Step] = []
         return self._decide(acting, class_, right, told), tuple(told)
 
+    def roles_of(self, principal: str) -> frozenset[str]:
+        """Return the roles declared for *principal*: none of a stranger's, and none where nobody is declared."""
+        held = self._named_roles(principal)
+        return frozenset() if held is None or held is _EVERY else held
+
     def _may_change(self, class_: str, decision: Decision) -> bool:
         # A grant begins and ends while somebody acts; roles and the file do not change.
         declared = self.file.classes[class_]

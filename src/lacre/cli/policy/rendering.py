@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`lacre policy`: what `lacre.toml` means elsewhere. Asks no key service and changes nothing."""
+"""`lacre policy render`: what `lacre.toml` means for a key service. Asks none and changes nothing."""
 
 import os
 from enum import StrEnum
@@ -13,14 +13,7 @@ from lacre.policy.decisions import Policy
 from lacre.policy.loading import load_pins, load_policy
 from lacre.policy.rendering import render_openbao
 
-__all__ = ["app"]
-
-app = typer.Typer(no_args_is_help=True, help="The policy, and what it means for key services.")
-
-
-@app.callback()
-def about() -> None:
-    """The policy, and what it means for key services."""
+__all__ = ["render"]
 
 
 class Target(StrEnum):
@@ -29,7 +22,6 @@ class Target(StrEnum):
     OPENBAO = "openbao"
 
 
-@app.command()
 def render(
     target: Target = typer.Option(help="the key service: openbao, which stands for Vault too"),
     tenant: str | None = typer.Option(None, help="pin the policies to this tenant"),

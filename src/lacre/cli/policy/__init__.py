@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`lacre policy`: what `lacre.toml` means, here and elsewhere. A room for each group of commands."""
+
+import typer
+
+from lacre.cli.deferred import deferred
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    cls=deferred(
+        {
+            "explain": "lacre.cli.policy.explaining:explain",
+            "matrix": "lacre.cli.policy.explaining:show_matrix",
+            "render": "lacre.cli.policy.rendering:render",
+        }
+    ),
+    no_args_is_help=True,
+    help="The policy, and what it means for key services.",
+)
+
+
+@app.callback()
+def about() -> None:
+    """The policy, and what it means for key services."""
