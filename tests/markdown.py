@@ -29,6 +29,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -45,6 +46,8 @@ __all__ = [
     "prose",
     "run_page",
 ]
+
+Call = Callable[..., subprocess.CompletedProcess[str]]
 
 _FENCE = re.compile(r"^( *)(`{3,}|~{3,})(.*)$")
 _HEADING = re.compile(r"^#{1,6} +(.*?)(?: +#+)? *$")
@@ -202,9 +205,13 @@ def commands(text: str) -> list[tuple[int, tuple[str, ...]]]:
     return found
 
 
-def run_page(page: Path, directory: Path) -> int:
+def run_page(page: Path, directory: Path, call: Call | None = None) -> int:
     """
     Run the blocks of *page* in *directory* and return how many ran or parsed.
+
+    Args:
+        call: runs a `lacre` command, given its words and the directory; in a process of its own
+            without it. With it ``$NAME`` in such a command is the environment's.
 
     Python blocks live in one module of their own (classes and dataclasses look themselves up in
     it) and in a context of their own, so that no acting principal leaks into the next page.
@@ -219,7 +226,7 @@ def run_page(page: Path, directory: Path) -> int:
         sys.modules[module.__name__] = module
         try:
             for block in blocks(source):
-                run = _runner(block)
+                run = _runner(block, call)
                 if run is not None:
                     context.run(run, block, page, module)
                     ran += 1
@@ -245,9 +252,9 @@ def modules_of(directory: Path) -> Iterator[None]:
         sys.path[:] = path
 
 
-def _runner(block: Block) -> Callable[[Block, Path, ModuleType], None] | None:
+def _runner(block: Block, call: Call | None) -> Callable[[Block, Path, ModuleType], None] | None:
     if block.language == "console":
-        return _run_console if "run" in block.flags else None
+        return partial(_run_console, call=call) if "run" in block.flags else None
     return {"python": _run_python, "toml": _parse_toml, "json": _parse_json}.get(block.language)
 
 
@@ -273,7 +280,7 @@ def _parse_json(block: Block, page: Path, _: ModuleType) -> None:
         raise AssertionError(f"{page}:{block.line}: {error}") from None
 
 
-def _run_console(block: Block, page: Path, _: ModuleType) -> None:
+def _run_console(block: Block, page: Path, _: ModuleType, *, call: Call | None) -> None:
     steps: list[tuple[str, list[str]]] = []
     for line in block.text.splitlines():
         if line.startswith("$ "):
@@ -295,15 +302,18 @@ def _run_console(block: Block, page: Path, _: ModuleType) -> None:
         into = Path(words.pop()) if words[-2:-1] == [">"] else None
         if into is not None:
             words.pop()
-        done = subprocess.run(
-            _argv(words, page, block),
-            capture_output=True,
-            text=True,
-            env=_environment() | set_here,
-            timeout=300,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        if call is not None and words[:1] == ["lacre"]:
+            done = call(*map(os.path.expandvars, words[1:]), cwd=Path.cwd())
+        else:
+            done = subprocess.run(
+                _argv(words, page, block),
+                capture_output=True,
+                text=True,
+                env=_environment() | set_here,
+                timeout=300,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
         if into is not None:
             into.touch(mode=0o600)
             into.write_text(done.stdout)

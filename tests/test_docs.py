@@ -5,6 +5,7 @@ import ast
 import inspect
 import os
 import re
+import shutil
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -19,11 +20,15 @@ from lacre.cli.program import app
 from lacre.errors import LacreError
 from lacre.policy.loading import OVERLAY, parse_policy
 from lacre.policy.model import PolicyFile
+from tests.calling import call
 from tests.markdown import anchors, blocks, commands, dead_links, pages, prose, run_page
+from tests.trouble import make_shop, strike
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = pages(ROOT)
+RUNBOOKS = [page for page in PAGES if page.is_relative_to(ROOT / "docs" / "runbooks")]
 RUN = [page for page in PAGES if page == ROOT / "README.md" or page.is_relative_to(ROOT / "docs")]
+RUN = [page for page in RUN if page not in RUNBOOKS]
 
 # Every setting, feature flag and input that the five sources name.
 SOURCE_SETTINGS = [
@@ -123,6 +128,29 @@ def test_examples_run(
         block.language in ("python", "toml", "json") or "run" in block.flags
         for block in blocks(page.read_text("utf-8"))
     )
+
+
+@pytest.fixture(scope="module")
+def shop(_made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shop that something happened to; each runbook gets a copy."""
+    home = tmp_path_factory.mktemp("runbooks") / "shop"
+    shutil.copytree(_made_once, home)
+    make_shop(home)
+    return home
+
+
+@pytest.mark.parametrize("page", RUNBOOKS, ids=_name)
+def test_runbooks_lead_where_they_say(
+    page: Path, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every step of a runbook that takes no people is run, in order, where what it is about has happened."""
+    home = tmp_path / "shop"
+    shutil.copytree(shop, home)
+    for name, value in strike(home, page.stem).items():
+        monkeypatch.setenv(name, value)
+    ran = run_page(page, home, call)
+
+    assert ran == sum("run" in block.flags for block in blocks(page.read_text("utf-8"))) > 3
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

@@ -6,48 +6,25 @@ Starting Python takes longer than most commands do, so `cli` is for what a comma
 `process` for what depends on a process: its end, its environment, several of them at once.
 """
 
-import io
 import os
 import subprocess
 import sys
-import traceback
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
-from lacre.cli import main
-from tests.markdown import modules_of
+from tests.calling import call
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def cli(home: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def cli(home: Path) -> Run:
     """Run `lacre ARGS` in `home`; nobody is there to be asked."""
 
     def run(*args: str, cwd: Path = home, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        umask = os.umask(0o077)
-        out, err, code = io.StringIO(), io.StringIO(), 0
-        try:
-            with monkeypatch.context() as patched, modules_of(cwd):
-                for name in [name for name in os.environ if name.startswith("LACRE_")]:
-                    patched.delenv(name)
-                patched.chdir(cwd)
-                patched.setattr(sys, "argv", ["lacre", *args])
-                patched.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-                with redirect_stdout(out), redirect_stderr(err):
-                    try:
-                        main()
-                    except SystemExit as ended:
-                        code = int(ended.code or 0)
-                    except Exception:
-                        traceback.print_exc()
-                        code = 1
-        finally:
-            os.umask(umask)
-        return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
+        return call(*args, cwd=cwd, stdin=stdin)
 
     return run
 
