@@ -15,6 +15,7 @@ from tests.components.key_stores import KeptInPostgreSQL, KeptInSQLite, KeyStore
 from tests.components.openbao import OpenBao, openbao_server
 from tests.components.postgresql import Database, Server, postgresql_server
 from tests.components.processes import forget_the_developer
+from tests.components.terraform import missing
 
 forget_the_developer()
 
@@ -23,6 +24,13 @@ settings.register_profile(
     "lacre", parent=settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("lacre")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end what this machine could not test: the one component that may be missing."""
+    if line := missing():
+        terminalreporter.write_sep("=", "not tested on this machine", yellow=True, bold=True)
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,23 @@
+# What the tests' provider answers instead of AWS. Account and region are the ones the tests write out.
+
+mock_data "aws_caller_identity" {
+  defaults = {
+    account_id = "123456789012"
+    arn        = "arn:aws:iam::123456789012:role/pipeline"
+    user_id    = "AROAEXAMPLE"
+  }
+}
+
+mock_data "aws_region" {
+  defaults = {
+    name = "eu-central-1"
+    id   = "eu-central-1"
+  }
+}
+
+mock_data "aws_partition" {
+  defaults = {
+    partition  = "aws"
+    dns_suffix = "amazonaws.com"
+  }
+}
