@@ -85,6 +85,19 @@ def test_shapes(tmp_path: Path, more: dict[str, Any]) -> None:
     assert found in (2, 3)
 
 
+@pytest.mark.parametrize("path", ["t/byok-export/thief/pii", "t/byok-export/thief/pii/3", "t/export/encryption-key/pii/latest", "t/decrypt/pii"])  # fmt: skip
+def test_what_left_is_named_and_not_where_it_went(tmp_path: Path, path: str) -> None:
+    """Of a key that is exported under another, the call is of the one that left."""
+    log = tmp_path / "audit.log"
+    said = {"type": "response", "time": NOW.isoformat(), "request": {"id": "r", "path": path}}
+    log.write_text(json.dumps(said) + "\n")
+    with ServiceLogs(since=NOW - _DAY) as logs:
+        logs.read_openbao(str(log))
+        found = logs.database.execute("SELECT kms_keys FROM call").fetchall()
+
+    assert found == [(["openbao://t/pii"],)]
+
+
 def test_broken_files_are_named(tmp_path: Path) -> None:
     """A file that is cut off, that is no JSON, and lines that are none, are named; what is whole beside them is read."""
     exported(tmp_path, record())

@@ -161,7 +161,7 @@ SELECT
     id AS request,
     time,
     coalesce(r ->> '$.request.mount_type', '') AS service,
-    CASE WHEN operation IS NULL THEN left(r ->> '$.request.operation', 64) ELSE part END AS name,
+    CASE WHEN operation IS NULL THEN left(r ->> '$.request.operation', 64) ELSE left(part, 64) END AS name,
     operation,
     CASE WHEN operation IS NULL THEN [] ELSE [
         'openbao://' || coalesce(r ->> '$.request.namespace.path', '')
@@ -190,9 +190,10 @@ FROM (
 WHERE time >= $since AND coalesce(r ->> '$.request.mount_type', 'transit') IN ('transit', 'kv', 'database', 'generic')
 """
 
-# MOUNT/decrypt/NAME, MOUNT/datakey/plaintext/NAME, MOUNT/export/TYPE/NAME/VERSION ...
+# MOUNT/decrypt/NAME, MOUNT/datakey/plaintext/NAME, MOUNT/export/TYPE/NAME/VERSION; of
+# MOUNT/byok-export/DESTINATION/NAME the first name is of the key that it leaves under.
 _PATH = (
-    r"^(.+)/(decrypt|rewrap|datakey/plaintext|export|backup|byok-export)"
+    r"^(.+)/(decrypt|rewrap|datakey/plaintext|export|backup|byok-export/[^/]+)"
     r"(?:/(?:encryption-key|signing-key|hmac-key|public-key))?/([^/]+)(?:/[^/]+)?$"
 )
 
