@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -305,6 +306,18 @@ def test_processes_share_what_they_spent(log: AuditLog) -> None:
     assert [two.look(7), two.meter.charge(acting(), ALLOWED, "x", 0).outcome] == ["allowed", "allowed"]  # fmt: skip
     two.budgets.exchange()
     assert two.look() is Outcome.MASKED
+
+
+def test_no_name_keeps_looks_from_being_shared(log: AuditLog) -> None:
+    """Names that no database takes are counted, each by itself, and so are those beside them."""
+    drawn = random.Random(6)
+    long = "".join(chr(drawn.randrange(0x20000, 0x2A6D0)) for _ in range(3000))
+    names = ["svc:x", "a\0", "a\ud800", "a\ud801", long]
+    looks = {Spent("pii", name, int(BEGIN), int(BEGIN) + 3600): 2 for name in names}
+    shared = SpentLooks(log)
+    shared.add(looks)
+
+    assert list(shared.add(looks).values()) == [4] * 5
 
 
 class Away:

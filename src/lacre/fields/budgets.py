@@ -292,3 +292,5 @@ class Budgets:
         except LacreError as error:
             # Evidence goes to the same database: while it is away, looks are soon refused anyway.
             _log.warning("looks are counted in this process alone: %s", error)
+        except Exception as error:  # noqa: BLE001 - a thread that ends would count alone for good
+            _log.warning("looks are counted in this process alone: %s", type(error).__name__)

@@ -6,6 +6,7 @@ Adds and returns in one statement for each window, so that no look is lost betwe
 Windows that are over go. Decides nothing (`lacre.fields.budgets`).
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 
@@ -19,6 +20,7 @@ from lacre.stores.log.schema import SPENT
 __all__ = ["SpentLooks"]
 
 _SWEEP = 60.0  # seconds between two removals of what is over
+_LONGEST = 512  # bytes of a name; an index of PostgreSQL takes no key of several thousand
 
 
 class SpentLooks:
@@ -39,7 +41,7 @@ class SpentLooks:
                 added = insert(SPENT).values(
                     {
                         "class": spent.class_,
-                        "principal": spent.principal,
+                        "principal": _named(spent.principal),
                         "window": spent.begin,
                         "until": spent.end,
                         "looks": looks[spent],
@@ -59,3 +61,11 @@ class SpentLooks:
     def close(self) -> None:
         """Close the log's connections."""
         self._log.close()
+
+
+def _named(principal: str) -> str:
+    # A name that no database takes is counted by its hash: it must not keep others' looks from being shared.
+    data = principal.encode("utf-8", "surrogatepass")
+    if principal.isprintable() and len(data) <= _LONGEST:
+        return principal
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
