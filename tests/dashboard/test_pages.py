@@ -13,11 +13,14 @@ import pytest
 import sqlalchemy as sa
 
 from lacre.audit.controls.definition import Standing
+from lacre.audit.controls.snapshot import Snapshot
 from lacre.audit.leaves import Position
 from lacre.audit.proofs import check_proof
 from lacre.context import Acting
 from lacre.dashboard.pages.history import ACCESSES, RANGES, range_of
 from lacre.dashboard.proving import Outcome, heads, prove
+from lacre.kms.local import Identity
+from lacre.kms.local.signing import IdentitySigner
 from lacre.kms.signing import believed
 from lacre.policy.model import Right
 from lacre.stores.log.counts import LogCounts, Narrowed
@@ -112,7 +115,7 @@ def test_no_page_has_a_secret_and_none_obeys_a_hostile_name(
 
 @pytest.mark.parametrize(
     "query",
-    ["since=x", "action=none", "status=none", "before=x", "before=1-x", "since=2026-13-01", "principal=%00", "until=2026-11-22T10:00:00Z%00"],
+    ["since=x", "action=none", "status=none", "before=x", "before=1-x", "since=2026-13-01", "principal=%00", "class=%00", "until=2026-11-22T10:00:00Z%00"],
 )  # fmt: skip
 def test_a_question_that_is_none_is_a_page_that_says_so(browser: Any, query: str) -> None:
     """It quotes nothing of the question."""
@@ -122,7 +125,7 @@ def test_a_question_that_is_none_is_a_page_that_says_so(browser: Any, query: str
     assert "cannot be read" in answer.text
 
 
-@pytest.mark.parametrize("path", ["/accesses/202611/99999999", "/accesses/1/1", f"/accesses/{'9' * 40}/{'9' * 40}", "/trail/none", "/alerts/abcdef", "/alerts/%2e%2e", "/alerts/%25", "/keys/1"])  # fmt: skip
+@pytest.mark.parametrize("path", ["/accesses/202611/99999999", "/accesses/1/1", f"/accesses/{'9' * 40}/{'9' * 40}", "/trail/none", "/trail/%00", "/alerts/abcdef", "/alerts/%2e%2e", "/alerts/%25", "/keys/1"])  # fmt: skip
 def test_what_is_not_there_is_a_page_that_says_so(browser: Any, path: str) -> None:
     """Whatever number or name somebody makes up."""
     assert browser.get(path).status_code == 404
@@ -335,6 +338,21 @@ def test_a_snapshot_that_nobody_signed_is_shown_by_nobody(world: World) -> None:
     assert [each.status_code for each in answers] == [503, 200]
     assert "not readable" in answers[1].text
     assert not any("evidencX" in each.text for each in answers)
+
+
+def test_a_snapshot_of_another_environment_is_none_of_this_one(world: World) -> None:
+    """Whoever signs for both does not say of one what was measured in the other."""
+    import dataclasses
+
+    report = world.sources.report()
+    assert report is not None
+    signer = IdentitySigner(Identity.load(world.home / "lacre" / "identities" / "svc-audit.key"))
+    other = Snapshot.of({**report.snapshot.body, "env": "staging"})
+    base = world.home.parent / "staging"
+    (base / "lacre" / "snapshots").mkdir(parents=True)
+    (base / "lacre" / "snapshots" / "2026-11-23-x.snapshot").write_bytes(other.signed(signer))
+
+    assert dataclasses.replace(world.sources, base=base).report() is None
 
 
 def test_without_a_log_pages_say_what_is_missing(world: World) -> None:

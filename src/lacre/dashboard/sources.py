@@ -127,7 +127,7 @@ class Sources:
 
     def report(self) -> "Report | None":
         """
-        Return the newest evidence snapshot, judged; None where there is none.
+        Return the newest evidence snapshot of this application and environment, judged; None where there is none.
 
         Raises:
             Tampered: nobody believed signed it as it is.
@@ -139,6 +139,8 @@ class Sources:
         for path in found:
             if path.is_file() and path.suffix == _SNAPSHOT:
                 snapshot = Snapshot.read(path.read_bytes(), [*believed(file), *operators(file)])
+                if (snapshot.body["app"], snapshot.body["env"]) != (file.app, file.env):
+                    continue  # the same signer may sign for another
                 return Report(name=path.name, snapshot=snapshot, assessment=assess(snapshot))
         return None
 

@@ -135,7 +135,7 @@ def explore(sources: Sources, asked: Asked) -> Shown:
 
 def trail(sources: Sources, asked: Asked) -> Shown:
     """Show what happened under one correlation id, in order, in every service that shares the log."""
-    correlation = asked.path["correlation"]
+    correlation = asked.path["correlation"].replace("\0", "\ufffd")
     found = sources.reader.page(Filters(correlation=correlation), limit=_TRAIL + 1)
     if not found:
         raise Unusable("No event in the log has this correlation id.", status=404)
@@ -188,7 +188,7 @@ def _filters(asked: Asked) -> Filters:
     if status is not None and status not in tuple(Status):
         raise Unusable("There is no such outcome. The form lists those there are.")
     texts: Mapping[str, str | None] = {name: asked.text(name) for name in _TEXTS}
-    if any("\0" in text for text in texts.values() if text):
+    if any("\0" in text for text in (*texts.values(), asked.text("class")) if text):
         raise Unusable("A filter holds a character that no event has.")
     return Filters(
         since=_time(asked.text("since")),
