@@ -16,7 +16,7 @@ from tests.audit.looks import STAMP, searched
 pytestmark = pytest.mark.any_sqlalchemy
 
 NASTY = [
-    "a\nb", "a\r\nprincipal=root", "a  look  allowed  user:b", 'a"b', "=HYPERLINK(1)", "+1", "-1", "@x", "\t=1",
+    "a\nb", "a\r\nprincipal=root", "a  look  allowed  user:b", 'a"b', "=HYPERLINK(1)", "+1", "-1", "@x", "\t=1", "  =1",
     "\x1b[2Ka", "a\u202eb", "\u2028", "\uff1d1", "a,b", "status=compliant",
 ]  # fmt: skip
 
@@ -50,7 +50,7 @@ def test_a_cell_is_no_formula(principal: str) -> None:
     assert len(rows) == 2
     assert len(rows[1]) == len(COLUMNS) == len(rows[0])
     assert all(
-        cell.isprintable() and not cell.startswith(("=", "+", "-", "@", "\uff1d"))
+        cell.isprintable() and not cell.lstrip().startswith(("=", "+", "-", "@", "\uff1d"))
         for cell in rows[1]
     )
 

@@ -87,7 +87,7 @@ def _cell(value: Any) -> str:
         return str(value)
     text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
     # An apostrophe before it: a spreadsheet shows the text and does not run it.
-    return _seen("'" + text if text.startswith(_FORMULA) else text)
+    return _seen("'" + text if text.lstrip(" ").startswith(_FORMULA) else text)
 
 
 def _word(value: Any) -> str:
