@@ -66,9 +66,11 @@ class Verdict:
     verified: Verified | None
 
     def holds(self, aspect: Aspect) -> bool:
-        """Return whether nothing is wrong with this aspect."""
+        """Return whether nothing is wrong with this aspect. What was not told one by one nobody explained: completeness."""
+        if self.untold and aspect is Aspect.COMPLETENESS:
+            return False
         return not any(each.aspect == aspect for each in self.problems)
 
     @property
     def right(self) -> bool:
-        return not self.problems
+        return not self.problems and not self.untold

@@ -34,7 +34,9 @@ __all__ = [
 
 _sha256 = hashlib.sha256
 _SECOND = 1_000_000
-_MOST = 100  # problems told one by one of a stretch; a log that was rewritten has millions
+_MOST = (
+    100  # problems of a kind told one by one of a stretch; a log that was rewritten has millions
+)
 
 
 class Aspect(StrEnum):
@@ -120,6 +122,7 @@ class Examined:
     end: int = 0
     whole: bool = True
     problems: list[Problem] = field(default_factory=list)
+    told: dict[str, int] = field(default_factory=dict)
     untold: int = 0
     tiles: list[bytes] = field(default_factory=list)
     heads: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
@@ -137,7 +140,9 @@ class Examined:
         self, aspect: Aspect, code: str, said: str, seq: int, subject: Subject | None = None
     ) -> None:
         """Take note of a problem."""
-        if len(self.problems) < _MOST:
+        # Of each kind: what anybody can have found a hundred times must not hide what else there is.
+        self.told[code] = self.told.get(code, 0) + 1
+        if self.told[code] <= _MOST:
             self.problems.append(
                 Problem(
                     aspect=aspect, code=code, said=said, shard=self.shard, seq=seq, subject=subject

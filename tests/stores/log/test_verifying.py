@@ -3,15 +3,18 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from lacre.audit import stretches
 from lacre.audit.entries import CATALOGUE, written
+from lacre.audit.verification import Aspect
 from lacre.audit.verified import Verified
 from lacre.stores.log import verifying
-from lacre.stores.log.schema import INBOX
+from lacre.stores.log.schema import INBOX, LEAF
 from tests.audit.looks import STAMP, example
 from tests.stores.log.stage import FIRST, SECOND, STRANGER, Stage, codes, event, opened
 
@@ -218,3 +221,26 @@ def test_what_no_writer_wrote_stops_no_verification(
     found = codes(stage.verify(anchors={"outside": (2**60, [])}))
 
     assert found == ([] if action == "anchor" else ["integrity unknown"])
+
+
+def test_what_is_told_a_hundred_times_hides_nothing_else(stage: Stage) -> None:
+    """Of each kind a hundred are told, and what was not told one by one is not explained."""
+    stage.look(1)
+    with stage.log.reading() as connection:
+        (line,) = connection.scalars(sa.select(LEAF.c.entry).where(LEAF.c.action == "search"))
+    said = json.loads(line)
+    with stage.log.writing() as connection:
+        for number in range(130):
+            forged = {**said, "id": f"{number:032x}", "number": 1000 + 2 * number}
+            entry = json.dumps(forged, sort_keys=True, separators=(",", ":")).encode()
+            connection.execute(INBOX.insert().values(id=bytes.fromhex(forged["id"]), entry=entry))
+    stage.sequencer.turn()
+    last = sa.select(sa.func.max(LEAF.c.seq)).scalar_subquery()
+    stage.run(sa.update(LEAF).where(LEAF.c.seq == last).values(principal="svc:other"))
+    found = stage.verify()
+
+    assert codes(found) == ["completeness number", "integrity columns"]
+    assert found.untold == 30
+    explained = replace(found, problems=())
+    assert not explained.right
+    assert not explained.holds(Aspect.COMPLETENESS)

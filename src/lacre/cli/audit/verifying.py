@@ -117,6 +117,8 @@ def _raise(log: AuditLog, verdict: Verdict, settings: PolicyFile) -> None:
         "log-tampered",
         first=now,
         last=now,
+        # By what was found: a silence that is told already must not stand before an edit.
+        group=tuple(sorted(kinds)),
         facts={"found": len(verdict.problems), "kinds": dict(sorted(kinds.items()))},
         evidence=leaves[:_NAMED],
         rules=settings.detection.effective(heartbeat=settings.audit.heartbeat),
