@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from lacre import AccessDenied, Lacre, Origin
+from lacre.errors import ConfigurationError
 from lacre.telemetry.logs import Correlated, JsonLines
 from lacre.telemetry.scrubbing import Scrubber
 
@@ -280,3 +281,36 @@ def test_any_formatter(lacre: Lacre) -> None:
     assert "ZeroDivisionError: division by zero" in text
     assert "KeyError: [scrubbed]" in text
     assert CANARY not in text
+
+
+class _Own(logging.Formatter):
+    """Writes tracebacks itself, as formatters of JSON do."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = self.formatException(record.exc_info) if record.exc_info else ""
+        return f"{record.getMessage()} {told}"
+
+
+def test_a_formatter_that_writes_tracebacks_itself() -> None:
+    """It has the types and places of errors and of their causes, without their texts; an error as a parameter has none either."""
+    stream, name = io.StringIO(), " ".join(["Maria", "Silva"])
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Own())
+    handler.addFilter(Scrubber())
+    handler.addFilter(Scrubber())
+    logger = logging.Logger("own")
+    logger.addHandler(handler)
+    try:
+        try:
+            raise KeyError(name)
+        except KeyError as error:
+            raise ConfigurationError("say so") from error
+    except ConfigurationError as error:
+        logger.exception("it failed: %s", error.__cause__)
+        logger.error(error.__cause__)
+    text = stream.getvalue()
+
+    assert name not in text
+    assert "lacre.errors.ConfigurationError: say so" in text
+    assert text.count("KeyError: [scrubbed]") == 3
+    assert "test_a_formatter_that_writes_tracebacks_itself" in text

@@ -53,6 +53,10 @@ _HEADERS = frozenset(["accept", "content-length", "content-type", "host"])
 _TEMPLATE = "lacre.template"  # in a breadcrumb: its message is the template, without its arguments
 
 
+class _StandIn(Exception):
+    """Has the place of an error whose text may quote a value."""
+
+
 class Scrubber(logging.Filter):
     """
     Scrubs what leaves a process by way of Sentry or a log.
@@ -87,24 +91,44 @@ class Scrubber(logging.Filter):
     # Logging.
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Have the formatter write the traceback of *record* as `traceback` does. Drops nothing."""
+        """
+        Have the formatter write the traceback of *record* as `traceback` does. Drops nothing.
+
+        A formatter that writes tracebacks itself is given an error that stands in for the one there
+        was, and so is whoever else has the record: same type by name, same places, no values.
+        """
         if record.exc_info and record.exc_info[1] is not None:
-            record.exc_text = self.traceback(record.exc_info[1])
+            error = record.exc_info[1]
+            if not isinstance(error, _StandIn):
+                record.exc_text = self.traceback(error)
+                error = self._stand_in(error)
+                record.exc_info = (type(error), error, error.__traceback__)
+        if isinstance(record.msg, BaseException):
+            record.msg = self._said(record.msg)
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                self._said(each) if isinstance(each, BaseException) else each
+                for each in record.args
+            )
         record.stack_info = self.text(record.stack_info) if record.stack_info else None
         return True
 
     def traceback(self, error: BaseException) -> str:
         """Return the traceback of *error* and its causes: places in the code, types, and texts of those that may speak."""
-        told: list[str] = []
-        seen: set[int] = set()
-        present: BaseException | None = error
-        while present is not None and id(present) not in seen:
-            seen.add(id(present))
-            told.append(f"{_places(present.__traceback__)}{self._said(present)}")
-            present = present.__cause__ or (
-                None if present.__suppress_context__ else present.__context__
-            )
+        told = [f"{_places(each.__traceback__)}{self._said(each)}" for each in _chain(error)]
         return "\n\nwhile this happened:\n\n".join(reversed(told))
+
+    def _stand_in(self, error: BaseException) -> BaseException:
+        made: BaseException | None = None
+        for each in reversed(_chain(error)):
+            kind = type(each)
+            said = self.text(str(each)) if isinstance(each, self._speaks) else _GONE
+            named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+            later: BaseException = type(kind.__name__, (_StandIn,), named)(said)
+            later.__traceback__, later.__cause__ = each.__traceback__, made
+            made = later
+        assert made is not None
+        return made
 
     def _said(self, error: BaseException) -> str:
         kind = f"{type(error).__module__}.{type(error).__qualname__}"
@@ -216,6 +240,20 @@ class Scrubber(logging.Filter):
         if isinstance(value, list | tuple):
             return [self._shown(each) for each in value]
         return value if isinstance(value, bool | int | float | None) else _GONE
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    # The error and what it came of, the latest first.
+    found: list[BaseException] = []
+    seen: set[int] = set()
+    present: BaseException | None = error
+    while present is not None and id(present) not in seen:
+        seen.add(id(present))
+        found.append(present)
+        present = present.__cause__ or (
+            None if present.__suppress_context__ else present.__context__
+        )
+    return found
 
 
 def _places(trace: TracebackType | None) -> str:
