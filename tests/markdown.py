@@ -33,6 +33,8 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from tests.components import warm
+
 __all__ = [
     "Block",
     "Link",
@@ -305,15 +307,7 @@ def _run_console(block: Block, page: Path, _: ModuleType, *, call: Call | None) 
         if call is not None and words[:1] == ["lacre"]:
             done = call(*map(os.path.expandvars, words[1:]), cwd=Path.cwd())
         else:
-            done = subprocess.run(
-                _argv(words, page, block),
-                capture_output=True,
-                text=True,
-                env=_environment() | set_here,
-                timeout=300,
-                check=False,
-                stdin=subprocess.DEVNULL,
-            )
+            done = _ran(words, page, block, _environment() | set_here)
         if into is not None:
             into.touch(mode=0o600)
             into.write_text(done.stdout)
@@ -332,9 +326,23 @@ def _run_console(block: Block, page: Path, _: ModuleType, *, call: Call | None) 
             raise AssertionError(f"{page}:{block.line}: `{command}` prints\n{got}\nnot\n{want}")
 
 
-def _argv(words: list[str], page: Path, block: Block) -> list[str]:
+def _ran(
+    words: list[str], page: Path, block: Block, environ: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
     if words[:1] == ["lacre"]:
-        return [sys.executable, "-c", "from lacre.cli import main; main()", *words[1:]]
+        return warm.run(*words[1:], cwd=Path.cwd(), environ=environ)
+    return subprocess.run(
+        _argv(words, page, block),
+        capture_output=True,
+        text=True,
+        env=environ,
+        timeout=300,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def _argv(words: list[str], page: Path, block: Block) -> list[str]:
     if words[:1] == ["python"]:
         return [sys.executable, *words[1:]]
     if words[:1] in (["sh"], ["bao"], ["rm"]):

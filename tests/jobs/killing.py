@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Children that are killed: at a statement, within a COMMIT, or whenever. They are forked from a process that has imported all it needs."""
 
+import gc
 import os
 import random
 import signal
@@ -27,6 +28,7 @@ def forked(work: Callable[[], None]) -> int:
     child = os.fork()
     if child:
         return child
+    gc.freeze()  # a collection would copy every page of a process that has run thousands of tests
     try:
         work()
     except BaseException:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.components import warm
 from tests.components.postgresql import Database
 
 _HERE = Path(__file__).parent
@@ -187,11 +188,8 @@ def test_its_users_of_before_are_protected(
         database = request.getfixturevalue("database").url()
     columns = [f"--column={name}:{class_}" for name, class_ in COLUMNS.items()]
     shown = database._replace(password=None).render_as_string()
-    done = subprocess.run(
-        [sys.executable, "-m", "lacre.cli", "protect", "--database", shown, "--table", "users", *columns, "--yes"],
-        cwd=home, capture_output=True, text=True, timeout=120, check=False,
-        env=os.environ | {"PGPASSWORD": str(database.password)},
-    )  # fmt: skip
+    environ = os.environ | {"PGPASSWORD": str(database.password)}
+    done = warm.run("protect", "--database", shown, "--table", "users", *columns, "--yes", cwd=home, environ=environ)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
     assert b"canary" not in stored(request, home, url)

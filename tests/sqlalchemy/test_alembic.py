@@ -25,6 +25,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from lacre import BlindIndex, ConfigurationError, Lacre
 from lacre.sqlalchemy import ContainsIndex, EncryptedType, encrypted, row_id
 from lacre.sqlalchemy.migrations import alembic_options
+from tests.components import warm
 from tests.components.postgresql import Database
 from tests.sqlalchemy.conftest import Acting
 from tests.sqlalchemy.models import CPF, EMAIL, OTHER_CPF, OTHER_EMAIL, Base
@@ -470,11 +471,8 @@ def test_offline_it_is_not_decided(converting: Migrations) -> None:
 def run(home: Path, engine: sa.Engine, program: str, *arguments: str) -> None:
     """Run `lacre PROGRAM` on the database."""
     database = engine.url._replace(password=None).render_as_string()
-    command = [sys.executable, "-m", "lacre.cli", program, "--database", database, *arguments]
-    done = subprocess.run(
-        command, cwd=home, capture_output=True, text=True, timeout=120, check=False,
-        env=os.environ | {"PGPASSWORD": str(engine.url.password)},
-    )  # fmt: skip
+    environ = os.environ | {"PGPASSWORD": str(engine.url.password)}
+    done = warm.run(program, "--database", database, *arguments, cwd=home, environ=environ)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
