@@ -16,6 +16,7 @@ from tests.components.openbao import OpenBao, openbao_server
 from tests.components.postgresql import Database, Server, postgresql_server
 from tests.components.processes import forget_the_developer
 from tests.components.terraform import missing
+from tests.trouble import make_shop
 
 forget_the_developer()
 
@@ -45,6 +46,22 @@ def home(_made_once: Path, tmp_path: Path) -> Path:
     """A directory with a `lacre.toml` of env `test`, a local keystore and the first keys, of its own."""
     directory = tmp_path / "home"
     shutil.copytree(_made_once, directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def _shop_once(_made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("trouble") / "shop"
+    shutil.copytree(_made_once, directory)
+    make_shop(directory)
+    return directory
+
+
+@pytest.fixture
+def shop(_shop_once: Path, tmp_path: Path) -> Path:
+    """A copy of the shop of `tests.trouble`."""
+    directory = tmp_path / "shop"
+    shutil.copytree(_shop_once, directory)
     return directory
 
 

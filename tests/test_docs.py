@@ -5,7 +5,6 @@ import ast
 import inspect
 import os
 import re
-import shutil
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +21,7 @@ from lacre.policy.loading import OVERLAY, parse_policy
 from lacre.policy.model import PolicyFile
 from tests.calling import call
 from tests.markdown import anchors, blocks, commands, dead_links, pages, prose, run_page
-from tests.trouble import make_shop, strike
+from tests.trouble import strike
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = pages(ROOT)
@@ -130,25 +129,14 @@ def test_examples_run(
     )
 
 
-@pytest.fixture(scope="module")
-def shop(_made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shop that something happened to; each runbook gets a copy."""
-    home = tmp_path_factory.mktemp("runbooks") / "shop"
-    shutil.copytree(_made_once, home)
-    make_shop(home)
-    return home
-
-
 @pytest.mark.parametrize("page", RUNBOOKS, ids=_name)
 def test_runbooks_lead_where_they_say(
-    page: Path, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path, shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every step of a runbook that takes no people is run, in order, where what it is about has happened."""
-    home = tmp_path / "shop"
-    shutil.copytree(shop, home)
-    for name, value in strike(home, page.stem).items():
+    for name, value in strike(shop, page.stem).items():
         monkeypatch.setenv(name, value)
-    ran = run_page(page, home, call)
+    ran = run_page(page, shop, call)
 
     assert ran == sum("run" in block.flags for block in blocks(page.read_text("utf-8"))) > 3
 

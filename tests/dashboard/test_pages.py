@@ -25,7 +25,7 @@ from lacre.kms.signing import believed
 from lacre.policy.model import Right
 from lacre.stores.log.counts import LogCounts, Narrowed
 from lacre.stores.log.reader import Filters
-from lacre.stores.log.schema import CHECKPOINT, LEAF, TILE
+from lacre.stores.log.schema import ALERT, CHECKPOINT, LEAF, TILE
 from lacre.stores.schema import KEY
 from tests.dashboard.conftest import Asking, Entrance
 from tests.dashboard.world import NOW, World, make_world
@@ -321,6 +321,22 @@ def test_the_report_is_the_newest_signed_snapshot_judged(world: World, browser: 
         text.count(">not assessed</span>") == len(report.assessment.of(Standing.NOT_ASSESSED)) > 2
     )
     assert report.snapshot.sha256 in text
+
+
+def test_the_overview_counts_what_there_is(world: World, browser: Any) -> None:
+    """Open alerts as the table has them, columns by their states, keys by their age: compared with what the world was made of."""
+    text = browser.get("/").text
+    with world.log.reading() as connection:
+        query = sa.select(ALERT.c.severity, sa.func.count()).where(ALERT.c.state == "open")
+        alerts = {row[0]: row[1] for row in connection.execute(query.group_by(ALERT.c.severity))}
+    figures = dict(re.findall(r'<h2 id="t-(\w+)">[^<]+</h2>\s*<p class="figure">\s*(\d+)', text))
+    tallied = re.findall(r'<span><span class="tag[^"]*">(\w+)</span> (\d+)</span>', text)
+    shown = {name: int(count) for name, count in tallied}
+
+    assert figures == {"alerts": str(sum(alerts.values())), "fields": "5", "keys": "6"}
+    assert '5 <span class="quiet small">of 8</span>' in text
+    assert shown == alerts | {"overdue": 4, "soon": 2}
+    assert "no heartbeat" not in text
 
 
 def test_a_snapshot_that_nobody_signed_is_shown_by_nobody(world: World) -> None:

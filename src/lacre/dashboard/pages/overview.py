@@ -43,7 +43,7 @@ def show(sources: Sources, asked: Asked) -> Shown:
         "encrypted": sum(each.done for each in columns),
         "late": sum(each.overdue for each in columns),
         "wrong": wrong,
-        "counted": None if sources.coverage is None else sources.coverage.last,
+        "counted": _counted(sources),
         "logged": sources.log is not None,
     }
     for name, make in (
@@ -63,6 +63,17 @@ def _tried(make: Callable[[Sources], Any], sources: Sources) -> Any:
         return make(sources)
     except LacreError as error:
         return {"error": str(error), "hint": error.hint or ""}
+
+
+def _counted(sources: Sources) -> dict[str, Any] | None:
+    last = None if sources.coverage is None else sources.coverage.last
+    if last is None:
+        return None
+    return {
+        "when": last.when,
+        "values": sum(each.values for each in last.found),
+        "active": sum(each.active for each in last.found),
+    }
 
 
 def _score(sources: Sources) -> dict[str, Any]:
