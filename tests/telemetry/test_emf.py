@@ -1,7 +1,9 @@
 """CloudWatch's embedded metric format, checked against the rules of its specification."""
 
+import importlib
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +90,15 @@ def test_a_namespace_is_one_of_ours(namespace: str) -> None:
     """What CloudWatch would refuse, or keeps for AWS, is refused at once."""
     with pytest.raises(ConfigurationError):
         EmfExporter(namespace=namespace)
+
+
+def test_without_the_sdk_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing it is a mistake of the installation, and the line that mends it is there."""
+    monkeypatch.delitem(sys.modules, "lacre.telemetry.emf")
+    for name in [name for name in sys.modules if name.startswith("opentelemetry.sdk")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk", None)
+    with pytest.raises(ConfigurationError) as caught:
+        importlib.import_module("lacre.telemetry.emf")
+
+    assert caught.value.hint == "pip install 'lacre[emf]'"

@@ -2,8 +2,9 @@
 """
 What a process does, for those who run it: metrics, traces, log lines and crash reports.
 
-`Telemetry` needs ``lacre[telemetry]``; `lacre.telemetry.logs` and `lacre.telemetry.scrubbing` need
-the standard library only. No evidence: that is the audit log's.
+`Telemetry` needs ``lacre[telemetry]``, `lacre.telemetry.emf` OpenTelemetry's SDK (``lacre[emf]``);
+`lacre.telemetry.logs` and `lacre.telemetry.scrubbing` need the standard library only. No evidence:
+that is the audit log's.
 """
 
 from typing import TYPE_CHECKING, Any
