@@ -474,3 +474,18 @@ def test_names_that_no_index_would_take_are_counted_all_the_same(
     enter(log, json.dumps(members, sort_keys=True, separators=(",", ":")).encode())
 
     assert sequencer.turn() == 1
+
+
+def test_what_waits_is_read_within_bounds(
+    log: AuditLog, sequencer: Sequencer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long entries are, so many bytes are held at once; one that is longer than that is none, and nothing changes places."""
+    monkeypatch.setattr("lacre.stores.log.sequencer._ROOM", 4000)
+    names = [f"svc:{n}" + "x" * (1500 if n % 2 else 10) for n in range(9)]
+    sink = LogSink(log, STAMP, clock=clock)
+    for name in [*names[:4], "svc:long" + "y" * 5000, *names[4:]]:
+        sink.append([searched(principal=name)])
+    sequencer.turn()
+
+    assert [each for each in told(log) if each.startswith("svc:")] == names
+    assert sequencer.passed == 1

@@ -29,6 +29,8 @@ from lacre.stores.log.telling import tell
 
 __all__ = ["AnchorThread", "Anchoring", "Put"]
 
+_SHORT = 4096  # bytes that no entry of this kind has; what waits is whatever somebody put there
+
 _log = logging.getLogger("lacre.audit")
 _LOOK = 30.0  # seconds between two looks at whether it is time
 
@@ -209,7 +211,7 @@ def _known(connection: sa.Connection) -> set[tuple[str, int, int]]:
     # somebody made up says of one checkpoint that it was put, and not of those that follow.
     lines = [
         *connection.scalars(sa.select(LEAF.c.entry).where(LEAF.c.action == "anchor")),
-        *connection.scalars(sa.select(INBOX.c.entry)),
+        *connection.scalars(sa.select(INBOX.c.entry).where(sa.func.length(INBOX.c.entry) < _SHORT)),
     ]
     found: set[tuple[str, int, int]] = set()
     for line in lines:

@@ -8,7 +8,7 @@ pinned by a test: `DBAPIError.instance`, so that what the driver raises is told 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -19,8 +19,10 @@ from lacre.stores.log.schema import LEAF, TALLY
 
 __all__ = [
     "HOUR",
+    "First",
     "Row",
     "among",
+    "first",
     "insert",
     "known",
     "leaf_row",
@@ -30,7 +32,6 @@ __all__ = [
     "tally",
     "tally_key",
     "touched_rows",
-    "without",
 ]
 
 HOUR = 3_600_000_000
@@ -89,6 +90,36 @@ def remove(connection: sa.Connection, table: sa.Table, positions: Sequence[int])
         connection.execute(sa.delete(table).where(some))
 
 
+class First(NamedTuple):
+    """The first of what waits; the positions of what is too long to be read; whether there is more."""
+
+    rows: Sequence[Any]
+    too_long: list[int]
+    more: bool
+
+
+def first(connection: sa.Connection, table: sa.Table, limit: int, *, without: Sequence[int], room: int) -> First:  # fmt: skip
+    """Return the first rows of *table* but those at *without*, *limit* of them at most and *room* bytes of entries."""
+    query = sa.select(table.c.position, sa.func.length(table.c.entry).label("size"))
+    query = query.where(table.c.position > 0).order_by(table.c.position).limit(limit)
+    if without:
+        query = query.where(_without(connection, table.c.position, without))
+    sizes = connection.execute(query).all()
+    held, taken, too_long = 0, list[int](), list[int]()
+    for position, size in sizes:
+        if size > room:
+            too_long.append(position)
+        elif held + size > room:
+            break
+        else:
+            held += size
+            taken.append(position)
+    rows: list[Any] = []
+    for some in among(connection, table.c.position, taken, postgresql.BIGINT()):
+        rows += connection.execute(sa.select(table).where(some).order_by(table.c.position)).all()
+    return First(rows, too_long, len(sizes) == limit or len(taken) + len(too_long) < len(sizes))
+
+
 def set_aside(connection: sa.Connection, table: sa.Table, positions: Sequence[int]) -> None:
     """Give the rows at *positions* numbers below zero."""
     for some in among(connection, table.c.position, positions, postgresql.BIGINT()):
@@ -116,7 +147,7 @@ def among(
         yield column.in_(values[begin : begin + 1000])
 
 
-def without(
+def _without(
     connection: sa.Connection, column: sa.Column[int], values: Sequence[int]
 ) -> sa.ColumnElement[bool]:
     """Return the condition that *column* is none of *values*."""

@@ -45,6 +45,7 @@ __all__ = ["Sequencer"]
 
 _BATCH = 1000  # entries of one transaction; a checkpoint is signed after each that is full
 _BACK = 5_000_000  # microseconds a clock may be behind the last leaf: what time services correct
+_ROOM = 64 * 1024 * 1024  # bytes of entries that are held at once; one that is longer is none
 _PASSED = 1000  # entries that are none and are left out by a statement; more are set aside
 
 
@@ -83,7 +84,7 @@ class Sequencer:
         self._clock = clock
         self._lease = Lease(length=lease)
         self._head: Head | None = None
-        self._ahead: Future[tuple[list[Waiting], list[Ready]]] | None = None
+        self._ahead: Future[tuple[list[Waiting], list[Ready], bool]] | None = None
         self._passed: dict[str, set[int]] = {}
         self._aside = 0  # of those of the inbox, how many were set aside
         self._more = False  # whether the inbox had more than was read
@@ -205,11 +206,10 @@ class Sequencer:
         head = self._load_once()
         outside = self._outside()
         ahead, self._ahead = self._ahead, None
-        inside, found = self._inside() if ahead is None else ahead.result()
-        self._more = len(inside) == _BATCH
+        inside, found, self._more = self._inside() if ahead is None else ahead.result()
         sequenced = len(found)
         self._set_aside(head)
-        if len(inside) == _BATCH and self._log.schema is not None:
+        if self._more and self._log.schema is not None:
             # There is more: it is read while this is written.
             gone = [each.position for each in inside]
             with suppress(RuntimeError):  # no thread begins any more where the process is ending
@@ -243,18 +243,15 @@ class Sequencer:
                 sequenced += len(gone)
         return sequenced
 
-    def _inside(self, gone: Sequence[int] = ()) -> tuple[list[Waiting], list[Ready]]:
+    def _inside(self, gone: Sequence[int] = ()) -> tuple[list[Waiting], list[Ready], bool]:
         # Everything that is there but what is being written: an entry that committed late stands
-        # before those of its writer that came after it.
-        query = sa.select(INBOX).where(INBOX.c.position > 0)
-        query = query.order_by(INBOX.c.position).limit(_BATCH)
+        # before those of its writer that came after it. And whether there is more.
+        these = [*gone, *self._passed.get("", ())]
         with self._log.reading() as connection:
-            for these in (gone, list(self._passed.get("", ()))):
-                if these:
-                    query = query.where(loading.without(connection, INBOX.c.position, these))
-            rows = connection.execute(query)
-            waiting = [Waiting(row.position, bytes(row.id), bytes(row.entry)) for row in rows]
-        return waiting, self._read("", waiting)
+            found = loading.first(connection, INBOX, _BATCH, without=these, room=_ROOM)
+        waiting = [Waiting(row.position, bytes(row.id), bytes(row.entry)) for row in found.rows]
+        self._passed.setdefault("", set()).update(found.too_long)
+        return waiting, self._read("", waiting), found.more
 
     def _set_aside(self, head: Head) -> None:
         # More than a statement can be told to leave out. They stay in the inbox, under numbers below
