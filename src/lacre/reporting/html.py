@@ -8,6 +8,7 @@ stored string might be, a browser runs and loads nothing for it; every string is
 
 import base64
 import hashlib
+import re
 from functools import cache
 from html import escape
 from importlib import resources
@@ -16,6 +17,8 @@ from lacre.reporting.document import Block, Chart, Code, Document, Paragraph, Se
 from lacre.reporting.svg import svg
 
 __all__ = ["html_report", "style_sheet"]
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @cache
@@ -109,12 +112,16 @@ def _cells(found: Table, row: tuple[str, ...]) -> str:
         if i == found.toned and (tone := TONES.get(cell)):
             text = f'<span class="tag is-{tone}">{text}</span>'
         kind = 'th scope="row"' if i == 0 else "td"
-        cells.append(f"<{kind}{_number(found, i)}>{text}</{kind.split(' ')[0]}>")
+        cells.append(f"<{kind}{_number(found, i) or _date(cell)}>{text}</{kind.split(' ')[0]}>")
     return "".join(cells)
 
 
 def _number(found: Table, i: int) -> str:
     return ' class="n"' if i in found.numbers else ""
+
+
+def _date(cell: str) -> str:
+    return ' class="d"' if _DATE.fullmatch(cell) else ""
 
 
 # What a word in a marked cell looks like, here and in print.

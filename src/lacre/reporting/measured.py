@@ -39,8 +39,8 @@ def accesses(body: Body) -> Section:
     if found is None:
         return _section("uses", "Uses of protected values", _NO_LOG)
     said = (
-        f"{found['entries']:,} uses of {found['values']:,} values by {found['principals']:,} principals: looks, searches and writes that the evidence log has."
-        f" {found['masked']:,} gave a mask, {found['denied']:,} were denied, {found['failed']:,} did not open a value, {found['searches']:,} were searches."
+        f"Looks, searches and writes that the evidence log has: {found['entries']:,}, of values: {found['values']:,}, by principals: {found['principals']:,}."
+        f" Of these, {found['searches']:,} searches; {found['masked']:,} gave a mask, {found['denied']:,} denied, {found['failed']:,} without a value that opened."
     )
     days, step = found["days"], max(1, -(-len(found["days"]) // 120))
     grouped = [days[i : i + step] for i in range(0, len(days), step)]
@@ -95,7 +95,7 @@ def suspicious(body: Body) -> Section:
         times[each["rule"], each["severity"]] += each["times"]
     late = sum(each["late"] for each in alerts)
     open_ = sum(each["state"] == "open" for each in alerts)
-    said = f"{len(alerts):,} alerts were raised in the period; {open_:,} are open, {late:,} were not seen to in time. About whom they are is in the log, not here."
+    said = f"Alerts raised in the period: {len(alerts):,}; open: {open_:,}; not seen to in time: {late:,}. About whom they are is in the log, not here."
     blocks: list[Block] = [
         Paragraph(said),
         table("Alerts by rule", ("rule", "severity", "#alerts", "#findings"),
@@ -160,8 +160,8 @@ def keys(body: Body) -> Section:
     found = body["keys"]
     due = found["due"]
     said = (
-        f"In the period {found['created']:,} keys were made, {found['rotated']:,} replaced one of before, {found['destroyed']:,} were destroyed."
-        f" Due: {due['overdue']:,} overdue, {due['waiting']:,} that wait for a step, {due['soon']:,} within 30 days."
+        f"Keys in the period: {found['created']:,} made, {found['rotated']:,} made in the place of one before, {found['destroyed']:,} destroyed."
+        f" Due: {due['overdue']:,} overdue, {due['waiting']:,} waiting for a step, {due['soon']:,} within 30 days."
     )
     ages = Chart(
         kind="columns",
@@ -193,8 +193,8 @@ def erasures(body: Body) -> Section:
     """Subjects that were shredded, and when nobody can read them any more."""
     found = body["erasures"]
     said = (
-        f"{found['certified']:,} subjects were shredded and certified in the period, {found['open']:,} shreddings are not certified yet, {found['held']:,} were refused because of a legal hold."
-        f" Of the certified, {found['irrecoverable']:,} are irrecoverable by now: no backup of the key store brings their keys back."
+        f"Subjects in the period: {found['certified']:,} shredded and certified, {found['open']:,} shredded and not certified yet, {found['held']:,} refused because of a legal hold."
+        f" Irrecoverable by now, because no backup of the key store brings their keys back: {found['irrecoverable']:,}."
     )
     rows = [
         (each["shredded"], each["certificate"][:16], each["verdict"], each["irrecoverable"], each["days"])
