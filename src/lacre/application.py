@@ -36,6 +36,7 @@ from lacre.keys.provisioning import Provisioner
 from lacre.keys.resolver import CacheLimits, Resolver, since_boot
 from lacre.keys.subjects import SubjectMaker
 from lacre.keys.usage import CountedKeyService, Usage, UsageCounters
+from lacre.policy.concerns import log_concerns
 from lacre.policy.decisions import Policy
 from lacre.policy.loading import load_pins, load_policy
 from lacre.readiness import Probe, Serving
@@ -206,6 +207,7 @@ class Lacre(Serving):
         path = Path(path)
         environ = os.environ if environ is None else environ
         file = load_policy(path, environ, moving_from=moving_from)
+        log_concerns(file)
         policy = Policy(file, pins=load_pins(path))
         settings = policy.file
         base = path.resolve().parent

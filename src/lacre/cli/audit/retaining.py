@@ -24,6 +24,7 @@ from lacre.errors import ConfigurationError, MisuseError
 from lacre.evidence import sequence_once, stamp_of
 from lacre.kms.local.signing import IdentitySigner
 from lacre.kms.signing import operators
+from lacre.policy.concerns import concerns_of
 from lacre.policy.loading import load_policy
 from lacre.policy.model import PolicyFile
 from lacre.stores.log.opening import open_log
@@ -148,10 +149,8 @@ def purge(
 
     with _stating(config, passphrase_file) as stating:
         term = stating.settings.audit.retention
-        if (short := term.short_of()) is not None:
-            warn(
-                f'[audit] retention = "{term}" is short of {short[0]} years by {short[1]} days: say "{short[0]} years"'
-            )
+        for concern in concerns_of(stating.settings):
+            warn(concern)
         now = dt.datetime.now(dt.UTC)
         months = kept(stating.log, term, operators(stating.settings))
         out.print(
