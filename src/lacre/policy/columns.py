@@ -52,9 +52,9 @@ class ColumnTarget(Table):
 
 class WaiverSettings(Table):
     """
-    `[[waivers]]`: a finding of `lacre index plan --check` that is accepted, and why.
+    `[[waivers]]`: a finding of `lacre index plan --check`, or of the report (`plaintext`), that is accepted, and why.
 
-    *of* is TABLE, TABLE.COLUMN or TABLE.COLUMN:INDEX; after the day *until* it counts again.
+    *of* is TABLE, TABLE.COLUMN or, of the plan, TABLE.COLUMN:INDEX; after the day *until* it counts again.
     """
 
     of: Annotated[str, AfterValidator(_a_subject)]
