@@ -21,6 +21,7 @@ from lacre.audit.recorder import Sink
 from lacre.audit.several import Kept, Several
 from lacre.errors import ConfigurationError
 from lacre.policy.digests import digest_of
+from lacre.policy.giving import gained, given_by
 from lacre.policy.model import PolicyFile
 from lacre.sinks.jsonl import JsonLinesSink
 from lacre.stores.log.opening import open_log
@@ -200,7 +201,8 @@ def policy_met(sink: Sink, settings: PolicyFile) -> list[Event]:
     known = getattr(sink, "known_policy", None)
     if known is None:
         return []
-    before, digest = known(), digest_of(settings)
+    met, digest, gives = known(), digest_of(settings), given_by(settings)
+    before, gave = ("", gives) if met is None else met
     if before == digest:
         return []
     return [
@@ -211,7 +213,9 @@ def policy_met(sink: Sink, settings: PolicyFile) -> list[Event]:
             purpose="policy",
             tenant="",
             policy=digest,
-            before=before or "",
+            before=before,
+            gives=gives,
+            widened=gained(gave, gives),
         )
     ]
 

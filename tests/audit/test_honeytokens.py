@@ -30,14 +30,14 @@ def marks(row: str = "7", since: int = SINCE) -> Marks:
     return Marks(KEY, {made: Planted(token="heron", since=since)})
 
 
-@pytest.mark.parametrize("action", ["look", "legacy-look", "bulk", "encrypt"])
+@pytest.mark.parametrize("action", ["look", "legacy-look", "bulk", "encrypt", "answer"])
 def test_a_touch_is_recognised(action: str) -> None:
-    """A look, a bulk reading and a write of the planted row touch it, those of another row do not."""
+    """A look, a bulk reading, a search that finds it and a write of the planted row touch it, those of another row do not."""
     assert touched(entry(action), marks()) == ("heron",)
     assert touched(entry(action, row="8"), marks()) == ()
 
 
-@pytest.mark.parametrize("action", sorted(set(CATALOGUE) - {"look", "legacy-look", "bulk", "encrypt"}))  # fmt: skip
+@pytest.mark.parametrize("action", sorted(set(CATALOGUE) - {"look", "legacy-look", "bulk", "encrypt", "answer"}))  # fmt: skip
 def test_maintenance_touches_nothing(action: str) -> None:
     """Re-encryption, protection, recovery and all else that names no row or hands nothing out is no touch."""
     assert touched(entry(action), marks()) == ()

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A field whose values are of subjects: each under its subject's own key, whom every call names."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -189,3 +191,29 @@ def test_nothing_tells_the_subject(lacre: Lacre) -> None:
     [usage] = lacre.usage().subjects
     assert (usage.class_, usage.made) == ("pii", 1)
     assert all(KeyKind.SUBJECT not in repr(each) for each in lacre.usage().keys)
+
+
+def test_a_denied_look_names_whose_value_was_asked_for(lacre: Lacre, home: Path) -> None:
+    """The subject, where its key is at hand, else the key that the value names; of a value moved from another subject only that."""
+    box = email(lacre)
+    with lacre.acting_as("svc", roles={"app"}, purpose="test"):
+        sealed = box.encrypt("ana@example.org", row="1", subject=ANA)
+        box.decrypt(sealed, row="1", subject=ANA)
+    with lacre.acting_as("user:eve", roles={"nobody"}, purpose="test"):
+        for subject in (ANA, RUI):
+            with pytest.raises(AccessDenied):
+                box.decrypt(sealed, row="1", subject=subject)
+        lacre.resolver.forget()
+        with pytest.raises(AccessDenied):
+            box.decrypt(sealed, row="1", subject=ANA)
+        lacre.recorder.flush()
+        with pytest.raises(AccessDenied):
+            box.decrypt(b"no value at all", row="1", subject=ANA)
+    lacre.recorder.flush()
+    lines = map(json.loads, (home / "lacre" / "audit.jsonl").read_text("utf-8").splitlines())
+    seen, *denied = [each for each in lines if each["action"] == "look"]
+    told = [(each["key"], each["count"], each["rows"], each["subjects"]) for each in denied]
+    key = bytes(sealed)[3:19].hex()
+
+    assert {each["outcome"] for each in denied} == {"denied"}
+    assert told == [(key, 3, [], seen["subjects"]), ("", 1, [], [])]

@@ -6,6 +6,7 @@ A release that changes one fails here, and says which.
 """
 
 import inspect
+from types import NoneType
 from typing import Any
 from uuid import UUID
 
@@ -26,13 +27,13 @@ from sqlalchemy.orm.attributes import InstrumentedAttribute, instance_state, man
 from sqlalchemy.orm.base import NO_VALUE
 from sqlalchemy.orm.properties import ColumnProperty
 from sqlalchemy.sql import operators, visitors
-from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, ColumnElement
+from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, ColumnClause, ColumnElement
 from sqlalchemy.sql.lambdas import PyWrapper
 from sqlalchemy.sql.util import extract_first_column_annotation
 
 from lacre import UnsupportedQuery
 from lacre.sqlalchemy.searching import InEither, Term
-from lacre.sqlalchemy.selecting import NotInSQL
+from lacre.sqlalchemy.selecting import NotInSQL, Selected
 from lacre.sqlalchemy.whole_objects import _SHAPING
 from tests.sqlalchemy.conftest import one_each
 from tests.sqlalchemy.models import CPF, EMAIL, Colour, Customer, Order, Party, Person
@@ -212,6 +213,9 @@ def test_private_parts_of_a_query_for_whole_objects() -> None:
     assert set(found) <= {*_SHAPING, *rest}
     [raw] = plain._raw_columns
     assert raw._annotations["parententity"] is Customer.__mapper__
+    one: Any = select(Customer.email, Customer.city)
+    assert [type(each._annotations.get("bundle")) for each in one._raw_columns] == [Selected, NoneType]  # fmt: skip
+    assert isinstance(one._raw_columns[1], ColumnClause)
 
 
 def test_tables_of_an_inheritance_and_what_columns_are_from() -> None:

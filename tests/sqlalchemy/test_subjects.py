@@ -2,9 +2,11 @@
 """Models whose values are of subjects: each under its subject's key, through every way of writing and reading."""
 
 import asyncio
+import json
 import pickle
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,6 +25,8 @@ from sqlalchemy.orm import (
 )
 
 from lacre import Lacre
+from lacre.audit.entries import Entry
+from lacre.audit.honeytokens import SUBJECT, Marks, Planted, mark, touched
 from lacre.errors import (
     ConfigurationError,
     KeyDestroyed,
@@ -554,3 +558,26 @@ def test_a_subject_is_in_no_cache_key_of_sqlalchemy() -> None:
     assert repr(with_) == "EncryptedType('pii', subjects=True)"
     assert repr(without) == "EncryptedType('pii')"
     assert with_._static_cache_key != without._static_cache_key
+
+
+def test_a_search_names_whom_it_found(lacre: Lacre, home: Path, sessions: sessionmaker[Session]) -> None:  # fmt: skip
+    """By pseudonym and never by row, as a look does: a planted person is seen without one."""
+    two(sessions)
+    lacre.resolver.forget()
+    with sessions() as session:
+        ana = session.scalars(select(User).where(User.cpf == "529.982.247-25")).one()
+        session.scalars(select(User).where(User.name == "Ana")).one()
+        assert ana.note == "n"
+    lacre.recorder.flush()
+    lines = map(json.loads, (home / "lacre" / "audit.jsonl").read_text("utf-8").splitlines())
+    events = [each for each in lines if each["action"] in ("answer", "look")]
+    (subject,) = events[-1]["subjects"]
+    made = mark(bytes(32), store=SUBJECT, table=SUBJECT, row=subject)
+    marks = Marks(bytes(32), {made: Planted(token="heron", since=0)})
+
+    assert [(each["action"], each["rows"], each["subjects"]) for each in events] == [
+        ("answer", [], [subject]),
+        ("answer", [], [subject]),
+        ("look", [], [subject]),
+    ]
+    assert touched(Entry(events[0]), marks) == ("heron",)

@@ -33,10 +33,10 @@ _MOST = 2**63
 # Members that are no text, by name; and those of one name and several types, by action as well.
 _TYPES: Mapping[str, type] = {
     **dict.fromkeys(("breakglass", "success"), bool),
-    **dict.fromkeys(("columns", "joined", "requests", "roles", "rows", "subjects"), list),
+    **dict.fromkeys(("columns", "gives", "joined", "requests", "roles", "rows", "subjects", "widened"), list),
     **dict.fromkeys(
-        ("attempts", "batch", "bits", "bound", "budget", "calls", "count", "epoch", "erased", "events", "leaves",
-         "looks", "matched", "number", "problems", "score", "size", "unseen"), int
+        ("attempts", "batch", "bits", "bound", "budget", "calls", "count", "epoch", "erased", "events", "excluded",
+         "found", "leaves", "looks", "matched", "number", "problems", "score", "searches", "size", "unseen"), int
     ),
 }  # fmt: skip
 _TYPES_IN: Mapping[tuple[str, str], type] = {

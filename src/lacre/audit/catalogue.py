@@ -49,7 +49,10 @@ MEANINGS: Mapping[str, str] = {
     "epoch": "its number",
     "erased": "values whose subject was shredded, which left as NULL",
     "events": "how many the writer handed over, this one included",
+    "excluded": "rows that shared a token by chance and were taken out",
+    "found": "of the searches, how many at most found something",
     "from": "the KMS key before",
+    "gives": "what the policy gives: rights of roles, purposes, masks, the classes of columns",
     "grant": "its id",
     "id": "32 hex digits, a UUID of version 7; an entry counts once by it",
     "index": "the index that was asked",
@@ -82,6 +85,7 @@ MEANINGS: Mapping[str, str] = {
     "rows": "row ids that were integers or UUIDs, as often as they were used; none where values have subjects",
     "rule": "the rule of the policy, or of detection, that decided",
     "score": "of the report",
+    "searches": "how many were answered",
     "secret": "its path, never its value",
     "service": "of `lacre.toml`",
     "severity": "`low`, `medium`, `high` or `critical`",
@@ -106,6 +110,7 @@ MEANINGS: Mapping[str, str] = {
     "until": "when it ends, RFC 3339",
     "version": "of the key or secret",
     "what": "which one was explained: a moment, a writer or an opening",
+    "widened": "what of that the policy before did not give",
     "writer": "the process that numbers it; none of entries that came through an outbox",
 }
 

@@ -28,6 +28,7 @@ from lacre.context import Acting
 
 __all__ = [
     "CACHE",
+    "Answered",
     "BulkRead",
     "CandidatesGiven",
     "Erased",
@@ -244,6 +245,49 @@ class Searched(Event):
             "outcome": str(self.outcome),
             "rule": self.rule,
             "count": self.count,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered(Event):
+    """
+    Rows that searches found were read, or it was read that there are none; recorded before they leave.
+
+    *searches* is how many were answered, *found* how many of them at most found something, *count*
+    how many rows the statement's result has, and *excluded* how many more shared a token by chance. Of
+    a result that is read in pieces there is an event of each, and *searches* is in the first. *rows* are those
+    of the table whose objects the result holds; of values that have a subject there is *subjects* instead.
+    """
+
+    action: ClassVar[str] = "answer"
+    members: ClassVar[frozenset[str]] = PLACED | {
+        "index",
+        "searches",
+        "found",
+        "count",
+        "excluded",
+        "rows",
+        "subjects",
+    }
+
+    place: Place
+    index: str
+    searches: int
+    found: int
+    count: int
+    excluded: int
+    rows: tuple[str, ...]
+    subjects: tuple[str, ...] = ()
+
+    def details(self) -> Mapping[str, object]:
+        return placed(self.place) | {
+            "index": self.index,
+            "searches": self.searches,
+            "found": self.found,
+            "count": self.count,
+            "excluded": self.excluded,
+            "rows": surrogates(self.rows),
+            "subjects": list(self.subjects),
         }
 
 

@@ -7,11 +7,11 @@ Does not decide or keep any of it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from lacre.audit.event import Event
 
-__all__ = ["ControlDone", "GrantChanged", "PolicyChanged", "SecretUsed"]
+__all__ = ["ControlDone", "GrantChanged", "KnownPolicy", "PolicyChanged", "SecretUsed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,16 +64,47 @@ class SecretUsed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyChanged(Event):
-    """A process works by a policy that is new to the log. *policy* is the SHA-256 of it, *before* of the one before."""
+    """
+    A process works by a policy that is new to the log. *policy* is the SHA-256 of it, *before* of the one before.
+
+    *gives* is what it gives, each right, purpose, mask and column in one sentence; *widened* is what of
+    that the one before did not. Without a policy before, nothing is widened.
+    """
 
     action: ClassVar[str] = "policy"
-    members: ClassVar[frozenset[str]] = frozenset({"policy", "before"})
+    members: ClassVar[frozenset[str]] = frozenset({"policy", "before", "gives", "widened"})
 
     policy: str
     before: str
+    gives: tuple[str, ...]
+    widened: tuple[str, ...]
 
     def details(self) -> Mapping[str, object]:
-        return {"policy": self.policy, "before": self.before}
+        return {
+            "policy": self.policy,
+            "before": self.before,
+            "gives": list(self.gives),
+            "widened": list(self.widened),
+        }
+
+
+class KnownPolicy(NamedTuple):
+    """The policy that an application's evidence met last: the SHA-256 of it, and what it gives."""
+
+    policy: str
+    gives: tuple[str, ...]
+
+    @classmethod
+    def of(cls, members: Mapping[str, Any], service: str) -> "KnownPolicy | None":
+        """
+        Return it from an entry's *members*; None where they are another service's.
+
+        Raises:
+            TypeError, KeyError: they are of no such entry.
+        """
+        if members["service"] != service:
+            return None
+        return cls(str(members["policy"]), tuple(map(str, members["gives"])))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

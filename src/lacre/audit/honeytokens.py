@@ -25,7 +25,7 @@ SUBJECT = "-"
 
 # What hands a value out, finds it or changes it. Not `reencrypt`, `protection`, `recovery`: those
 # jobs go over every row and hand nothing to anybody.
-_TOUCHING = frozenset(["look", "legacy-look", "bulk", "encrypt", "search", "candidates"])
+_TOUCHING = frozenset(["look", "legacy-look", "bulk", "encrypt", "answer"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

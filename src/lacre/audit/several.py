@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol, final
 
 from lacre.audit.event import Event
+from lacre.audit.governing import KnownPolicy
 
 __all__ = ["Kept", "Several"]
 
@@ -60,11 +61,11 @@ class Several:
         known = [each for sink in self._sinks if (each := sink.newest()) is not None]
         return max(known, default=None)
 
-    def known_policy(self) -> str | None:
-        """Return the digest of the policy that one of them met last; the last of them that can say it says it."""
+    def known_policy(self) -> KnownPolicy | None:
+        """Return the policy that one of them met last; the last of them that can say it says it."""
         for sink in reversed(self._sinks):
             known = getattr(sink, "known_policy", None)
-            found: str | None = None if known is None else known()
+            found: KnownPolicy | None = None if known is None else known()
             if found is not None:
                 return found
         return None

@@ -211,8 +211,16 @@ class Guarded:
         self._record(event, acting, self._tenant(acting, tenant), denied, "")
         return self._refusal(acting, str(right), decision)
 
-    def _denied(self, acting: Acting, tenant: TenantFacts, decision: Decision, row: str) -> Mask:
-        self._record(Looked, acting, tenant, decision, self._named(row))
+    def _denied(
+        self,
+        acting: Acting,
+        tenant: TenantFacts,
+        decision: Decision,
+        row: str,
+        claimed: tuple[bytes, str] = (b"", ""),
+    ) -> Mask:
+        key_id, whose = claimed
+        self._record(Looked, acting, tenant, decision, self._named(row), key_id, "", whose)
         if self._guard.policy.class_(self.scheme.class_).denied == "mask":
             return self._hidden(None)
         raise self._refusal(acting, "decrypt", decision)

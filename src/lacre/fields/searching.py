@@ -5,18 +5,19 @@ Asking the indexes of a field: who may, under which keys, and the record of it.
 Rule 1: a search is decided and recorded before a token is made.
 Rule 2: an index in parts answers only whoever may also decrypt: hits that nobody re-checks would
         tell the values part by part.
-Rule 3: hits of a short index that nobody re-checks are recorded before they leave.
+Rule 3: hits are recorded before they leave, where they pass by: how many, and which rows, and of a
+        short index that nobody re-checks that they are none for certain.
 
 Does not read rows and does not re-check hits (`lacre.fields.field`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lacre._core.blind import index_key
 from lacre._core.derive import PreparedKey
 from lacre.audit.event import Outcome
-from lacre.audit.events import CandidatesGiven, Searched
+from lacre.audit.events import Answered, CandidatesGiven, Searched
 from lacre.context import current
 from lacre.errors import UnsupportedQuery
 from lacre.fields.guard import Guarded, TenantFacts
@@ -112,6 +113,38 @@ class Searchable(Guarded):
             )
 
         return given
+
+    def answered(self, index: Index, searches: int) -> Callable[..., None]:
+        """
+        Return what records the rows that so many searches of *index* found, for whoever acts now.
+
+        Called with each piece of the result, of none too: how many rows there are in it, the ids of
+        those that are known or the pseudonyms of whom they are about, and how many were excluded.
+        """
+        acting = current()
+        tenant = self._tenant(acting)
+        asked, left = searches, searches
+
+        def told(
+            count: int, rows: Sequence[str], subjects: Sequence[str], *, excluded: int = 0
+        ) -> None:
+            nonlocal asked, left
+            found = min(count, left)
+            event = Answered(
+                **self._who(acting, tenant),
+                place=self._place,
+                index=index.name,
+                searches=asked,
+                found=found,
+                count=count,
+                excluded=excluded,
+                rows=tuple(rows),
+                subjects=tuple(subjects),
+            )
+            self._guard.recorder.record(event)
+            asked, left = 0, left - found
+
+        return told
 
     def may_recheck(self, *, marks: bool = False) -> None:
         """

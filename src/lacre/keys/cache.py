@@ -194,6 +194,12 @@ class KeyCache:
         for held in (self.entries, self.named, self._below, *self._orders):
             held.clear()
 
+    def subject_named(self, key_id: bytes) -> str:
+        """Return the pseudonym of the subject whose key *key_id* is held; empty without one. Without I/O."""
+        slot = self.named.get(key_id)
+        entry = None if slot is None else self.entries.get(slot)
+        return "" if entry is None else entry.subject
+
     def forget(self) -> None:
         """Drop every key."""
         with self.lock:

@@ -55,8 +55,7 @@ _PATIENCE = 5.0  # seconds that `close` waits for what runs in the background
 since_boot = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-def _ignored(_: KeyRow) -> None:
-    return None
+def _ignored(_: KeyRow) -> None: ...
 
 
 class Resolver:
@@ -91,6 +90,7 @@ class Resolver:
         self._make = make
         self._cache = KeyCache(limits=limits, clock=clock)
         self._entries = self._cache.entries
+        self.subject_named = self._cache.subject_named
         self._loader = Loader(
             store=store,
             services=services,

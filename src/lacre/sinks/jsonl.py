@@ -16,10 +16,12 @@ import json
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lacre.audit.entries import Stamp, written
 from lacre.audit.event import Event
+from lacre.audit.governing import KnownPolicy
 
 __all__ = ["JsonLinesSink"]
 
@@ -67,14 +69,14 @@ class JsonLinesSink:
     def close(self) -> None:
         """Do nothing: the file is open while it is appended to, and no longer."""
 
-    def known_policy(self) -> str | None:
-        """Return the digest of the policy that was met last, as far as the file's end says; else None."""
+    def known_policy(self) -> KnownPolicy | None:
+        """Return the policy of this service that was met last, as far as the file's end says; else None."""
         for line in reversed(self._tail(_MEMORY)):
             if b'"action":"policy"' in line:
-                try:
-                    return str(json.loads(line)["policy"])
-                except (ValueError, TypeError, KeyError):
-                    continue
+                with suppress(ValueError, TypeError, KeyError):
+                    found = KnownPolicy.of(json.loads(line), self._stamp.service)
+                    if found is not None:
+                        return found
         return None
 
     def _tail(self, size: int) -> list[bytes]:

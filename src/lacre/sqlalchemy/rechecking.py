@@ -111,7 +111,7 @@ def rechecked(state: ORMExecuteState, asking: Asking) -> Any | None:
             return Whole(candidates.beside(statement), candidates, asking.binding, terms)
     # What is asked of one table of an entity is asked together: its candidates are read once.
     for terms in by_table.values():
-        statement = statement.where(_matching(state, asking.binding, statement, terms))
+        statement = statement.where(_matching(state, asking, statement, terms))
     return statement
 
 
@@ -309,7 +309,8 @@ def _parts(column: Any) -> list[Any]:
     )
 
 
-def _matching(state: ORMExecuteState, binding: Any, statement: Any, terms: list[Term]) -> Any:
+def _matching(state: ORMExecuteState, asking: Asking, statement: Any, terms: list[Term]) -> Any:
+    binding = asking.binding
     candidates = Candidates.of(binding, terms)
     candidates.decide(binding)
     keys, froms = candidates.keys, _column_froms(statement)
@@ -346,6 +347,7 @@ def _matching(state: ORMExecuteState, binding: Any, statement: Any, terms: list[
         bind_arguments=state.bind_arguments,
     ).all()
     true = candidates.true_of([hit[len(keys) :] for hit in found], binding, terms)
+    asking.excluded += len(found) - len(true)
     ids = [tuple(found[n][: len(keys)]) for n in true]
     if state.session.get_bind(**state.bind_arguments).dialect.name != "postgresql":
         return (

@@ -71,6 +71,8 @@ class Asking:
     rechecked: set[int] = field(default_factory=set)
     tokens: dict[int, list[bytes]] = field(default_factory=dict)
     unchecked: list["Asked"] = field(default_factory=list)  # whose hits stay candidates
+    answered: list["Asked"] = field(default_factory=list)  # whose tokens were made
+    excluded: int = 0  # candidates that a re-check took out
     # The parameters that it was given, where another one that asks for them is executed instead.
     given: Sequence[Any] = ()
     lightens: bool = True  # whether it is not to be compiled together with values
@@ -428,4 +430,5 @@ def tokens_of(asked: Asked | None) -> list[bytes]:
             error.args = (f"{comparator.prop}: {error}", *error.args[1:])
         raise unwrapped(error) from None
     statement.tokens[id(asked)] = found
+    statement.answered.append(asked)
     return found

@@ -15,6 +15,7 @@ from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker
 from sqlalchemy.orm.attributes import instance_state
 
 from lacre.errors import ConfigurationError
+from lacre.sqlalchemy.answering import answered, told_of
 from lacre.sqlalchemy.awaiting import AwaitingApplication
 from lacre.sqlalchemy.binding import Application, Binding, leave
 from lacre.sqlalchemy.candidates import is_marked, marked
@@ -135,9 +136,15 @@ def _on_execute(state: ORMExecuteState) -> Any:
             _refuse_written(state)
         narrowed = None if own else rechecked(state, statement)
         if isinstance(narrowed, Whole):
-            return narrowed.only_true(_without_values(state, narrowed.statement))
+            return narrowed.only_true(
+                _without_values(state, narrowed.statement), told_of(state.statement, statement)
+            )
         result = _without_values(state, narrowed)
-        if own or not is_marked(state.statement):
+        if own:
+            return result
+        if statement.answered:
+            result = answered(result, state.statement, statement)
+        if not is_marked(state.statement):
             return result
         given = [
             binding.field(each.comparator.prop).candidates_given(each.index)

@@ -10,7 +10,7 @@ Leans on private names of SQLAlchemy, each pinned by a test: those of `_SHAPING`
 and `iterator`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from typing import Any
 
@@ -65,12 +65,14 @@ class Whole:
         self._binding = binding
         self._terms = terms
 
-    def only_true(self, result: Any) -> Any:
-        """Return *result*, of `statement`, with nothing in it but the objects that are hits."""
+    def only_true(self, result: Any, told: Callable[..., None]) -> Any:
+        """Return *result*, of `statement`, with nothing in it but the objects that are hits; *told* of them before."""
         found = [each for chunk in result.chunks(None) for each in chunk]
         hits = self._candidates.beside_objects(found)
         true = self._candidates.true_of(hits, self._binding, self._terms)
-        rest = iter([found[n] for n in true])
+        kept = [found[n] for n in true]
+        told(kept, excluded=len(found) - len(kept))
+        rest = iter(kept)
 
         def chunks(size: int | None) -> Iterator[Any]:
             while chunk := list(islice(rest, size)):

@@ -9,6 +9,7 @@ from lacre.audit.detection.rule import Rule
 from lacre.audit.entries import Entry, Stamp, written
 from lacre.audit.event import Event, Outcome, Place
 from lacre.audit.events import (
+    Answered,
     BulkRead,
     KeyChanged,
     KeyRewrapped,
@@ -63,6 +64,14 @@ def search(at: float, principal: str = "user:ana", **said: Any) -> Event:
     return Searched(**who(principal, at, **said), place=place(), index="email", outcome=Outcome.ALLOWED, rule="r", count=1)  # fmt: skip
 
 
+def answer(at: float, found: int = 1, *, searches: int = 1, rows: Iterable[int] = (1,), principal: str = "user:ana") -> Event:  # fmt: skip
+    """So many searches were answered, of which so many found a row."""
+    return Answered(
+        **who(principal, at), place=place(), index="email", searches=searches, found=found, count=found, excluded=0,
+        rows=tuple(map(str, rows)) if found else (),
+    )  # fmt: skip
+
+
 def key(at: float, *, state: str = "active", version: int = 2, kind: str = "branch", principal: str = "operator") -> Event:  # fmt: skip
     return KeyChanged(**who(principal, at), class_="pii", kind=kind, key="00" * 16, version=version, state=state)  # fmt: skip
 
@@ -84,8 +93,8 @@ def grant(at: float, step: str, principal: str, *, until: float = 7 * DAY, reaso
     )  # fmt: skip
 
 
-def policy(at: float, before: str = "aa" * 32) -> Event:
-    return PolicyChanged(**who("svc:app", at), policy="bb" * 32, before=before)
+def policy(at: float, before: str = "aa" * 32, *widened: str) -> Event:
+    return PolicyChanged(**who("svc:app", at), policy="bb" * 32, before=before, gives=("purposes: any", *widened), widened=widened)  # fmt: skip
 
 
 def secret(at: float, principal: str = "svc:x") -> Event:

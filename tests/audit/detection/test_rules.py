@@ -18,6 +18,7 @@ from tests.audit.detection.entries import (
     DAY,
     HOUR,
     MINUTE,
+    answer,
     budget,
     bulk,
     grant,
@@ -98,8 +99,8 @@ STORIES: dict[str, tuple[Story, Story]] = {
         lambda: [*hours_of(10, 9), look(10 * DAY + 10 * HOUR), *hours_of(5, 10)],
     ),
     "search-misses": (
-        lambda: [*(search(n) for n in range(60)), look(70, range(9)), look(3 * HOUR)],
-        lambda: [each for n in range(60) for each in (search(n), look(n, [n]))] + [look(3 * HOUR)],
+        lambda: [each for n in range(60) for each in (search(n), answer(n, n % 4 == 0), look(n, [n]))] + [look(3 * HOUR)],
+        lambda: [each for n in range(60) for each in (search(n), answer(n))] + [look(3 * HOUR)],
     ),
     "many-searches": (
         lambda: [search(n) for n in range(500)],
@@ -126,7 +127,7 @@ STORIES: dict[str, tuple[Story, Story]] = {
         lambda: [look(0), look(20 * DAY), look(40 * DAY)],
     ),
     "stale-key": (lambda: [look(0, cache="stale")], lambda: [look(0, cache="fetched")]),
-    "honeytoken-touched": (lambda: [look(0, [666])], lambda: [look(0, [667])]),
+    "honeytoken-touched": (lambda: [search(0), answer(0, rows=[666])], lambda: [search(0), answer(0, rows=[667]), look(0, [667])]),
     "grant-over": (
         lambda: [grant(8 * DAY, "used", "user:rui")],
         lambda: [grant(0, "used", "user:rui"), grant(9 * DAY, "requested", "user:rui")],
@@ -153,6 +154,10 @@ STORIES: dict[str, tuple[Story, Story]] = {
     ),
     "policy-changed": (lambda: [policy(0)], lambda: [policy(0, before="")]),
     "policy-widened": (
+        lambda: [policy(0, "aa" * 32, "classes.pii.rights.guest: decrypt")],
+        lambda: [policy(0, ""), policy(HOUR), policy(2 * DAY)],
+    ),
+    "new-right": (
         lambda: [look(0), policy(HOUR), look(2 * HOUR, rule="classes.pii.rights.guest: decrypt")],
         lambda: [look(0), policy(HOUR), look(2 * HOUR), look(3 * DAY, rule="classes.pii.rights.guest: decrypt")],
     ),
@@ -175,6 +180,15 @@ STORIES: dict[str, tuple[Story, Story]] = {
         lambda: leaves([look(0), look(1), look(HOUR)], writer="ab" * 16, numbers=[1, 4, 5]),
         lambda: leaves([look(0), look(1), look(2), look(HOUR)], writer="ab" * 16, numbers=[1, 3, 2, 4]),
     ),
+}  # fmt: skip
+
+# What is counted of searches whose answers are not in the log, and of one statement that asks for many.
+SEARCHES: dict[str, tuple[Story, int]] = {
+    "few looks": (lambda: [*(search(n) for n in range(60)), look(70, range(9))], 1),
+    "a look each": (lambda: [each for n in range(60) for each in (search(n), look(n, [n]))], 0),
+    "looks for what was missed": (lambda: [*(each for n in range(60) for each in (search(n), answer(n, 0))), look(70, range(60))], 1),
+    "one list, few hits": (lambda: [*(search(n) for n in range(60)), answer(61, 5, searches=60), look(70, range(60))], 1),
+    "one list, many hits": (lambda: [*(search(n) for n in range(60)), answer(61, 30, searches=60), answer(62, 20, searches=0)], 0),
 }  # fmt: skip
 
 EVALUATED = [rule for rule in RULES.values() if rule.how is not How.CARRIED]
@@ -213,6 +227,21 @@ def test_a_rule_fires_where_it_should(name: str) -> None:
 def test_a_rule_is_quiet_where_it_should_be(name: str) -> None:
     """A story that is close to the finding is none."""
     assert findings(name, STORIES[name][1]()) == []
+
+
+def test_a_policy_that_widens_says_what() -> None:
+    """The finding quotes what the policy gives now."""
+    (finding,) = findings("policy-widened", STORIES["policy-widened"][0]())
+
+    assert finding.summary.endswith("did not: classes.pii.rights.guest: decrypt")
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_hits_are_counted_where_they_are_known(name: str) -> None:
+    """Answers say what was found; looks stand for hits only of searches that have none in the log."""
+    story, count = SEARCHES[name]
+
+    assert len(findings("search-misses", [*story(), look(3 * HOUR)])) == count  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.id)

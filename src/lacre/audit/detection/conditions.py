@@ -31,6 +31,10 @@ def _not_first_policy(rule: Rule, seen: Observation) -> bool:
     return bool(seen.members.get("before"))
 
 
+def _widens(rule: Rule, seen: Observation) -> bool:
+    return bool(seen.members["widened"])
+
+
 def _key_moved(rule: Rule, seen: Observation) -> bool:
     # The first version of a key is made by whoever writes first, and opens nothing yet.
     members = seen.members
@@ -48,6 +52,7 @@ TESTS: Mapping[str, Callable[[Rule, Observation], bool]] = {
     "no-reason": _no_reason,
     "outside-hours": _outside_hours,
     "not-first-policy": _not_first_policy,
+    "widens": _widens,
     "key-moved": _key_moved,
     "honeytoken": _honeytoken,
 }

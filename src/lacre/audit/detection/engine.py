@@ -22,7 +22,7 @@ from lacre.errors import MisuseError
 
 __all__ = ["STATE", "Detector"]
 
-STATE = 1  # of the form that `kept` has
+STATE = 2  # of the form that `kept` has
 _TICK = 900.0  # seconds of the log's time between two looks at what is over
 
 

@@ -195,8 +195,10 @@ class _Words(dict[str, object]):
 
 def _said(seen: Observation) -> dict[str, object]:
     clock = dt.datetime.fromtimestamp(seen.at, dt.UTC).strftime("%H:%M")
+    gained = seen.members.get("widened") or ()
     return {
         **{name: str(each) for name, each in seen.members.items() if isinstance(each, str | int)},
+        "widened": "; ".join(map(str, gained)),
         "table": seen.table,
         "place": seen.place,
         "clock": clock,

@@ -131,8 +131,12 @@ class Observation:
     @property
     def uses(self) -> int:
         """How many values, calls or rows it says it was."""
-        count = self.members.get("count", 1)
-        return count if type(count) is int and count > 0 else 1
+        return self.number("count") or 1
+
+    def number(self, name: str) -> int:
+        """Return the member *name*, a number of things; 0 where it is none."""
+        found = self.members.get(name)
+        return found if type(found) is int and found > 0 else 0
 
     @property
     def rows(self) -> tuple[int, ...]:

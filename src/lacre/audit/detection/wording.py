@@ -18,7 +18,7 @@ def _number(number: float) -> str:
 
 
 def _share(rule: Rule) -> str:
-    return f"{_number(rule.least)} searches or more in {span(rule.within)} of the clock, and fewer than {_number(rule.threshold * 100)} % as many looks"
+    return f"{_number(rule.least)} searches or more in {span(rule.within)} of the clock, of which fewer than {_number(rule.threshold * 100)} % found something"
 
 
 _WHAT = {"uses": "uses or values", "rows": "different rows or subjects", "columns": "different columns", "events": "events"}  # fmt: skip

@@ -17,12 +17,15 @@ import sqlalchemy as sa
 
 from lacre.audit.entries import Entry, Stamp, written
 from lacre.audit.event import Event
+from lacre.audit.governing import KnownPolicy
 from lacre.audit.keeping import Recording
 from lacre.errors import ConfigurationError, EvidenceUnavailable
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.schema import INBOX, LEAF
 
 __all__ = ["OWN", "LogSink", "Notified"]
+
+_POLICIES = 100  # of all services of a log, in which this one's last is looked for
 
 # Who acts in the events of the log itself.
 OWN: dict[str, Any] = {"principal": "svc:audit", "roles": (), "purpose": "evidence", "tenant": ""}
@@ -105,9 +108,9 @@ class LogSink:
                 self._notified.close()
             self._log.close()
 
-    def known_policy(self) -> str | None:
+    def known_policy(self) -> KnownPolicy | None:
         """
-        Return the digest of the policy that the log met last, or None.
+        Return the policy of this service that the log met last, or None.
 
         None too for a role that only writes: then each process says by which policy it works. And
         where the log cannot be read at all: whoever hands something over is told why.
@@ -115,10 +118,13 @@ class LogSink:
         met = sa.select(LEAF.c.entry).where(LEAF.c.action == "policy").order_by(LEAF.c.time.desc())
         try:
             with self._log.reading() as connection:
-                found = connection.execute(met.limit(1)).scalar()
+                lines = connection.execute(met.limit(_POLICIES)).scalars().all()
         except (ConfigurationError, EvidenceUnavailable):
             return None
-        return None if found is None else str(Entry.read(bytes(found)).members["policy"])
+        found = (
+            KnownPolicy.of(Entry.read(bytes(line)).members, self._stamp.service) for line in lines
+        )
+        return next((each for each in found if each is not None), None)
 
     def newest(self) -> float | None:
         """Return when the last leaf was sequenced, in seconds; None of an empty log."""

@@ -298,23 +298,26 @@ class Different(Evaluator):
 @dataclass(slots=True)
 class _Searches:
     asked: int = 0
+    answered: int = 0
+    found: int = 0
     trail: Trail = field(default_factory=Trail)
     looks: dict[str, int] = field(default_factory=dict)
 
     def kept(self) -> Any:
-        return [self.asked, self.trail.kept(), self.looks]
+        return [self.asked, self.answered, self.found, self.trail.kept(), self.looks]
 
     @classmethod
     def again(cls, kept: Any) -> "_Searches":
-        asked, trail, looks = kept
-        return cls(asked, Trail.again(trail), looks)
+        asked, answered, found, trail, looks = kept
+        return cls(asked, answered, found, Trail.again(trail), looks)
 
 
 class Share(Evaluator):
     """
-    Few looks for many searches, in a window of the clock; told when the window is over.
+    Few hits for many searches, in a window of the clock; told when the window is over.
 
-    Looks at the column that was looked at most count: whoever reads four columns of a hit found one row.
+    Of searches that have no answer in the log, looks stand for hits: those at the column that was
+    looked at most, because whoever reads four columns of a hit found one row.
     """
 
     how: ClassVar[How] = How.SHARE
@@ -333,8 +336,12 @@ class Share(Evaluator):
         key = (*self.group(seen), str(int(seen.at // self.rule.within)))
         if asks:
             window = self._windows.at(key)
-            window.asked += seen.uses
-            window.trail.add(seen.position, seen.at, seen.late)
+            if seen.action == "answer":
+                window.answered += seen.number("searches")
+                window.found += seen.number("found")
+            else:
+                window.asked += seen.uses
+                window.trail.add(seen.position, seen.at, seen.late)
         elif (held := self._windows.get(key)) is not None and seen.reads:
             held.looks[seen.place] = held.looks.get(seen.place, 0) + seen.uses
         return ()
@@ -345,9 +352,12 @@ class Share(Evaluator):
             if (int(key[-1]) + 1) * rule.within + LATENESS >= now:
                 continue
             self._windows.drop(key)
-            found = max(window.looks.values(), default=0)
+            unknown = max(0, window.asked - window.answered)
+            found = window.found + min(unknown, max(window.looks.values(), default=0))
             if window.asked >= rule.least and found < rule.threshold * window.asked:
-                yield self.finding(key[:-1], window.trail, found=found, searches=window.asked)
+                yield self.finding(
+                    key[:-1], window.trail, found=found, searches=window.asked, unknown=unknown
+                )
 
     def kept(self) -> Any:
         return self._windows.kept(_Searches.kept)
