@@ -170,6 +170,17 @@ def test_unsigned_leaves_are_pending_then_a_problem(stage: Stage) -> None:
     assert "completeness unsigned" in codes(stage.verify(later=121))
 
 
+@pytest.mark.parametrize("moment", ["2000000000000000", "'x'"])
+def test_a_leaf_of_a_moment_to_come_does_not_wait_to_be_signed(stage: Stage, moment: str) -> None:
+    """Nobody adds one to a log that rests and has it shown for good as if it were new."""
+    stage.look(3)
+    stage.sequencer.rest()
+    stage.run("DELETE FROM lacre_checkpoint WHERE size = (SELECT max(size) FROM lacre_checkpoint)")
+    stage.run(f"UPDATE lacre_leaf SET sequenced = {moment} WHERE seq = (SELECT max(seq) FROM lacre_leaf)")  # fmt: skip
+
+    assert "completeness unsigned" in codes(stage.verify())
+
+
 def test_stretches_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log in many stretches, examined by one process or by two, in one go or in two, is judged the same."""
     for module in (verifying, stretches):
