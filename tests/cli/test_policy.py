@@ -97,3 +97,23 @@ def test_without_principals_roles_are_the_rows(cli: Run, home: Path) -> None:
 
     assert [row.who for row in rows] == ["compliance", "finance", "support"]
     assert "declares no principals" in told.stderr
+
+
+def test_a_check_names_lines_and_what_to_do(cli: Run, home: Path) -> None:
+    """An error exits with 3 and stops other commands; a warning with 10, where that is asked for."""
+    sound = cli("policy", "check", "--strict")
+    text = BEGIN.replace('purpose = "data"', 'purpose = "data"\nrotation = "never"')
+    (home / "lacre.toml").write_text(text)
+    warned, strict = cli("policy", "check"), cli("policy", "check", "--strict")
+    (home / "lacre.toml").write_text(text.replace('administrators = ["role:devops"]', 'administrators = ["svc:billing"]'))  # fmt: skip
+    wrong, found = cli("policy", "check"), json.loads(cli("policy", "check", "--json").stdout)
+    other = cli("policy", "matrix")
+
+    assert (sound.returncode, sound.stderr) == (0, "nothing found\n")
+    assert (warned.returncode, strict.returncode, wrong.returncode) == (0, 10, 3)
+    line = 1 + text[: text.index("[keys.storage]")].count("\n")
+    assert str(line) in warned.stdout.split("\n")[1]
+    assert "rotation-off" in warned.stdout
+    assert {each["rule"] for each in found["found"]} >= {"administrator-uses", "rotation-off"}
+    assert other.returncode == 3
+    assert "it administers KMS keys and reads or writes banking" in other.stderr

@@ -9,7 +9,7 @@ open the key store or the keystore.
 
 import datetime as dt
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,22 @@ from pydantic import ValidationError
 
 from lacre.errors import ConfigurationError
 from lacre.keys.kms_keys import check_kms_key, is_alias
+from lacre.policy.consistency import Inconsistent
+from lacre.policy.lints.lint import lint, refuse
 from lacre.policy.model import PolicyFile
+from lacre.policy.places import Places
 
-__all__ = ["LOCK", "OVERLAY", "load_pins", "load_policy", "lock_text", "parse_policy"]
+__all__ = [
+    "LOCK",
+    "OVERLAY",
+    "load_pins",
+    "load_policy",
+    "lock_text",
+    "other_environments",
+    "parse_policy",
+]
+
+Setting = tuple[str | int, ...]
 
 LOCK = "lacre.lock"  # beside lacre.toml
 
@@ -72,7 +85,8 @@ def load_policy(
         moving_from: in the place of `[move]`, without an end.
 
     Raises:
-        ConfigurationError: names the file, the setting and what it should be.
+        ConfigurationError: names the file, the line, the setting and what it should be; or an error
+            that a lint found, which stops the file from loading as a whole.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -83,7 +97,23 @@ def load_policy(
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read ({type(error).__name__})") from None
-    return parse_policy(text, environ, name=str(path), moving_from=moving_from)
+    file = parse_policy(text, environ, name=str(path), moving_from=moving_from)
+    found = lint(
+        file, today=_today(), others=other_environments(file, text, environ), stopping=True
+    )
+    refuse(found, str(path))
+    return file
+
+
+def other_environments(
+    file: PolicyFile, text: str, environ: Mapping[str, str]
+) -> Iterator[PolicyFile]:
+    """Yield the policy in *text* as each of its other environments would load it."""
+    for name in file.environments:
+        if name != file.env:
+            yield parse_policy(
+                text, {**environ, "LACRE_ENV": name}, name=f"lacre.toml, as env {name}"
+            )
 
 
 def parse_policy(
@@ -100,21 +130,37 @@ def parse_policy(
         raise ConfigurationError(f"{name} is not TOML: {error}") from None
     except (ValueError, RecursionError):  # a number of thousands of digits, tables without end
         raise ConfigurationError(f"{name} holds something no policy needs") from None
+    overlaid: dict[Setting, str] = {}
     for variable, value in environ.items():
         if variable.startswith(_PREFIX) and variable not in _OTHERS:
-            _overlay(tables, variable, value)
+            overlaid[_overlay(tables, variable, value)] = variable
     if moving_from is not None:
         tables["move"] = {"from": moving_from, "until": dt.date.max}
     try:
         return PolicyFile.model_validate(tables)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise ConfigurationError(
-            f"{name}: {where}: {_sentence(first)}{more}",
+            _said(error, text, name, overlaid),
             hint="docs/reference/lacre-toml.md lists every setting",
         ) from None
+
+
+def _said(error: ValidationError, text: str, name: str, overlaid: Mapping[Setting, str]) -> str:
+    """The first thing that is wrong: where, on which line, and what would be right."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    cause = first.get("ctx", {}).get("error")
+    path = cause.path if isinstance(cause, Inconsistent) else tuple(first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    where = ".".join(str(part) for part in path) or "the file"
+    if variable := overlaid.get(path):
+        return f"the environment variable {variable}: {where}: {_sentence(first)}{more}"
+    line = Places(text).line(path)
+    at = name if line is None else f"{name}:{line}"
+    return f"{at}: {where}: {_sentence(first)}{more}"
+
+
+def _today() -> dt.date:
+    return dt.datetime.now(dt.UTC).date()
 
 
 def load_pins(config: Path) -> dict[str, str]:
@@ -163,7 +209,7 @@ def _is_pin(alias: str, key: object) -> bool:
         return False
 
 
-def _overlay(tables: dict[str, Any], variable: str, value: str) -> None:
+def _overlay(tables: dict[str, Any], variable: str, value: str) -> Setting:
     path = OVERLAY.get(variable)
     if path is None:
         raise ConfigurationError(
@@ -174,8 +220,9 @@ def _overlay(tables: dict[str, Any], variable: str, value: str) -> None:
     for part in path[:-1]:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            return  # the file is wrong there, and validation says so
+            return path  # the file is wrong there, and validation says so
     table[path[-1]] = value
+    return path
 
 
 def _sentence(error: Any) -> str:

@@ -359,6 +359,19 @@ class PolicyFile(Table):
         """Return the classes that have a budget of looks, and it."""
         return {name: each.budget for name, each in self.classes.items() if each.budget is not None}
 
+    def every_kms_key(self) -> dict[tuple[str, ...], str]:
+        """Return every KMS key that the file names, by where it does; aliases as they stand."""
+        named: dict[tuple[str, ...], str] = {}
+        for name, declared in self.classes.items():
+            named["classes", name, "fields"] = declared.fields
+            if declared.index is not None:
+                named["classes", name, "index"] = declared.index
+        if self.sealing is not None:
+            named["sealing", "kms_key"] = self.sealing.kms_key
+        named |= {("keys", name): each.kms_key for name, each in self.keys.items()}
+        named |= {("departments", name): each.kms_key for name, each in self.departments.items()}
+        return named
+
     def schemes(self) -> frozenset[str]:
         """Return which key services hold keys of this application, those that are moved from too."""
         sealing = () if self.sealing is None else (self.sealing.kms_key,)

@@ -10,6 +10,7 @@ __all__ = ["app"]
 app = typer.Typer(
     cls=deferred(
         {
+            "check": "lacre.cli.policy.checking:check",
             "explain": "lacre.cli.policy.explaining:explain",
             "matrix": "lacre.cli.policy.explaining:show_matrix",
             "render": "lacre.cli.policy.rendering:render",
