@@ -60,7 +60,7 @@ class Reported:
 
 @pytest.fixture(scope="module")
 def reported(_shop_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Reported:
-    """A drill, an alert, a rotation; a snapshot; the values moved; a report, beside a forged snapshot."""
+    """A drill, an alert, a rotation; a snapshot; the values moved; a report, beside two snapshots that do not count."""
     home = tmp_path_factory.mktemp("reported") / "shop"
     shutil.copytree(_shop_once, home)
     called(home, "keys", "drill", "keys-monday.dump")
@@ -75,6 +75,9 @@ def reported(_shop_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Repo
     forged = kept.with_name(f"0{kept.name}")
     forged.write_bytes(kept.read_bytes().replace(b'"rotated":1', b'"rotated":9'))
     assert forged.read_bytes() != kept.read_bytes()
+    elsewhere = Snapshot.of({**first.body, "env": "dev"})
+    signer = IdentitySigner(Identity.load(home / "lacre/identities/operator.key"))
+    kept.with_name("elsewhere.snapshot").write_bytes(elsewhere.signed(signer))
     called(home, "reencrypt", *MODELS, "--yes")
     second = json.loads(called(home, "audit", "report", "--format", "json", *MODELS))
     return Reported(home=home, first=first, second=second)
@@ -136,14 +139,14 @@ def test_alerts_anchors_and_drills_are_gathered(reported: Reported) -> None:
 
 
 def test_a_trend_is_made_of_the_files_that_are_kept(reported: Reported) -> None:
-    """The second snapshot names the first with its score, and the change is that of the values; a forged one is no history."""
+    """The second snapshot names the first with its score, and the change is that of the values; a forged one is no history, nor is another environment's of the same operator."""
     judged, report = assess(reported.first), reported.second
     (past,) = report["evidence"]["history"]
     second = assess(Snapshot.of(report["evidence"]))
 
     assert (past["snapshot"], past["tenths"]) == (reported.first.sha256, judged.tenths)
     assert second.change == second.tenths - judged.tenths > 0
-    assert len(kept_in(reported.home)) == 3
+    assert len(kept_in(reported.home)) == 4
 
 
 def test_a_report_of_days_that_are_over_by_another_identity(reported: Reported) -> None:

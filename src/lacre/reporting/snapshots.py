@@ -48,19 +48,25 @@ def read_snapshot(path: Path, verifiers: Collection[Verifier]) -> Snapshot:
     return Snapshot.read(data, verifiers)
 
 
-def history_in(directory: Path, verifiers: Collection[Verifier]) -> list[dict[str, object]]:
-    """Return what a new snapshot says of those in *directory*, the oldest first: their scores and definitions."""
-    found = sorted(_past(directory, verifiers), key=lambda each: (str(each["until"]), str(each["snapshot"])))  # fmt: skip
+def history_in(
+    directory: Path, verifiers: Collection[Verifier], *, app: str, env: str
+) -> list[dict[str, object]]:
+    """Return what a new snapshot of *app* and *env* says of those in *directory*, the oldest first: their scores and definitions."""
+    found = sorted(_past(directory, verifiers, (app, env)), key=lambda each: (str(each["until"]), str(each["snapshot"])))  # fmt: skip
     return found[-_KEPT:]
 
 
-def _past(directory: Path, verifiers: Collection[Verifier]) -> Iterator[dict[str, object]]:
+def _past(
+    directory: Path, verifiers: Collection[Verifier], of: tuple[str, str]
+) -> Iterator[dict[str, object]]:
     for path in sorted(directory.glob("*.snapshot"))[-4 * _KEPT :]:
         try:
             snapshot = read_snapshot(path, verifiers)
             judged = assess(snapshot)
         except LacreError:
             continue  # of another release, or nobody's word
+        if (snapshot.body["app"], snapshot.body["env"]) != of:
+            continue  # the same operator's word, about something else
         yield {
             "snapshot": snapshot.sha256,
             "until": snapshot.body["period"]["until"],

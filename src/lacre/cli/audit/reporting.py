@@ -178,7 +178,7 @@ def _made(
             if verify and log is not None
             else None,
             rules=None if log is None else _rules(policy),
-            history=history_in(kept, believed(policy, ())),
+            history=history_in(kept, believed(policy, ()), app=policy.app, env=policy.env),
         )
         body = gather(sources, period, by=reporter.by(), now=now)
     finally:
