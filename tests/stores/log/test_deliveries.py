@@ -217,6 +217,23 @@ def test_a_flood_is_a_few_messages_and_a_digest(kept: AuditLog) -> None:
     assert mail.principals[-1] == "late"
 
 
+def test_an_alert_that_nobody_wants_takes_no_digest_with_it(file: AuditLog) -> None:
+    """However much else is raised meanwhile, those that were in a refused digest are sent one by one."""
+    sending = Sending(file, {"mail": Rules(limit=2, per=600)})
+    mail = sending.receivers["mail"]
+    mail.picky = lambda message: any(each.principal == "poison" for each in message.alerts)
+    sending.raise_("noise:1", "noise:2", "noise:3", severity=Severity.CRITICAL)
+    sending.raise_("poison", "thief")
+    for number in range(14):
+        sending.restarted().send()
+        sending.clock.advance(601)
+        sending.raise_(*(f"flood:{number}:{n}" for n in range(3)), severity=Severity.CRITICAL)
+
+    assert "thief" in mail.principals
+    assert "poison" not in mail.principals
+    assert {f"flood:9:{n}" for n in range(3)} <= set(mail.principals)
+
+
 def test_what_is_acknowledged_or_old_is_not_sent(file: AuditLog) -> None:
     """An alert that somebody has seen to, or of a week ago, goes to no channel."""
     sending = Sending(file, {"mail": Rules()})

@@ -73,17 +73,18 @@ class Deliveries:
                 return None
             begin = now - microseconds(rules.per)
             channel.sent = [moment for moment in channel.sent if moment > begin]
-            waiting = sorted(
+            found = sorted(
                 self._waiting(writing, name, now),
-                key=lambda alert: (-alert.severity.rank, alert.raised),
+                # First those of a digest that was refused: which of them it was is not known yet.
+                key=lambda each: (not each[1], -each[0].severity.rank, each[0].raised),
             )
-            if not waiting:
+            if not found:
                 return None
             if len(channel.sent) < rules.limit:
-                taken = waiting[:1]
+                taken = [found[0][0]]
                 channel.sent.append(now)
             elif channel.digest <= begin:
-                taken = waiting
+                taken = [alert for alert, alone in found if not alone] or [found[0][0]]
                 channel.digest = now
             else:
                 return None  # they wait for the window to pass
@@ -131,8 +132,13 @@ class Deliveries:
                 for row in self._of(writing, due.alerts):
                     sent = json.loads(row.sent)
                     tries = int(sent.get(due.channel, {}).get("tries", 0)) + 1
+                    if len(due.alerts) > 1:
+                        # One that a receiver does not want takes none with it: they go one by one.
+                        alone = {"tries": tries - 1, "alone": 1}
+                        self._settle(writing, row, {**sent, due.channel: alone})
+                        continue
                     over = tries >= _GIVEN_UP
-                    state = {"at": now, "refused": tries} if over else {"tries": tries, "held": now + wait}  # fmt: skip
+                    state = {"at": now, "refused": tries} if over else {"tries": tries, "alone": 1, "held": now + wait}  # fmt: skip
                     self._settle(writing, row, {**sent, due.channel: state})
             self._save(writing, due.channel, channel)
             return channel.failures
@@ -180,8 +186,8 @@ class Deliveries:
 
     def _waiting(
         self, connection: sa.Connection, name: str, now: int, *, held: bool = False
-    ) -> Iterator[Alert]:
-        # Page by page past what other channels have not sent: theirs must not hide this one's.
+    ) -> Iterator[tuple[Alert, bool]]:
+        # With whether each goes alone. Page by page past what other channels have not sent: theirs must not hide this one's.
         rules, after = self._channels[name], ""
         since = now - microseconds(_TOO_OLD)
         while True:
@@ -196,7 +202,7 @@ class Deliveries:
                 alert = alert_of(row)
                 free = held or own.get("held", 0) <= now
                 if "at" not in own and free and _wanted(name, rules, alert):
-                    yield alert
+                    yield alert, "alone" in own
             if len(page) < _PAGE:
                 return
             after = page[-1].id
