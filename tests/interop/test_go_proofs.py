@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The second checker of proofs, written in Go from the specifications, takes what lacre writes and nothing else."""
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,25 +15,7 @@ from tests.audit.test_notes import P256
 
 pytestmark = pytest.mark.any_sqlalchemy
 
-GO = Path(__file__).parents[2] / "interop" / "go"
 AUDIT = Identity.create("svc:audit")
-
-
-@pytest.fixture(scope="module")
-def checker(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    go = shutil.which("go")
-    assert go is not None, "Go 1.19 or later is missing: apt-get install golang-go"
-    made = tmp_path_factory.mktemp("go") / "tlogcheck"
-    environment = os.environ | {
-        "GOPROXY": "off",
-        "GOTOOLCHAIN": "local",
-        "GOFLAGS": "-mod=mod",
-        "GOWORK": "off",
-    }
-    subprocess.run(
-        [go, "build", "-o", str(made), "./tlogcheck"], cwd=GO, env=environment, check=True
-    )
-    return made
 
 
 def proof(index: int, size: int, signer: object) -> str:
@@ -53,12 +33,14 @@ def proof(index: int, size: int, signer: object) -> str:
     return write_proof(leaves[index], index, inclusion_proof(index, size, node), note)
 
 
-def checked(checker: Path, file: Path, text: str, signer: str) -> subprocess.CompletedProcess[str]:
+def checked(readers: Path, file: Path, text: str, signer: str) -> subprocess.CompletedProcess[str]:
     file.write_text(text)
-    return subprocess.run([checker, file, signer], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [readers / "tlogcheck", file, signer], capture_output=True, text=True, check=False
+    )
 
 
-def test_go_takes_what_lacre_proves(checker: Path, tmp_path: Path) -> None:
+def test_go_takes_what_lacre_proves(readers: Path, tmp_path: Path) -> None:
     """Proofs of trees of many sizes, signed by an identity or a P-256 key, are taken, and the leaf is printed."""
     for signer, verifier in (
         (IdentitySigner(AUDIT), verifier_of(AUDIT.public)),
@@ -67,7 +49,7 @@ def test_go_takes_what_lacre_proves(checker: Path, tmp_path: Path) -> None:
         for size in (1, 2, 7, 8, 33):
             for index in {0, size // 2, size - 1}:
                 done = checked(
-                    checker, tmp_path / "proof", proof(index, size, signer), verifier.to_text()
+                    readers, tmp_path / "proof", proof(index, size, signer), verifier.to_text()
                 )
 
                 assert (done.returncode, done.stdout) == (
@@ -76,7 +58,7 @@ def test_go_takes_what_lacre_proves(checker: Path, tmp_path: Path) -> None:
                 )
 
 
-def test_go_refuses_what_was_changed(checker: Path, tmp_path: Path) -> None:
+def test_go_refuses_what_was_changed(readers: Path, tmp_path: Path) -> None:
     """Each line changed or left out, and another signer, make the checker refuse."""
     text = proof(5, 33, IdentitySigner(AUDIT))
     signer = verifier_of(AUDIT.public).to_text()
@@ -88,4 +70,4 @@ def test_go_refuses_what_was_changed(checker: Path, tmp_path: Path) -> None:
             wrong.append(("\n".join([*lines[:number], line[:-1], *lines[number + 1 :]]), signer))
 
     for changed, by in wrong:
-        assert checked(checker, tmp_path / "proof", changed, by).returncode == 1
+        assert checked(readers, tmp_path / "proof", changed, by).returncode == 1

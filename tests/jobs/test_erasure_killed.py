@@ -168,9 +168,9 @@ def shreds(place: Place, log: Path, *, kills: int, seed: int) -> None:
 
 
 def test_shredding_and_sealing_survive_being_killed(place: Place, tmp_path: Path) -> None:
-    """Twenty kills, ten for each database, a third of them within a COMMIT; what was killed is run again until it ends."""
-    shreds(place, tmp_path / "shreds", kills=5, seed=2)
-    seals(place, tmp_path / "seals", kills=5, seed=1)
+    """Twelve kills, six for each database, a third of them within a COMMIT; what was killed is run again until it ends."""
+    shreds(place, tmp_path / "shreds", kills=3, seed=2)
+    seals(place, tmp_path / "seals", kills=3, seed=1)
 
 
 @pytest.mark.long

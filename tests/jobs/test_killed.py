@@ -311,8 +311,8 @@ def people_killed_beside_a_writer(volatile: Path, journal: str, kills: int, rows
 
 
 def test_no_committed_write_is_lost_beside_a_job_that_is_killed(volatile):
-    """Killed 12 times beside a plain-SQL writer, protect ends with every committed write in place."""
-    people_killed_beside_a_writer(volatile, "wal", 12, 1200)
+    """Killed six times beside a plain-SQL writer, protect ends with every committed write in place."""
+    people_killed_beside_a_writer(volatile, "wal", 6, 800)
 
 
 @pytest.mark.long

@@ -257,8 +257,9 @@ def test_a_rotation_whose_connection_drops_is_made_or_not(database: Database, ki
     parts.store.close()
 
 
-def test_an_upgrade_whose_connection_drops_is_made_or_not(database: Database) -> None:
-    """Before each of its statements, roles included: nothing is there, and the next try works."""
+@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.long)])
+def test_an_upgrade_whose_connection_drops_is_made_or_not(database: Database, step: int) -> None:
+    """Before its statements, each fourth or each, roles included: nothing is there, and the next try works."""
     place = KeptInPostgreSQL(database=database)
     at = 0
     while True:
@@ -273,7 +274,7 @@ def test_an_upgrade_whose_connection_drops_is_made_or_not(database: Database) ->
         store.close()
         with database.connect() as connection:
             connection.execute("DROP SCHEMA lacre CASCADE")
-        at += 1
+        at += step
 
     assert at > 15
     store.close()

@@ -446,8 +446,8 @@ def survive(shop: Shop, *, kills: int) -> None:
 
 
 def test_a_killed_index_rotation_goes_on(operator: Lacre, database: Database) -> None:
-    """Killed twenty times between two statements beside a writer: every row is found by its value, and no value comes twice."""
-    survive(Shop(operator, database.url(), database.dsn()), kills=20)
+    """Killed ten times between two statements beside a writer: every row is found by its value, and no value comes twice."""
+    survive(Shop(operator, database.url(), database.dsn()), kills=10)
 
 
 @pytest.mark.long

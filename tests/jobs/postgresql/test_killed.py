@@ -210,8 +210,8 @@ def survive(database: Database, tmp_path: Path, *, kills: int, count: int, longe
 
 
 def test_no_committed_write_is_lost_beside_a_job_that_is_killed(database, tmp_path):
-    """Killed 5 times beside two writers, protect ends with every committed write of both in place."""
-    survive(database, tmp_path, kills=5, count=2000, longest=1.0)
+    """Killed four times beside two writers, protect ends with every committed write of both in place."""
+    survive(database, tmp_path, kills=4, count=1200, longest=0.8)
 
 
 @pytest.mark.long

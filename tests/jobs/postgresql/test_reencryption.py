@@ -294,8 +294,8 @@ def survive(shop: Shop, database: Database, *, kills: int) -> None:
 
 
 def test_a_killed_job_goes_on(shop: Shop, database: Database) -> None:
-    """Killed twenty times between two statements beside a writer: nothing lost, doubled or left, and every write kept."""
-    survive(shop, database, kills=20)
+    """Killed ten times between two statements beside a writer: nothing lost, doubled or left, and every write kept."""
+    survive(shop, database, kills=10)
 
 
 @pytest.mark.long
