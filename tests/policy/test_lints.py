@@ -39,6 +39,7 @@ CHANGES = [
     ("rotation-off", "warning", "keys.storage", 'purpose = "data"', 'purpose = "data"\nrotation = "never"'),
     ("rotation-off", "warning", "departments.finance", 'deletion_window = "30 days"', 'deletion_window = "30 days"\nrotation = "never"'),
     ("rotation-off", "warning", "classes.pii", "break_glass = true\nrights", 'break_glass = true\nrotate_after = "never"\nrights'),
+    ("short-retention", "warning", "audit.retention", "[audit]", '[audit]\nretention = "2555 days"'),
     ("key-of-two-environments", "error", "keys.storage", 'kms_key = "aws-kms://ap-south-1/alias/chandlery-{env}"', 'kms_key = "aws-kms://ap-south-1/123456789012/key/11111111-1111-4111-8111-111111111111"'),
     ("key-of-two-purposes", "warning", "departments.finance", "chandlery-{env}-finance", "chandlery-{env}"),
     ("key-region", "error", "classes.pii", "[classes.pii]", '[stores.main]\nregion = "eu-west-1"\n[classes.pii]'),

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What is taken in `lacre.toml` and probably not meant: said, and never an error.
+What lints warn of and nobody may see who does not run `lacre policy check`, said where the policy is loaded.
 
-A command that is about it shows it; where an application loads the policy it is once in the log
-(`lacre.policy`). Refuses nothing: that is the model's.
+That evidence is kept for less than was meant shows years later. Once in the log of a process
+(`lacre.policy`), and by the command that removes it. Refuses nothing: that is the model's.
 """
 
 import functools
 import logging
 
+from lacre.policy.lints.evidence import short_retention
 from lacre.policy.model import PolicyFile
 
 __all__ = ["concerns_of", "log_concerns"]
@@ -18,13 +19,8 @@ _log = logging.getLogger("lacre.policy")
 
 def concerns_of(file: PolicyFile) -> tuple[str, ...]:
     """Return one sentence for each, with what to say instead."""
-    term = file.audit.retention
-    short = term.short_of()
-    if short is None:
-        return ()
-    years, days = short
-    return (
-        f'[audit] retention = "{term}" is short of {years} years by {days} days: say "{years} years"',
+    return tuple(
+        f"[audit] retention: {each.sentence}: {each.hint}" for each in short_retention(file)
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from lacre.errors import ConfigurationError
+from lacre.policy.lints.evidence import EVIDENCE
 from lacre.policy.lints.finding import Finding, Level
 from lacre.policy.lints.keys import KEYS, key_region
 from lacre.policy.lints.people import PEOPLE, STOPPING
@@ -19,7 +20,7 @@ from lacre.policy.model import PolicyFile
 
 __all__ = ["LINTS", "Linted", "lint", "refuse", "waived"]
 
-LINTS: tuple[Callable[[PolicyFile], Iterable[Finding]], ...] = (*PEOPLE, *KEYS)
+LINTS: tuple[Callable[[PolicyFile], Iterable[Finding]], ...] = (*PEOPLE, *KEYS, *EVIDENCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
