@@ -2,6 +2,7 @@
 """What pages show, what they never show, and what they make of hostile text."""
 
 import base64
+import dataclasses
 import datetime as dt
 import html
 import re
@@ -22,6 +23,7 @@ from lacre.dashboard.proving import Outcome, heads, prove
 from lacre.kms.local import Identity
 from lacre.kms.local.signing import IdentitySigner
 from lacre.kms.signing import believed
+from lacre.policy.decisions import Policy
 from lacre.policy.model import Right
 from lacre.stores.log.counts import LogCounts, Narrowed
 from lacre.stores.log.reader import Filters
@@ -339,9 +341,23 @@ def test_the_overview_counts_what_there_is(world: World, browser: Any) -> None:
     assert "no heartbeat" not in text
 
 
+def test_a_log_that_does_not_verify_is_said_first(world: World) -> None:
+    """Above everything else, where a stranger signed its checkpoints."""
+    file = world.sources.policy.file
+    stranger = [Identity.create("svc:audit").public.to_text()]
+    audit = file.audit.model_copy(update={"signers": stranger})
+    policy = Policy(file.model_copy(update={"audit": audit}))
+    browser = Entrance(sources=dataclasses.replace(world.sources, policy=policy)).entered()
+    text = browser.get("/").text
+    said = text.index("The evidence log does not verify")
+
+    assert 'role="alert"' in text[:said]
+    assert said < text.index("t-score")
+    assert "does not verify" not in Entrance(sources=world.sources).entered().get("/").text
+
+
 def test_a_snapshot_that_nobody_signed_is_shown_by_nobody(world: World) -> None:
     """Neither what it says: another score, another name."""
-    import dataclasses
     import shutil
 
     base = world.home.parent / "forged"
@@ -358,7 +374,6 @@ def test_a_snapshot_that_nobody_signed_is_shown_by_nobody(world: World) -> None:
 
 def test_a_snapshot_of_another_environment_is_none_of_this_one(world: World) -> None:
     """Whoever signs for both does not say of one what was measured in the other."""
-    import dataclasses
 
     report = world.sources.report()
     assert report is not None
@@ -373,7 +388,6 @@ def test_a_snapshot_of_another_environment_is_none_of_this_one(world: World) -> 
 
 def test_without_a_log_pages_say_what_is_missing(world: World) -> None:
     """Keys and fields are shown all the same; accesses say which setting they need."""
-    import dataclasses
 
     entrance = Entrance(sources=dataclasses.replace(world.sources, log=None))
     browser = entrance.entered()
