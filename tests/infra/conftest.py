@@ -4,11 +4,12 @@ What tests of `infra/terraform` may ask for. Each thing is made once, however ma
 
 * `workspace`: a copy of `infra/terraform` whose root calls every stack, with the values of its `example.tfvars`
 * `planned`: the messages of one `terraform plan` of that root, against an emulator of AWS
-* `runs`: each `run` of `tests/*.tftest.hcl` by its name, from one `terraform test` of all of them: status, and the plan
+* `resources`: what that plan would make, by address: `module.STACK.module.NAME.TYPE.NAME` and its values
+* `runs`: each `run` of `tests/*.tftest.hcl` by its name, from one `terraform test` of all of them
 
 A module's tests are one file `tests/NAME.tftest.hcl`, which begins with the `mock_provider` that all begin with and
 whose runs are named `NAME_...`, each with its own `module` and `variables`: the files are tested as one, because each
-file costs a start of the provider.
+file costs a start of the provider. A run costs 0.7 s of a core: what can be refused together is refused in one.
 """
 
 import fcntl
@@ -89,27 +90,45 @@ def planned(
 
     def made() -> list[dict[str, Any]]:
         ministack: AWS = request.getfixturevalue("ministack")
-        return terraform.messages(workspace, "plan", "-json", "-lock=false", **ministack.environ())
+        return terraform.messages(
+            workspace, "plan", "-json", "-lock=false", "-out=plan", **ministack.environ()
+        )
 
     messages: list[dict[str, Any]] = _once(shared / "plan.json", made)
     return messages
 
 
 @pytest.fixture(scope="session")
+def resources(
+    terraform: Terraform, workspace: Path, shared: Path, planned: list[dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """The values of each resource that the plan of every stack would make; what AWS will say is not there."""
+
+    def made() -> dict[str, dict[str, Any]]:
+        assert remarks(planned) == []
+        done = terraform.run(workspace, "show", "-json", "plan")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return {
+            change["address"]: change["change"]["after"]
+            for change in json.loads(done.stdout)["resource_changes"]
+            if change["mode"] == "managed"
+        }
+
+    values: dict[str, dict[str, Any]] = _once(shared / "resources.json", made)
+    return values
+
+
+@pytest.fixture(scope="session")
 def runs(terraform: Terraform, workspace: Path, shared: Path) -> dict[str, dict[str, Any]]:
-    """Each run of the modules' tests: `status`, `diagnostics`, and the `plan` it made."""
+    """Each run of the modules' tests: its `status`, and `remarks`."""
 
     def made() -> dict[str, dict[str, Any]]:
         names: dict[str, dict[str, Any]] = {}
-        for message in terraform.messages(workspace, "test", "-json", "-verbose"):
-            name = message.get("@testrun", "")
-            run = names.setdefault(name, {"status": "error", "diagnostics": [], "plan": {}})
+        for message in terraform.messages(workspace, "test", "-json"):
+            run = names.setdefault(message.get("@testrun", ""), {"status": "", "remarks": []})
             if message["type"] == "test_run" and message["test_run"]["progress"] == "complete":
                 run["status"] = message["test_run"]["status"]
-            elif message["type"] == "diagnostic":
-                run["diagnostics"] += remarks([message])
-            elif message["type"] == "test_plan":
-                run["plan"] = message["test_plan"]
+            run["remarks"] += remarks([message])
         return names
 
     results: dict[str, dict[str, Any]] = _once(shared / "runs.json", made)
