@@ -112,7 +112,8 @@ def test_examples_run(
     page: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The blocks of README and docs run, in order, in an empty directory."""
-    if "--database postgresql:// " in page.read_text("utf-8"):
+    text = page.read_text("utf-8")
+    if "--database postgresql:// " in text or 'psycopg.connect("")' in text:
         for name, value in request.getfixturevalue("database").variables().items():
             monkeypatch.setenv(name, value)
     if "\n$ bao " in page.read_text("utf-8"):
