@@ -4,7 +4,7 @@ How long the verification of an evidence log takes: the whole of it, and since t
 
     PYTHONPATH=. python benchmarks/evidence_verify.py [--events N] [--rounds N] [--processes N]
 
-A log of a million events on PostgreSQL, made with lacre's own entries, hashes, tiles and signed
+A log of a million events on PostgreSQL, made with lacre's own entries, hashes, tiles, sums and signed
 checkpoints, one for each thousand events. Verified as a whole, and from what an auditor kept a
 thousand events before; proofs of events are made and checked.
 """
@@ -25,6 +25,7 @@ from lacre.audit.keeping import Recording, Sequencing
 from lacre.audit.leaves import Drawn, leaf_text
 from lacre.audit.notes import Checkpoint, origin_of, sign_checkpoint
 from lacre.audit.proofs import check_proof
+from lacre.audit.summing import tally_key
 from lacre.audit.verdict import Verdict
 from lacre.audit.verification import Expected
 from lacre.audit.verified import Verified
@@ -34,7 +35,7 @@ from lacre.kms.local.signing import IdentitySigner, verifier_of
 from lacre.stores.log import loading
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.proving import prove_event
-from lacre.stores.log.schema import CHECKPOINT, LEAF, SHARD
+from lacre.stores.log.schema import CHECKPOINT, LEAF, SHARD, TOUCHED
 from lacre.stores.log.sink import OWN
 from lacre.stores.log.tree import StoredTree
 from lacre.stores.log.verifying import LogVerifier
@@ -100,12 +101,18 @@ def fill(log: AuditLog, count: int) -> None:
             connection.execute(SHARD.insert().values(shard=SHARD_OF, state="open", hold=None))
     for begin in range(tree.size, count, EACH):
         rows, hashes = [], []
+        touched: list[loading.Row] = []
+        counts: dict[loading.Row, list[int]] = {}
         for moment, event, numbered in events(EACH, begin):
             line = written(
                 event, STAMP, writer=WRITER if numbered else "", number=begin + len(rows) - 1
             )
             hashes.append(leaf_hash(leaf_text(moment, line)))
             drawn = Drawn.of(Entry.read(line))
+            touched += loading.touched_rows(SHARD_OF, begin + len(rows), drawn)
+            sums = counts.setdefault(tally_key(drawn), [0, 0])
+            sums[0] += 1
+            sums[1] += drawn.count
             rows.append(
                 loading.leaf_row(
                     SHARD_OF,
@@ -119,6 +126,8 @@ def fill(log: AuditLog, count: int) -> None:
             )
         with log.writing() as connection:
             loading.insert(connection, LEAF, rows)
+            loading.insert(connection, TOUCHED, touched)
+            loading.tally(connection, counts)
             tree.extend(connection, hashes)
             checkpoint = Checkpoint(
                 origin=origin_of(STAMP.app, STAMP.env, SHARD_OF), size=tree.size, root=tree.root()
@@ -173,7 +182,8 @@ def main() -> int:
         known = verified(log, count - SINCE, given.processes).verified
         fill(log, count)
         with log.reading() as connection:
-            connection.exec_driver_sql(f"ANALYZE {log.schema}.{LEAF.name}")
+            for each in (LEAF, TOUCHED):
+                connection.exec_driver_sql(f"ANALYZE {log.schema}.{each.name}")
         full = timed(lambda: verified(log, count, given.processes), given.rounds)
         alone = timed(lambda: verified(log, count, 1), 1)
         since = timed(lambda: verified(log, count, given.processes, known), 9)

@@ -2,7 +2,7 @@
 A log of many plausible entries, loaded in bulk: what benchmarks and the tests of reports need.
 
 Thirty principals work office hours for ninety days, services by night too. Entries are made by
-`written` itself (as templates that are filled in), leaves, tiles, tallies and checkpoints as the
+`written` itself (as templates that are filled in), leaves, tiles, sums and checkpoints as the
 sequencer makes them. Deterministic for a seed and an end. Nothing here is measured.
 """
 
@@ -183,6 +183,8 @@ def fill(
         rows = leaves.made(events, days, until)
         while batch := list(islice(rows, _BATCH)):
             _load(connection, schema.LEAF, batch)
+            _load(connection, schema.TOUCHED, leaves.touched)
+            leaves.touched.clear()
         tallies = [(*key, *counts) for key, counts in leaves.tallies.items()]
         _load(connection, schema.TALLY, tallies)
         roots = {shard: tree.root() for shard, tree in leaves.trees.items()}
@@ -214,6 +216,7 @@ class _Leaves:
         self.trees: dict[int, _Tree] = {}
         self.ends: dict[int, int] = {}
         self.tallies: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0])
+        self.touched: list[tuple[str, int, int]] = []  # rows of `TOUCHED`, until they are loaded
         self._templates: dict[tuple[Any, ...], _Template] = {}
         self._writer = drawn.randbytes(16).hex()
         self._number = 0
@@ -353,6 +356,8 @@ class _Leaves:
         found = hashlib.sha256(b"\x00" + self._moment(sequenced) + b"\n" + entry).digest()
         seq = tree.size
         tree.add(found)
+        if b"%(row)b" in template.format:
+            self.touched.append((str(row), self._shard, seq))
         self._sequenced = self.ends[self._shard] = sequenced
         tally = self.tallies[
             time // _HOUR * _HOUR, template.principal, template.action, template.status,

@@ -11,9 +11,10 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from lacre.audit.entries import ALWAYS, CATALOGUE, Entry
-from lacre.audit.leaves import LONGEST, Drawn, microseconds
+from lacre.audit.leaves import LONGEST, Drawn, column_text, microseconds, touched_by
+from lacre.audit.summing import HOUR, Sums, Tally, tally_key
 
-__all__ = ["StoredLeaf", "is_drawn", "micros_of"]
+__all__ = ["StoredLeaf", "is_drawn", "micros_of", "sum_up"]
 
 
 class StoredLeaf(NamedTuple):
@@ -89,6 +90,17 @@ def is_drawn(entry: Entry, leaf: StoredLeaf) -> bool:
     if "columns" not in entry.members and len(_DRAWN) < _DRAWN_KEPT:
         _DRAWN[said] = columns
     return leaf[3:13] == (drawn.time, *columns, drawn.correlation, drawn.count)
+
+
+def sum_up(sums: Sums, entry: Entry, leaf: StoredLeaf, *, same: bool) -> None:
+    """Add *entry* to *sums*; *same* says that the columns of *leaf* are its. Raises as `Drawn.of` does."""
+    purpose = column_text(entry.members["purpose"])
+    if same:
+        key: Tally = (leaf.time // HOUR * HOUR, leaf.principal, leaf.action, leaf.status, leaf.class_, leaf.place, purpose)  # fmt: skip
+        sums.take(leaf.seq, key, leaf.counted, touched_by(entry.members))
+        return
+    drawn = Drawn.of(entry)
+    sums.take(leaf.seq, tally_key(drawn), drawn.count, drawn.touched)
 
 
 def _quick_micros(text: Any) -> int:

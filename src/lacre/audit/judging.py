@@ -264,6 +264,7 @@ class Verification:
             anchors=self._anchors,
             writers=sum(1 for _, heard in self._writers.values() if now - heard <= _DAY),
             purged=tuple(each for each in self._statements if each.act == "purged"),
+            summed=self._known is None,
             verified=None if problems or self._untold else self._kept(),
         )  # fmt: skip
 

@@ -20,10 +20,12 @@ __all__ = [
     "Drawn",
     "Leaf",
     "Position",
+    "column_text",
     "leaf_text",
     "microseconds",
     "shard_name",
     "shard_of",
+    "touched_by",
     "written_moment",
 ]
 
@@ -86,16 +88,16 @@ class Drawn:
             return cls(
                 time=microseconds(entry.time),
                 action=entry.action,
-                step=_text(members.get("step", ""))[:32],
+                step=column_text(members.get("step", ""))[:32],
                 status=Status(members["status"]),
-                principal=_text(members["principal"]),
-                tenant=_text(members["tenant"]),
+                principal=column_text(members["principal"]),
+                tenant=column_text(members["tenant"]),
                 class_=_class(members)[:64],
                 place=_place(members),
-                correlation=_text(members.get("correlation", "")),
-                purpose=_text(members["purpose"]),
+                correlation=column_text(members.get("correlation", "")),
+                purpose=column_text(members["purpose"]),
                 count=_count(members.get("count", 0)),
-                touched=_touched(members),
+                touched=touched_by(members),
             )
         except (ValueError, TypeError, KeyError, OverflowError, AttributeError):
             raise Tampered.signed("an entry of the log") from None
@@ -131,7 +133,8 @@ def shard_name(shard: int) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _text(found: Any) -> str:
+def column_text(found: Any) -> str:
+    """Return a text of an entry as a column holds it, or raise TypeError."""
     # What no database takes as text: a NUL, and half of a character.
     if type(found) is not str:
         raise TypeError
@@ -151,11 +154,11 @@ def _class(members: Mapping[str, Any]) -> str:
     # Of columns that are of several classes, none: those are in the entry.
     columns = members.get("columns")
     if "class" in members:
-        return _text(members["class"])
+        return column_text(members["class"])
     if isinstance(columns, list):
         names = {each.get("class") for each in columns if isinstance(each, dict)}
         if len(names) == 1:
-            return _text(names.pop() or "")
+            return column_text(names.pop() or "")
     return ""
 
 
@@ -172,18 +175,18 @@ def _place(members: Mapping[str, Any]) -> str:
 
 @lru_cache(maxsize=4096)
 def _joined(*parts: Any) -> str:
-    return _text(".".join(_text(part) for part in parts if part))
+    return column_text(".".join(column_text(part) for part in parts if part))
 
 
-def _touched(members: Mapping[str, Any]) -> tuple[str, ...]:
-    # Ids of rows and pseudonyms of subjects that the entry names, each once.
+def touched_by(members: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the ids of rows and pseudonyms of subjects that an entry names, each once."""
     found: dict[str, None] = {}
     for name in ("rows", "subjects"):
         for each in members.get(name, ()):
             if type(each) is str and len(each) <= 64 and each.isprintable():
                 found[each] = None
             else:
-                found[_text(each)[:64]] = None
+                found[column_text(each)[:64]] = None
     if members.get("subject"):
-        found[_text(members["subject"])[:64]] = None
+        found[column_text(members["subject"])[:64]] = None
     return tuple(found)

@@ -51,7 +51,8 @@ class Verdict:
     What is wrong with a log, and how much of it was looked at.
 
     *explained* are problems that an operator explained; *writers* the processes that did not say
-    they ended and were heard of within a day; *purged* what operators purged.
+    they ended and were heard of within a day; *purged* what operators purged; *summed* whether the
+    sums that pages read were compared, which only a verification of everything does.
     """
 
     problems: tuple[Problem, ...]
@@ -63,6 +64,7 @@ class Verdict:
     anchors: Mapping[str, tuple[int, int]]
     writers: int
     purged: tuple[Statement, ...]
+    summed: bool
     verified: Verified | None
 
     def holds(self, aspect: Aspect) -> bool:

@@ -15,9 +15,10 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from lacre._core.merkle import TILE, Frontier
-from lacre.audit.comparing import StoredLeaf, is_drawn, micros_of
+from lacre.audit.comparing import StoredLeaf, is_drawn, micros_of, sum_up
 from lacre.audit.entries import Entry
 from lacre.audit.leaves import shard_of, written_moment
+from lacre.audit.summing import Sums
 from lacre.errors import Tampered
 
 __all__ = [
@@ -114,7 +115,8 @@ class Examined:
     What was found in a stretch of *shard* that begins at leaf *begin* and ends before *end*.
 
     *tiles* are the hashes of its whole tiles, *heads* the frontiers at the sizes that were asked for,
-    both within the stretch's own tree; *whole* says that no leaf was missing in it.
+    both within the stretch's own tree; *whole* says that no leaf was missing in it. *sums* are what its
+    leaves add up to, where that was asked for.
     """
 
     shard: int
@@ -135,6 +137,7 @@ class Examined:
     openings: dict[str, Opening] = field(default_factory=dict)
     closings: list[tuple[int, str, int]] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
+    sums: Sums | None = None
 
     def tell(
         self, aspect: Aspect, code: str, said: str, seq: int, subject: Subject | None = None
@@ -166,6 +169,7 @@ def examine(
     expected: Expected,
     heads: Collection[int] = (),
     frontier: Frontier | None = None,
+    secret: bytes | None = None,
 ) -> Examined:
     """
     Examine *leaves*, in order, which should be those from *begin* to before *end* of *shard*.
@@ -174,8 +178,9 @@ def examine(
         heads: the sizes of trees whose frontier is wanted: those of checkpoints.
         frontier: of the leaves between the beginning of the stretch and *begin*, where that is
             no multiple of `STRETCH`.
+        secret: what sums are made with, which are not without one.
     """
-    found = Examined(shard=shard, begin=begin)
+    found = Examined(shard=shard, begin=begin, sums=None if secret is None else Sums(secret))
     tree = _Stretch(found, Frontier() if frontier is None else frontier)
     wanted = frozenset(heads)
     expected_seq, previous, second, text = begin, 0, -1, b""
@@ -243,6 +248,8 @@ def examine(
         _tell_missing(found, expected_seq, end)
     found.end, found.last, found.whole = end, previous, whole
     found.frontier = tree.hashes() if whole else ()
+    if found.sums is not None:
+        found.sums.end()
     return found
 
 
@@ -306,6 +313,8 @@ def _members(found: Examined, leaf: StoredLeaf, expected: Expected) -> Mapping[s
     try:
         entry = Entry.read(leaf.entry)
         same = is_drawn(entry, leaf)
+        if found.sums is not None:
+            sum_up(found.sums, entry, leaf, same=same)
     except (Tampered, ValueError, TypeError, KeyError, AttributeError):
         found.tell(Aspect.INTEGRITY, "unknown", "it is no entry of the catalogue", seq)
         return None

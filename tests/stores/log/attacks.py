@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,20 @@ import sqlalchemy as sa
 
 from lacre._core.merkle import leaf_hash
 from lacre.audit.entries import Entry, written
+from lacre.audit.events import Looked
 from lacre.audit.keeping import Sequencing
 from lacre.audit.leaves import Drawn, leaf_text, shard_name
 from lacre.audit.notes import Checkpoint, origin_of, sign_checkpoint
+from lacre.audit.summing import tally_key
 from lacre.audit.verdict import Verdict
 from lacre.audit.verified import Verified
 from lacre.kms.local import Identity
 from lacre.kms.local.signing import IdentitySigner
-from lacre.stores.log.schema import CHECKPOINT, INBOX, LEAF, TILE
+from lacre.stores.log import loading
+from lacre.stores.log.schema import CHECKPOINT, INBOX, LEAF, TALLY, TILE, TOUCHED
 from lacre.stores.log.sink import OWN
 from lacre.stores.log.tree import StoredTree
-from tests.audit.looks import STAMP
+from tests.audit.looks import STAMP, example
 from tests.stores.log.stage import (
     AUDIT,
     FIRST,
@@ -85,6 +88,7 @@ def base(directory: Path) -> Base:
     stage.look(20)
     stage.anchor()
     stage.look(20)
+    stage.enter(replace(example(Looked), time=stage.clock.now))
     return Base(stage, known)
 
 
@@ -159,7 +163,7 @@ def rewritten(
 ) -> Callable[[Stage], None]:
     """
     Make the whole log anew, as *change* has it, and sign it: leaves, columns, hashes, tiles, the
-    numbers of writers, the chain of shards, checkpoints. All that the database holds is consistent.
+    numbers of writers, the chain of shards, checkpoints, sums. All that the database holds is consistent.
     """
 
     def do(stage: Stage) -> None:
@@ -189,8 +193,26 @@ def rewritten(
                 tree.extend(connection, [each["hash"] for each in leaves])
                 sign(connection, shard, tree.size, tree.root(), signer)
                 before = (shard_name(shard), tree.size, tree.root().hex())
+        summed_anew(stage)
 
     return do
+
+
+def summed_anew(stage: Stage) -> None:
+    """Make the sums, and whom entries are about, of the leaves that are there."""
+    with stage.log.writing() as connection:
+        for table in (TALLY, TOUCHED):
+            connection.execute(sa.delete(table))
+        counts: dict[loading.Row, list[int]] = {}
+        touched: list[loading.Row] = []
+        for shard, seq, line in connection.execute(sa.select(LEAF.c.shard, LEAF.c.seq, LEAF.c.entry)):  # fmt: skip
+            drawn = Drawn.of(Entry.read(line))
+            sums = counts.setdefault(tally_key(drawn), [0, 0])
+            sums[0] += 1
+            sums[1] += drawn.count
+            touched += loading.touched_rows(shard, seq, drawn)
+        loading.tally(connection, counts)
+        loading.insert(connection, TOUCHED, touched)
 
 
 def sign(connection: sa.Connection, shard: int, size: int, root: bytes, signer: Identity) -> None:
@@ -233,6 +255,12 @@ def entry_and_columns(stage: Stage) -> None:
         connection.execute(
             sa.update(LEAF).where(LEAF.c.shard == SECOND, LEAF.c.seq == NEW).values(**leaf)
         )
+
+
+def entry_and_sums(stage: Stage) -> None:
+    """The same, and the sums are made anew of what is there then."""
+    entry_and_columns(stage)
+    summed_anew(stage)
 
 
 def removed_and_closed_up(stage: Stage) -> None:
@@ -387,6 +415,7 @@ def unrecorded(change: Callable[[list[Row]], list[Row]]) -> Callable[[list[Row]]
 ATTACKS = (
     Attack(title="edits an entry", do=sql("UPDATE lacre_leaf SET entry = CAST(replace(entry, 'svc:x', 'svc:y') AS BLOB) WHERE shard = :second AND seq = :new")),
     Attack(title="edits an entry, its columns and its hash, so that they agree", do=entry_and_columns),
+    Attack(title="the same, and makes the sums by the hour anew, so that they agree too", do=entry_and_sums),
     Attack(title="edits a column beside an entry, which queries read", do=sql("UPDATE lacre_leaf SET principal = 'svc:y' WHERE shard = :second AND seq = :new")),
     Attack(title="edits an entry that was verified before", do=sql("UPDATE lacre_leaf SET entry = CAST(replace(entry, 'user:thief', 'user:other') AS BLOB) WHERE shard = :first AND seq = 9")),
     Attack(title="deletes an entry", do=sql("DELETE FROM lacre_leaf WHERE shard = :second AND seq = :new")),
@@ -401,7 +430,11 @@ ATTACKS = (
     Attack(title="puts back the database of minutes before, while it was written to", do=replayed("running")),
     Attack(title="puts back the database as it was when everything rested", do=replayed("resting")),
     Attack(title="replaces the tree's tiles", do=sql("UPDATE lacre_tile SET hashes = zeroblob(length(hashes))")),
-    Attack(title="edits the sums by the hour, and whom entries are about, which pages and reports read", do=sql("UPDATE lacre_tally SET events = 0", "DELETE FROM lacre_touched")),
+    Attack(title="edits a sum by the hour, which pages and reports read", do=sql("UPDATE lacre_tally SET events = events + 1 WHERE principal = 'user:thief'")),
+    Attack(title="gives one principal's sum to another", do=sql("UPDATE lacre_tally SET principal = 'user:other' WHERE principal = 'user:thief'")),
+    Attack(title="adds a sum of what never happened", do=sql("INSERT INTO lacre_tally SELECT hour, 'svc:framed', action, status, class, place, purpose, events, count FROM lacre_tally WHERE principal = 'user:thief'")),
+    Attack(title="deletes whom entries are about, which searches read", do=sql("DELETE FROM lacre_touched WHERE shard = :second")),
+    Attack(title="lets entries be about another row", do=sql("UPDATE lacre_touched SET resource = resource || 'x' WHERE resource = '1'")),
     Attack(title="replaces a checkpoint by one of their own key", do=lambda stage: resigned(stage, STRANGER)),
     Attack(title="writes the whole log anew, and signs it with a key of their own", do=rewritten(deleted, signer=STRANGER)),
     Attack(title="removes a month altogether", do=sql("DELETE FROM lacre_leaf WHERE shard = :first", "DELETE FROM lacre_checkpoint WHERE shard = :first", "DELETE FROM lacre_shard WHERE shard = :first", "DELETE FROM lacre_tile WHERE shard = :first")),

@@ -214,6 +214,8 @@ def _show(verdict: Verdict, settings: PolicyFile) -> None:
     for aspect in Aspect:
         out.print(f"{aspect:<13}{_word(verdict, aspect, settings)}", markup=False)
     say(f"{verdict.events:,} events read, {verdict.pending} not signed yet")
+    if not verdict.summed:
+        say("the sums that pages and reports read were not compared: --full does")
     if verdict.writers:
         say(
             f"{verdict.writers} processes have not said that they ended: they run, or were killed within a day"
@@ -255,6 +257,7 @@ def _plain(verdict: Verdict) -> dict[str, Any]:
         "events": verdict.events,
         "pending": verdict.pending,
         "writers": verdict.writers,
+        "summed": verdict.summed,
         "shards": [asdict(each) | {"shard": shard_name(each.shard)} for each in verdict.shards],
         "anchors": {name: {"shard": shard_name(shard), "size": size} for name, (shard, size) in verdict.anchors.items()},
         "purged": [{"about": each.about, "at": each.at, "reason": each.reason} for each in verdict.purged],

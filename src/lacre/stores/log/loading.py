@@ -18,7 +18,6 @@ from lacre.audit.leaves import Drawn
 from lacre.stores.log.schema import LEAF, TALLY
 
 __all__ = [
-    "HOUR",
     "First",
     "Row",
     "among",
@@ -29,13 +28,10 @@ __all__ = [
     "put_back",
     "remove",
     "set_aside",
+    "stored",
     "tally",
-    "tally_key",
     "touched_rows",
 ]
-
-HOUR = 3_600_000_000
-_SHORT = 512  # bytes of one column of a tally
 
 Row = tuple[Any, ...]
 
@@ -218,19 +214,6 @@ def _told(connection: sa.Connection, error: Exception) -> BaseException:
     return DBAPIError.instance(
         None, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect,
     )  # fmt: skip
-
-
-def tally_key(drawn: Drawn) -> Row:
-    """Return what an entry is counted under: cut where an index of PostgreSQL would not take it."""
-    texts = (drawn.principal, drawn.action, drawn.status, drawn.class_, drawn.place, drawn.purpose)
-    return (drawn.time // HOUR * HOUR, *map(_short, texts))
-
-
-def _short(text: str) -> str:
-    # 256 characters of ASCII are 256 bytes, and of others up to 1024; of all columns together 2704 will do.
-    if text.isascii():
-        return text
-    return text.encode()[:_SHORT].decode(errors="ignore")
 
 
 def tally(connection: sa.Connection, counts: dict[Row, list[int]]) -> None:

@@ -30,6 +30,7 @@ from lacre.audit.notes import (
     read_checkpoint,
     sign_checkpoint,
 )
+from lacre.audit.summing import tally_key
 from lacre.errors import ConfigurationError, EvidenceUnavailable, Tampered
 from lacre.stores.log import loading
 from lacre.stores.log.head import Head, load_head, rested
@@ -328,7 +329,7 @@ class Sequencer:
             hashes.append(leaf_hash(before + each.line))
             leaves.append(loading.leaf_row(shard, seq, each.id, now, drawn, hashes[-1], each.line))
             touched += loading.touched_rows(shard, seq, drawn)
-            sums = counts.setdefault(loading.tally_key(drawn), [0, 0])
+            sums = counts.setdefault(tally_key(drawn), [0, 0])
             sums[0] += 1
             sums[1] += drawn.count
             seq += 1

@@ -36,6 +36,7 @@ from lacre.errors import ConfigurationError, Tampered
 from lacre.stores.log import loading
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.schema import CHECKPOINT, LEAF, SHARD, TILE
+from lacre.stores.log.summed import StoredSums
 
 __all__ = ["Anchors", "LogVerifier"]
 
@@ -58,6 +59,7 @@ class _Task:
     heads: tuple[int, ...]
     frontier: tuple[int, tuple[bytes, ...]]
     expected: Expected
+    secret: bytes | None
 
 
 @final
@@ -134,6 +136,9 @@ class LogVerifier:
             )
         counts = {shard: self._leaves(shard) for shard in shards}
         total, done, pending = sum(counts.values()), 0, 0
+        # Sums are of all leaves: who reads only the new ones has nothing to compare them with.
+        sums = StoredSums(self._log) if known is None else None
+        secret = None if sums is None else sums.secret
         for shard in shards:
             state, held = self._state(shard)
             newest = max(
@@ -160,8 +165,12 @@ class LogVerifier:
                 shard, signed[shard], state=state, held=held, leaves=leaves
             )
             tiles = _StoredTiles(self._log, shard) if first == 0 else None
-            for examined in self._examined(shard, first, first + count, signed[shard], frontier):
+            for examined in self._examined(
+                shard, first, first + count, signed[shard], frontier, secret
+            ):
                 course.absorb(examined)
+                if sums is not None:
+                    sums.take(examined)
                 if tiles is not None:
                     tiles.take(course, examined)
                 progress(done + examined.end, total)
@@ -172,6 +181,8 @@ class LogVerifier:
             if pending:
                 self._unsigned(course, shard, first + count, now)
             progress(done, total)
+        if sums is not None:
+            sums.end(course, shards, gone=[shard for shard in shards if counts[shard] == 0])
         for name, found in (anchors or {}).items():
             if found is not None:
                 course.anchored(name, self._notes(name, found[1], course, tell=False), at=found[0])
@@ -294,9 +305,9 @@ class LogVerifier:
         return found
 
     def _examined(
-        self, shard: int, begin: int, end: int, signed: Sequence[Signed], frontier: Frontier
-    ) -> Iterator[Examined]:
-        tasks = list(_tasks(shard, begin, end, signed, frontier, self._expected))
+        self, shard: int, begin: int, end: int, signed: Sequence[Signed], frontier: Frontier, secret: bytes | None
+    ) -> Iterator[Examined]:  # fmt: skip
+        tasks = list(_tasks(shard, begin, end, signed, frontier, self._expected, secret))
         if self._processes < 2 or end - begin < _APART:
             for task in tasks:
                 yield _examine(self._log, task)
@@ -411,6 +422,7 @@ def _tasks(
     signed: Sequence[Signed],
     frontier: Frontier,
     expected: Expected,
+    secret: bytes | None,
 ) -> Iterator[_Task]:
     sizes = sorted({each.size for each in signed if begin < each.size <= end})
     held, at = frontier, 0
@@ -421,7 +433,7 @@ def _tasks(
             last += 1
         yield _Task(
             shard=shard, begin=begin, end=until, heads=tuple(sizes[at:last]),
-            frontier=(held.size, held.hashes), expected=expected,
+            frontier=(held.size, held.hashes), expected=expected, secret=secret,
         )  # fmt: skip
         begin, at, held = until, last, Frontier()
 
@@ -437,6 +449,7 @@ def _examine(log: AuditLog, task: _Task) -> Examined:
         expected=task.expected,
         heads=task.heads,
         frontier=Frontier(*task.frontier),
+        secret=task.secret,
     )
 
 
