@@ -50,22 +50,26 @@ class StoredSums:
         self._hours: dict[int, int] = {}
         self._parts: dict[int, dict[int, bytes]] = {}
         self._ends: dict[int, int] = {}
+        self._whole = True
 
     def take(self, examined: Examined) -> None:
         """Take what a stretch adds up to."""
         assert examined.sums is not None
+        self._whole &= examined.whole
         add_hours(self._hours, examined.sums.hours.items())
         self._parts.setdefault(examined.shard, {}).update(examined.sums.parts)
         self._ends[examined.shard] = examined.end
 
     def end(self, course: Verification, shards: Sequence[int], *, gone: Collection[int]) -> None:
         """
-        Compare, and tell *course*.
+        Compare, and tell *course*; of leaves with a gap among them nothing is compared, which is told already.
 
         Args:
             shards: every month there is.
             gone: those without leaves. Their sums stay: hours that may be of them are not compared.
         """
+        if not self._whole:
+            return
         begin = max((_month_end(shard) + _DAY for shard in gone), default=-(2**63))
         with self._log.snapshot() as connection:
             # A sequencer may have gone on meanwhile: its tallies have leaves that nobody examined.
