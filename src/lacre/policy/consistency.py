@@ -8,11 +8,9 @@ at all. What may be true and should not be is `lacre.policy.lints`.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from lacre.policy.model import PolicyFile
+from lacre.policy.model import PolicyFile
 
 __all__ = ["Inconsistent", "check_governance", "region_of"]
 
@@ -35,7 +33,7 @@ def region_of(kms_key: str) -> str | None:
     return kms_key.split("/")[2] if kms_key.startswith("aws-kms://") else None
 
 
-def check_governance(file: "PolicyFile") -> None:
+def check_governance(file: PolicyFile) -> None:
     """
     Check what tables say of one another.
 
@@ -53,7 +51,7 @@ def check_governance(file: "PolicyFile") -> None:
     _check_account(file)
 
 
-def _check_roles(file: "PolicyFile") -> None:
+def _check_roles(file: PolicyFile) -> None:
     if not file.roles:
         return  # roles are what rights name
     used: dict[Place, Iterable[str]]
@@ -64,7 +62,7 @@ def _check_roles(file: "PolicyFile") -> None:
     _all_there(used, file.roles, "role", "[roles.{}]")
 
 
-def _check_purposes(file: "PolicyFile") -> None:
+def _check_purposes(file: PolicyFile) -> None:
     if file.purposes is None:
         return
     used: dict[Place, Iterable[str]]
@@ -73,7 +71,7 @@ def _check_purposes(file: "PolicyFile") -> None:
     _all_there(used, file.purposes, "purpose", "purposes")
 
 
-def _check_principals(file: "PolicyFile") -> None:
+def _check_principals(file: PolicyFile) -> None:
     used: dict[Place, Iterable[str]] = {
         ("governance", "administrators"): file.governance.administrators,
         ("governance", "auditors"): file.governance.auditors,
@@ -89,7 +87,7 @@ def _check_principals(file: "PolicyFile") -> None:
     _all_there(used, file.principals, "principal", '[principals."{}"]')
 
 
-def _check_columns(file: "PolicyFile") -> None:
+def _check_columns(file: PolicyFile) -> None:
     owner: dict[str, str] = {}
     for name, class_ in file.classes.items():
         for column in sorted(class_.columns or ()):
@@ -107,7 +105,7 @@ def _check_columns(file: "PolicyFile") -> None:
             raise Inconsistent(("columns", column), f"it is in class {owner[column]}")
 
 
-def _check_grants(file: "PolicyFile") -> None:
+def _check_grants(file: PolicyFile) -> None:
     for name, class_ in file.classes.items():
         if class_.on_grant and len(file.approvers) < 2:
             raise Inconsistent(
@@ -127,7 +125,7 @@ def _check_grants(file: "PolicyFile") -> None:
         )
 
 
-def _check_residency(file: "PolicyFile") -> None:
+def _check_residency(file: PolicyFile) -> None:
     allowed = set(file.residency.regions) if file.residency is not None else None
     environment = file.environments.get(file.env)
     if environment is not None and environment.regions:
@@ -151,7 +149,7 @@ def _check_residency(file: "PolicyFile") -> None:
             raise Inconsistent(where, f"{host} is not among residency.hosts")
 
 
-def _regions(file: "PolicyFile") -> Iterator[tuple[Place, str]]:
+def _regions(file: PolicyFile) -> Iterator[tuple[Place, str]]:
     named: dict[Place, tuple[str, ...]]
     named = {("classes", name): each.named_keys() for name, each in file.classes.items()}
     named |= {("keys", name): (each.kms_key,) for name, each in file.keys.items()}
@@ -175,14 +173,14 @@ def _regions(file: "PolicyFile") -> Iterator[tuple[Place, str]]:
                 yield ("keys", name, "encrypts"), region
 
 
-def _endpoints(file: "PolicyFile") -> Iterator[tuple[Place, str]]:
+def _endpoints(file: PolicyFile) -> Iterator[tuple[Place, str]]:
     if file.openbao is not None:
         yield ("openbao", "address"), file.openbao.address
     if file.aws is not None and file.aws.endpoint_url is not None:
         yield ("aws", "endpoint_url"), file.aws.endpoint_url
 
 
-def _check_account(file: "PolicyFile") -> None:
+def _check_account(file: PolicyFile) -> None:
     environment = file.environments.get(file.env)
     if environment is None or environment.account is None:
         return

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from lacre.errors import ConfigurationError
 from lacre.keys.kms_keys import check_kms_key, is_alias
-from lacre.policy.consistency import Inconsistent
+from lacre.policy.consistency import Inconsistent, check_governance
 from lacre.policy.lints.lint import lint, refuse
 from lacre.policy.model import PolicyFile
 from lacre.policy.places import Places
@@ -137,26 +137,29 @@ def parse_policy(
     if moving_from is not None:
         tables["move"] = {"from": moving_from, "until": dt.date.max}
     try:
-        return PolicyFile.model_validate(tables)
+        file = PolicyFile.model_validate(tables)
+        check_governance(file)
     except ValidationError as error:
-        raise ConfigurationError(
-            _said(error, text, name, overlaid),
-            hint="docs/reference/lacre-toml.md lists every setting",
-        ) from None
-
-
-def _said(error: ValidationError, text: str, name: str, overlaid: Mapping[Setting, str]) -> str:
-    """The first thing that is wrong: where, on which line, and what would be right."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    cause = first.get("ctx", {}).get("error")
-    path = cause.path if isinstance(cause, Inconsistent) else tuple(first["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        path, sentence = tuple(first["loc"]), f"{_sentence(first)}{more}"
+    except Inconsistent as error:
+        path, sentence = error.path, str(error)
+    else:
+        return file
     where = ".".join(str(part) for part in path) or "the file"
+    raise ConfigurationError(
+        f"{_at(path, text, name, overlaid)}: {where}: {sentence}",
+        hint="docs/reference/lacre-toml.md lists every setting",
+    )
+
+
+def _at(path: Setting, text: str, name: str, overlaid: Mapping[Setting, str]) -> str:
+    """Where a setting was said: in a variable, or on a line of the file."""
     if variable := overlaid.get(path):
-        return f"the environment variable {variable}: {where}: {_sentence(first)}{more}"
+        return f"the environment variable {variable}"
     line = Places(text).line(path)
-    at = name if line is None else f"{name}:{line}"
-    return f"{at}: {where}: {_sentence(first)}{more}"
+    return name if line is None else f"{name}:{line}"
 
 
 def _today() -> dt.date:

@@ -18,7 +18,6 @@ from lacre.policy.audit import AuditSettings
 from lacre.policy.budgets import BudgetSettings
 from lacre.policy.bulk import BulkSettings
 from lacre.policy.columns import ColumnName, ColumnTarget, WaiverSettings
-from lacre.policy.consistency import check_governance
 from lacre.policy.detection import DetectionSettings
 from lacre.policy.erasure import ErasureSettings, RetentionSettings, SealingSettings
 from lacre.policy.governance import (
@@ -333,11 +332,6 @@ class PolicyFile(Table):
         for name, column in self.columns.items():
             if column.class_ not in self.classes or column.store not in self.stores:
                 raise ValueError(f"[columns.{name}] names a class or store that this file has not")
-        return self
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
-        check_governance(self)
         return self
 
     @model_validator(mode="after")

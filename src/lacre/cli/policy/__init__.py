@@ -13,6 +13,7 @@ app = typer.Typer(
             "check": "lacre.cli.policy.checking:check",
             "explain": "lacre.cli.policy.explaining:explain",
             "matrix": "lacre.cli.policy.explaining:show_matrix",
+            "schema": "lacre.cli.policy.checking:show_schema",
             "render": "lacre.cli.policy.rendering:render",
         }
     ),

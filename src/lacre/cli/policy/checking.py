@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-`lacre policy check`: what is wrong with `lacre.toml`, each with its line and what to do.
+`lacre policy check`: what is wrong with `lacre.toml`, each with its line and what to do; and its schema.
 
 With ``--models``, whether the columns of classes are encrypted as it says. Asks no key service.
 """
@@ -19,8 +19,9 @@ from lacre.policy.lints.finding import Finding, Level
 from lacre.policy.lints.lint import Linted, lint, waived
 from lacre.policy.loading import other_environments, parse_policy
 from lacre.policy.places import Places
+from lacre.policy.schema import schema
 
-__all__ = ["check"]
+__all__ = ["check", "show_schema"]
 
 
 def check(
@@ -85,3 +86,8 @@ def _described(finding: Finding, places: Places) -> dict[str, object]:
         "sentence": finding.sentence,
         "hint": finding.hint,
     }
+
+
+def show_schema() -> None:
+    """Print the JSON Schema of lacre.toml, for an editor that completes and checks it."""
+    data(schema())
