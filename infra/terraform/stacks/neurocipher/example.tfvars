@@ -21,3 +21,7 @@ role_services = {
 
 security_account_id = "098765432109"
 logs_account_id     = "111111111111"
+
+data_bucket_arns  = ["arn:aws:s3:::neurocipher-prod-raw", "arn:aws:s3:::neurocipher-prod-normalized", "arn:aws:s3:::neurocipher-prod-vector"]
+log_bucket_arns   = ["arn:aws:s3:::neurocipher-prod-logs"]
+trail_bucket_name = "neurocipher-prod-trail"

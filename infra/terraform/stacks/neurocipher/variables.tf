@@ -67,3 +67,42 @@ variable "logs_account_id" {
   description = "Account that reads the logs."
   type        = string
 }
+
+variable "data_bucket_arns" {
+  description = "Buckets under the data key: raw, normalized, vector."
+  type        = list(string)
+}
+
+variable "log_bucket_arns" {
+  description = "Buckets of application logs and flow logs, under the logs key. The trail's is among them without being named."
+  type        = list(string)
+}
+
+variable "trail_bucket_name" {
+  description = "Bucket that is made for CloudTrail's files."
+  type        = string
+}
+
+variable "trail_object_lock_mode" {
+  description = "GOVERNANCE or COMPLIANCE; null for no lock."
+  type        = string
+  default     = "GOVERNANCE"
+}
+
+variable "alert_topic_arn" {
+  description = "SNS topic of the people on call; null for none."
+  type        = string
+  default     = null
+}
+
+variable "watch" {
+  description = "Whether GuardDuty is turned on here. Off where the organization's administrator does it for all accounts: a region has one detector."
+  type        = bool
+  default     = true
+}
+
+variable "scp_target_ids" {
+  description = "Organizational units and accounts that the service control policies are attached to. The organization's management account makes them."
+  type        = list(string)
+  default     = []
+}
