@@ -74,6 +74,7 @@ bench: .venv-demo/.stamp .venv-test/.stamp .venv-peers/.stamp  ## figures, besid
 	PYTHONPATH=. $(TEST) benchmarks/reencrypt_postgresql.py
 	PYTHONPATH=. $(TEST) benchmarks/rewrap_branch.py
 	PYTHONPATH=. $(TEST) benchmarks/bulk.py
+	PYTHONPATH=. $(TEST) benchmarks/decisions.py
 	PYTHONPATH=. $(TEST) benchmarks/evidence_cost.py
 	PYTHONPATH=. $(TEST) benchmarks/evidence_append.py
 	PYTHONPATH=. $(TEST) benchmarks/evidence_verify.py

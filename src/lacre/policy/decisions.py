@@ -43,6 +43,23 @@ class Step:
     passed: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rules:
+    """
+    What a class says, in the order in which it is asked: purposes, rights, grants, masks, nothing.
+
+    Decisions are made once and not for every look: they are the same whoever asks.
+    """
+
+    purposes: tuple[tuple[str, frozenset[str]], ...]
+    rights: Mapping[Right, tuple[tuple[str, Decision], ...]]
+    masks: tuple[tuple[str, Decision], ...]
+    on_grant: Mapping[Right, tuple[str, ...]]
+    emergency: bool
+    may_be_granted: bool
+    otherwise: Mapping[Right, Decision]
+
+
 class Policy:
     """
     The decisions that follow from one policy file.
@@ -64,6 +81,8 @@ class Policy:
         self.file = file
         self.grants: Grants = grants or NoGrants()
         self._names: dict[str, frozenset[str]] = {}
+        self._rules: dict[str, _Rules] = {}
+        self._purposes = {name: each.purposes for name, each in file.roles.items()}
         # The text of a public identity is its format, its name and its keys.
         self._operators = {line.split()[1] for line in file.local.signers if len(line.split()) > 1}
         self._pins = dict(pins or {})
@@ -193,8 +212,12 @@ class Policy:
         decision: Decision | None = acting.decisions.get(key)
         if decision is None:
             decision = self._decide(acting, class_, right, None)
-            if not self._may_change(class_, decision):
-                acting.decisions[key] = decision
+            # A grant begins and ends while somebody acts; roles and the file do not change.
+            if decision.grant or (
+                decision.outcome is not Outcome.ALLOWED and self._rules[class_].may_be_granted
+            ):
+                return decision
+            acting.decisions[key] = decision
         return decision
 
     def explain(
@@ -209,78 +232,102 @@ class Policy:
         held = self._named_roles(principal)
         return frozenset() if held is None or held is _EVERY else held
 
-    def _may_change(self, class_: str, decision: Decision) -> bool:
-        # A grant begins and ends while somebody acts; roles and the file do not change.
-        declared = self.file.classes[class_]
-        return bool(decision.grant) or (
-            decision.outcome is not Outcome.ALLOWED
-            and bool(declared.on_grant or declared.break_glass)
-        )
-
     def _decide(
         self, acting: Acting, class_: str, right: Right, told: list[Step] | None
     ) -> Decision:
         """One engine: what `explain` tells step by step is what `decide` returns."""
-        declared = self.class_(class_)
+        rules = self._rules.get(class_) or self._rules_of(class_)
         held = self._names.get(acting.principal)
         if held is None:
             held = self._named_roles(acting.principal)
             if held is None:
                 return _denied("principals", f"nobody is called {acting.principal!r}", told)
-        _passed("principal", f"principals: {acting.principal!r}", told)
-
-        purpose = acting.purpose
-        for where, purposes in (
-            ("purposes", self.file.purposes),
-            (f"classes.{class_}.purposes", declared.purposes),
-        ):
-            if purposes is not None and purpose not in purposes:
+        purpose, roles = acting.purpose, acting.roles
+        if told is not None:
+            told.append(Step("principal", f"principals: {acting.principal!r}", True))
+        for where, purposes in rules.purposes:
+            if purpose not in purposes:
                 return _denied(where, f"{purpose!r} is not among them", told)
-            if purposes is not None:
-                _passed("purpose", f"{where}: {purpose!r}", told)
-
-        roles = sorted(acting.roles)
-        counted = [role for role in roles if self._counts(role, held, purpose, told)]
-        for role in counted:
-            if right in declared.rights.get(role, ()):
-                return _settled(Outcome.ALLOWED, f"classes.{class_}.rights.{role}: {right}", told)
-        granted = self._granted(acting, class_, declared, right, counted)
-        if granted is not None:
-            return _settled(Outcome.ALLOWED, f"grants.{granted.id}: {right}", told, granted.id)
+            if told is not None:
+                told.append(Step("purpose", f"{where}: {purpose!r}", True))
+        if told is not None:
+            told += [self._role_step(role, held, purpose) for role in sorted(roles)]
+        for role, decision in rules.rights[right]:
+            if role in roles and self._counts(role, held, purpose):
+                return _settled(decision, told)
+        if rules.may_be_granted:
+            granted = self._granted(acting, class_, rules, right, held)
+            if granted is not None:
+                rule = f"grants.{granted.id}: {right}"
+                return _settled(Decision(Outcome.ALLOWED, rule, granted.id), told)
         if right is Right.DECRYPT:
-            for role in counted:
-                if Right.MASK in declared.rights.get(role, ()):
-                    return _settled(Outcome.MASKED, f"classes.{class_}.rights.{role}: mask", told)
-            if declared.denied == "mask":
-                return _settled(Outcome.DENIED, f"classes.{class_}.denied: mask", told)
-        return _settled(Outcome.DENIED, f"classes.{class_}.rights: none gives {right}", told)
+            for role, decision in rules.masks:
+                if role in roles and self._counts(role, held, purpose):
+                    return _settled(decision, told)
+        return _settled(rules.otherwise[right], told)
 
-    def _counts(
-        self, role: str, held: frozenset[str], purpose: str, told: list[Step] | None
-    ) -> bool:
+    def _counts(self, role: str, held: frozenset[str], purpose: str) -> bool:
         """Whether a role that somebody acts in is theirs, and may be taken for the purpose."""
         if held is not _EVERY and role not in held:
-            _failed("role", f"principals: {role!r} is not among its roles", told)
             return False
-        settings = self.file.roles.get(role)
-        if (
-            settings is not None
-            and settings.purposes is not None
-            and purpose not in settings.purposes
-        ):
-            _failed("role", f"roles.{role}.purposes: {purpose!r} is not among them", told)
-            return False
-        _passed("role", f"roles: {role!r}", told)
-        return True
+        purposes = self._purposes.get(role)
+        return purposes is None or purpose in purposes
+
+    def _role_step(self, role: str, held: frozenset[str], purpose: str) -> Step:
+        if self._counts(role, held, purpose):
+            return Step("role", f"roles: {role!r}", True)
+        if held is not _EVERY and role not in held:
+            return Step("role", f"principals: {role!r} is not among its roles", False)
+        return Step("role", f"roles.{role}.purposes: {purpose!r} is not among them", False)
 
     def _granted(
-        self, acting: Acting, class_: str, declared: ClassPolicy, right: Right, roles: list[str]
+        self, acting: Acting, class_: str, rules: _Rules, right: Right, held: frozenset[str]
     ) -> Grant | None:
-        ordinary = any(right in declared.on_grant.get(role, ()) for role in roles)
-        if not ordinary and not (declared.break_glass and right is Right.DECRYPT):
+        ordinary = any(
+            role in acting.roles and self._counts(role, held, acting.purpose)
+            for role in rules.on_grant[right]
+        )
+        if not ordinary and not (rules.emergency and right is Right.DECRYPT):
             return None
         found = self.grants.effective(acting, class_, right)
         return found if found is not None and (ordinary or found.break_glass) else None
+
+    def _rules_of(self, class_: str) -> _Rules:
+        declared = self.class_(class_)
+        told = f"classes.{class_}"
+        allowed = {
+            right: tuple(
+                (role, Decision(Outcome.ALLOWED, f"{told}.rights.{role}: {right}"))
+                for role in sorted(declared.rights)
+                if right in declared.rights[role]
+            )
+            for right in Right
+        }
+        none = {right: f"{told}.rights: none gives {right}" for right in Right}
+        if declared.denied == "mask":
+            none[Right.DECRYPT] = f"{told}.denied: mask"
+        masks = tuple(
+            (role, Decision(Outcome.MASKED, f"{told}.rights.{role}: mask"))
+            for role in sorted(declared.rights)
+            if Right.MASK in declared.rights[role]
+        )
+        on_grant = {
+            right: tuple(
+                sorted(role for role, given in declared.on_grant.items() if right in given)
+            )
+            for right in Right
+        }
+        places = (("purposes", self.file.purposes), (f"{told}.purposes", declared.purposes))
+        made = self._rules[class_] = _Rules(
+            purposes=tuple((where, each) for where, each in places if each is not None),
+            rights=allowed,
+            masks=masks,
+            on_grant=on_grant,
+            emergency=declared.break_glass,
+            may_be_granted=bool(declared.on_grant or declared.break_glass),
+            otherwise={right: Decision(Outcome.DENIED, rule) for right, rule in none.items()},
+        )
+        return made
 
     def _named_roles(self, principal: str) -> frozenset[str] | None:
         """The roles of a declared principal, `_EVERY` where none is declared at all, None of a stranger."""
@@ -307,26 +354,19 @@ class Policy:
         return held
 
 
-def _settled(outcome: Outcome, rule: str, told: list[Step] | None, grant: str = "") -> Decision:
+def _settled(decision: Decision, told: list[Step] | None) -> Decision:
     if told is not None:
-        told.append(Step("right" if not grant else "grant", rule, outcome is Outcome.ALLOWED))
-    return Decision(outcome, rule, grant)
+        asked = "grant" if decision.grant else "right"
+        told.append(Step(asked, decision.rule, decision.outcome is Outcome.ALLOWED))
+    return decision
 
 
 def _denied(where: str, why: str, told: list[Step] | None) -> Decision:
+    decision = Decision(Outcome.DENIED, f"{where}: {why}")
     if told is not None:
-        told.append(Step(where.rpartition(".")[2].removesuffix("s"), f"{where}: {why}", False))
-    return Decision(Outcome.DENIED, f"{where}: {why}")
-
-
-def _passed(asked: str, rule: str, told: list[Step] | None) -> None:
-    if told is not None:
-        told.append(Step(asked, rule, True))
-
-
-def _failed(asked: str, rule: str, told: list[Step] | None) -> None:
-    if told is not None:
-        told.append(Step(asked, rule, False))
+        asked = where.rpartition(".")[2].removesuffix("s")
+        told.append(Step(asked, decision.rule, False))
+    return decision
 
 
 def _utc_today() -> dt.date:
