@@ -2,7 +2,8 @@
 """
 What tests of `infra/terraform` may ask for. Each thing is made once, however many workers run the tests.
 
-* `workspace`: a copy of `infra/terraform` whose root calls every stack, with the values of its `example.tfvars`
+* `workspace`: a copy of `infra/terraform` whose root calls every stack, with the values of its `example.tfvars`, and
+  what `tests/given.tf` calls
 * `planned`: the messages of one `terraform plan` of that root, against an emulator of AWS
 * `resources`: what that plan would make, by address: `module.STACK.module.NAME.TYPE.NAME` and its values
 * `runs`: each `run` of `tests/*.tftest.hcl` by its name, from one `terraform test` of all of them
@@ -67,6 +68,7 @@ def workspace(terraform: Terraform, shared: Path) -> Path:
             )
         (directory / "stacks.tf").write_text("\n".join(calls))
         tests = directory / "tests"
+        (tests / "given.tf").rename(directory / "given.tf")
         texts = [path.read_text("utf-8") for path in sorted(tests.glob("*.tftest.hcl"))]
         assert all(text.startswith(MOCK) for text in texts), (
             f"a test of infra/terraform begins with:\n{MOCK}"

@@ -34,3 +34,9 @@ mock_resource "aws_kms_key" {
     key_id = "00000000-0000-4000-8000-000000000001"
   }
 }
+
+mock_resource "aws_msk_cluster" {
+  defaults = {
+    arn = "arn:aws:kafka:eu-central-1:123456789012:cluster/departments/0f9f3a4e-0000-4000-8000-000000000001-1"
+  }
+}

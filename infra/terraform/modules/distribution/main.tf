@@ -7,6 +7,7 @@ resource "aws_cloudfront_origin_access_control" "media" {
 }
 
 resource "aws_cloudfront_response_headers_policy" "this" {
+  #checkov:skip=CKV_AWS_259:`preload` puts the whole domain on a list in browsers, for years: its owner's decision, not this module's.
   name = "${var.name}-transport"
 
   security_headers_config {

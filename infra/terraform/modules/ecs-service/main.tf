@@ -112,7 +112,7 @@ resource "aws_ecs_service" "this" {
   cluster          = var.cluster_arn
   task_definition  = aws_ecs_task_definition.this.arn
   launch_type      = "FARGATE"
-  platform_version = "1.4.0"
+  platform_version = "LATEST"
   desired_count    = var.tasks
   propagate_tags   = "SERVICE"
   tags             = var.tags
