@@ -55,7 +55,7 @@ test: components  ## every check and test
 	.venv-sqlalchemy20/bin/python -m pytest -n 2 --dist worksteal $(ON_SQLALCHEMY_20)
 	$(PYTEST) -m "not long"
 
-test-long: .venv-test/.stamp .venv-ministack/.stamp .venv-bare/.stamp components  ## the tests that take minutes
+test-long: .venv-test/.stamp .venv-ministack/.stamp .venv-bare/.stamp .venv-checkov/.stamp components  ## the tests that take minutes
 	$(PYTEST) -m long
 
 components:  ## what the tests run on that is no Python package; as root it is installed where it is missing
@@ -124,6 +124,11 @@ clean:  ## remove the environments and everything that was made
 	@.venv-bare/bin/python -m pip install --quiet --no-index --no-deps --force-reinstall build/wheel/lacre-*.whl
 	@touch $@
 
+# What judges the infrastructure modules; the tests look for it beside their own environment.
+.venv-checkov/.stamp: constraints/checkov.txt scripts/make-environment
+	@scripts/make-environment .venv-checkov constraints/checkov.txt
+	@touch $@
+
 .venv-peers/.stamp: constraints/peers.txt scripts/make-environment
 	@scripts/make-environment .venv-peers constraints/peers.txt
 	@touch $@
@@ -138,9 +143,10 @@ PINS = .venv-lock/bin/uv pip compile --quiet --no-config --universal --python-ve
 	--custom-compile-command "make constraints" $(UPGRADE)
 
 constraints: .venv-lock/.stamp  ## resolve the hashed pins anew from pyproject.toml
-	$(PINS) -o constraints/test.txt --extra cli --extra postgresql --extra openbao --extra aws --extra fastapi --extra arrow --extra dashboard --extra report --extra reconcile --extra telemetry --group dev --group key-services --group example --group others pyproject.toml
+	$(PINS) -o constraints/test.txt --extra cli --extra postgresql --extra openbao --extra aws --extra fastapi --extra arrow --extra dashboard --extra report --extra reconcile --extra telemetry --group dev --group key-services --group example --group others --group infrastructure pyproject.toml
 	$(PINS) -o constraints/sqlalchemy20.txt --extra cli --extra postgresql --group dev --group sqlalchemy20 pyproject.toml
 	$(PINS) -o constraints/ministack.txt --group ministack
+	$(PINS) -o constraints/checkov.txt --group checkov
 	$(PINS) -o constraints/samples.txt --no-deps --group samples
 	$(PINS) -o constraints/demo.txt -c constraints/test.txt --extra cli pyproject.toml
 	$(PINS) -o constraints/bare.txt -c constraints/test.txt pyproject.toml
