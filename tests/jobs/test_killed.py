@@ -286,12 +286,18 @@ def survive(
 
 
 def killed_beside_a_writer(
-    path: Path, states: Path, table: str, columns: str, writer: Writer, kills: int
+    path: Path,
+    states: Path,
+    table: str,
+    columns: str,
+    writer: Writer,
+    kills: int,
+    longest: float = 0.7,
 ) -> None:
     with jobs_on(path, states, table, columns) as started:
         writer.start()
         try:
-            survive(started, kills=kills, seed=kills, longest=0.7, check=lambda _: None)
+            survive(started, kills=kills, seed=kills, longest=longest, check=lambda _: None)
             assert comes(
                 lambda: not writer.is_alive() or min(writer.commits - 100, writer.refused) > 0
             )
@@ -301,18 +307,20 @@ def killed_beside_a_writer(
     assert readable(path, table) == writer.expected()
 
 
-def people_killed_beside_a_writer(volatile: Path, journal: str, kills: int, rows: int) -> None:
+def people_killed_beside_a_writer(
+    volatile: Path, journal: str, kills: int, rows: int, longest: float = 0.7
+) -> None:
     path = volatile / "people.db"
     people(path, rows, journal)
     writer = Writer(path, "people", ("email", "name"), "note", kills)
-    killed_beside_a_writer(path, volatile / "states", "people", COLUMNS, writer, kills)
+    killed_beside_a_writer(path, volatile / "states", "people", COLUMNS, writer, kills, longest)
 
     assert find_plaintext(path, writer.secrets()).clean
 
 
 def test_no_committed_write_is_lost_beside_a_job_that_is_killed(volatile):
     """Killed six times beside a plain-SQL writer, protect ends with every committed write in place."""
-    people_killed_beside_a_writer(volatile, "wal", 6, 800)
+    people_killed_beside_a_writer(volatile, "wal", 6, 800, longest=0.3)
 
 
 @pytest.mark.long
