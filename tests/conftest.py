@@ -1,5 +1,6 @@
 """What every test may ask for: a lacre that `lacre init` made, and the application it describes."""
 
+import gc
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -25,6 +26,12 @@ settings.register_profile(
     "lacre", parent=settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("lacre")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: the garbage collector need not walk it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
