@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from lacre._core.merkle import leaf_hash
@@ -25,6 +26,7 @@ from lacre.audit.notes import Checkpoint, origin_of, sign_checkpoint
 from lacre.audit.summing import tally_key
 from lacre.audit.verdict import Verdict
 from lacre.audit.verified import Verified
+from lacre.errors import Tampered
 from lacre.kms.local import Identity
 from lacre.kms.local.signing import IdentitySigner
 from lacre.stores.log import loading
@@ -377,6 +379,24 @@ def rest_said(stage: Stage) -> None:
     stopped(stage)
 
 
+def rest_inserted(stage: Stage) -> None:
+    """The same, and before it a leaf that says so, with the lease of whoever sequenced taken away."""
+    with stage.log.writing() as connection:
+        seq, moment = connection.execute(
+            sa.select(LEAF.c.seq, LEAF.c.sequenced)
+            .where(LEAF.c.shard == SECOND)
+            .order_by(LEAF.c.seq.desc())
+            .limit(1)
+        ).one()
+        rest = Sequencing(step="rested", epoch=1, since="", time=stage.clock.now, **OWN)
+        members = json.loads(written(rest, STAMP))
+        connection.execute(sa.insert(LEAF).values(**leaf_of(SECOND, seq + 1, moment, members)))
+        connection.exec_driver_sql("UPDATE lacre_sequencer SET epoch = epoch + 1, holder = ''")
+    stage.sequencer = sequencer_of(stage.log, stage.clock)
+    with pytest.raises(Tampered):
+        stopped(stage)
+
+
 def emptied(stage: Stage) -> None:
     """Empty every table."""
     stage.run(
@@ -444,6 +464,7 @@ ATTACKS = (
     Attack(title="empties every table", do=emptied),
     Attack(title="keeps the sequencer from running for five minutes", do=stopped),
     Attack(title="the same, with an entry that says that it rests", do=rest_said),
+    Attack(title="the same, and puts a leaf into the log that says that it rests", do=rest_inserted),
     Attack(title="deletes entries that wait to be sequenced, of a process that goes on", do=stolen_before_sequencing),
     Attack(title="deletes entries that wait to be sequenced, of a process that was killed: within a day", do=stolen_before_the_end),
     Attack(title="the same: a day later", do=stolen_before_the_end, late=DAY + 60),

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -12,14 +13,15 @@ import pytest
 import sqlalchemy as sa
 
 from lacre._core.merkle import leaf_hash
-from lacre.audit.entries import written
-from lacre.audit.keeping import Sequencing
-from lacre.audit.leaves import Position, leaf_text
+from lacre.audit.entries import Entry, written
+from lacre.audit.keeping import Heartbeat, Sequencing
+from lacre.audit.leaves import Drawn, Position, leaf_text
 from lacre.audit.notes import origin_of, read_checkpoint
 from lacre.errors import ConfigurationError, EvidenceUnavailable, Tampered
 from lacre.kms.local import Identity
 from lacre.kms.local.signing import IdentitySigner, verifier_of
 from lacre.stores.log.lease import Lease
+from lacre.stores.log.loading import insert, leaf_row
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.outboxes import open_outboxes
 from lacre.stores.log.reader import Filters, LogReader
@@ -442,6 +444,88 @@ def test_a_log_that_was_set_back_is_not_gone_on_with(
     for _ in range(2):
         with pytest.raises(Tampered):
             sequencer.turn()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["by who appended", "by who begins"])
+@pytest.mark.parametrize("forged", ["rested", "heartbeat", "search"])
+def test_a_leaf_that_somebody_inserted_is_not_signed(
+    tmp_path: Path, clock: Clock, forged: str, known: bool
+) -> None:
+    """Who appended knows what was appended; who begins takes unsigned leaves as it takes what waits, and what only a sequencer says from nobody."""
+    log = AuditLog(f"sqlite:///{tmp_path}/audit.db")
+    log.upgrade()
+    running = sequencer_of(log, clock)
+    LogSink(log, STAMP, clock=clock).append([searched()])
+    running.turn()
+    event = {
+        "rested": Sequencing(step="rested", epoch=1, since="", time=clock.now, **OWN),
+        "heartbeat": Heartbeat(time=clock.now, **OWN),
+        "search": searched(principal="svc:framed"),
+    }[forged]
+    with log.reading() as connection:
+        newest = connection.execute(LEAF.select().order_by(LEAF.c.seq.desc())).first()
+        head = connection.execute(CHECKPOINT.select().order_by(CHECKPOINT.c.size.desc())).first()
+    assert newest is not None
+    line = written(event, STAMP)
+    leaf = leaf_row(newest.shard, newest.seq + 1, bytes.fromhex(event.id), newest.sequenced, Drawn.of(Entry.read(line)), leaf_hash(leaf_text(newest.sequenced, line)), line)  # fmt: skip
+    with log.writing() as connection:
+        insert(connection, LEAF, [leaf])
+        connection.execute(sa.update(SEQUENCER).values(epoch=SEQUENCER.c.epoch + 1, holder=""))
+    sequencer = running if known else sequencer_of(log, clock)
+    if known:
+        clock.now += 10  # its lease is to be renewed
+        with pytest.raises(EvidenceUnavailable):
+            sequencer.turn()
+
+    if forged == "search":
+        # An entry that anybody may hand over: no more than in the inbox, and no less.
+        sequencer.turn()
+        assert told(log)[-2:] == ["svc:framed", "sequencing took-over"]
+        check_signed(log)
+    else:
+        for _ in range(2):
+            with pytest.raises(Tampered):
+                sequencer.turn()
+        with log.reading() as connection:
+            assert connection.execute(CHECKPOINT.select().order_by(CHECKPOINT.c.size.desc())).first() == head  # fmt: skip
+    log.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE lacre_leaf SET principal = 'svc:y' WHERE principal = 'svc:x'",
+        "UPDATE lacre_leaf SET hash = zeroblob(32) WHERE principal = 'svc:x'",
+        "UPDATE lacre_leaf SET entry = CAST('x' AS BLOB) WHERE principal = 'svc:x'",
+    ],
+)
+def test_what_was_left_unsigned_is_taken_as_it_was_left(
+    tmp_path: Path, clock: Clock, change: str
+) -> None:
+    """Leaves of one that was killed before it signed them are signed by the next, unless somebody changed them."""
+    log = AuditLog(f"sqlite:///{tmp_path}/audit.db")
+    log.upgrade()
+    killed = sequencer_of(log, clock)
+    killed.turn()
+    LogSink(log, STAMP, clock=clock).append([searched()])
+    signing = pytest.MonkeyPatch()
+    signing.setattr(Sequencer, "_sign", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        killed.turn()
+    signing.undo()
+    clock.now += 20
+    shutil.copy(tmp_path / "audit.db", tmp_path / "left.db")
+    with log.writing() as connection:
+        assert connection.exec_driver_sql(change).rowcount == 1
+    with pytest.raises(Tampered):
+        sequencer_of(log, clock).turn()
+    log.close()
+    shutil.copy(tmp_path / "left.db", tmp_path / "audit.db")
+    sequencer_of(log, clock).turn()
+
+    assert told(log)[-2:] == ["svc:x", "sequencing took-over"]
+    check_signed(log)
+    log.close()
 
 
 def test_an_epoch_that_was_not_committed_is_nobodys(log: AuditLog) -> None:

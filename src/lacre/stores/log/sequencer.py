@@ -5,7 +5,8 @@ The sequencer: takes what waits in the inbox and in outboxes, and makes leaves o
 One sequences at a time (`lacre.stores.log.lease`). Entries, tree, tallies and what was touched are
 of one transaction, and an entry leaves the inbox in the same; so one that is killed loses and
 repeats nothing. A checkpoint is signed when its leaves have committed, and only of a tree that
-begins with the last one that was signed. Implements ``spec/evidence-log.md``, section 5. Has no
+begins with what was appended last; what only a sequencer says is committed together with the
+checkpoint that covers it, so that without one it is nobody's. Implements ``spec/evidence-log.md``, section 5. Has no
 thread of its own (`lacre.stores.log.running`) and anchors nothing.
 """
 
@@ -89,8 +90,8 @@ class Sequencer:
         self._passed: dict[str, set[int]] = {}
         self._aside = 0  # of those of the inbox, how many were set aside
         self._more = False  # whether the inbox had more than was read
-        # The last that was signed here, by month, size and root: whoever sets the database back
-        # does not have this process sign another tree.
+        # What was appended here last, by month, size and root: whoever sets the database back, or
+        # adds to it, does not have this process sign another tree.
         self._vouched: tuple[int, int, bytes] | None = None
         self.away: list[str] = []  # stores whose outbox did not answer in the last turn
 
@@ -161,7 +162,9 @@ class Sequencer:
                 now = self._now(head)
                 self._lease.hold(connection, now)
                 self._append(connection, head, now, [self._own(self._step("rested", head))])
-            self._sign(release=True)
+                self._put_checkpoint(connection, head, now)
+                self._lease.release(connection)
+            self._remember(head)
         finally:
             self._head = self._ahead = None
             self._lease.forget()
@@ -181,11 +184,13 @@ class Sequencer:
                 if head is None:
                     head = self._open(connection, now, None)
                 self._append(connection, head, now, [self._own(self._step(step, head))])
+                self._put_checkpoint(connection, head, now)
                 loading.put_back(connection, INBOX)
             except BaseException:
                 self._lease.forget()
                 raise
         self._head = head
+        self._remember(head)
         self._passed.pop("", None)
         self._aside = 0
         return True
@@ -232,7 +237,10 @@ class Sequencer:
             for outbox, some in outside:
                 self._pass_over(outbox.name, some, there)
             self._append(connection, head, now, fresh)
+            if not head.signed:
+                self._put_checkpoint(connection, head, now)  # a new month's opening
             loading.remove(connection, INBOX, self._settled("", inside))
+        self._remember(head)
         for outbox, some in outside:
             gone = self._settled(outbox.name, some)
             try:
@@ -352,6 +360,8 @@ class Sequencer:
             self._lease.hold(connection, now)
             beat = Heartbeat(time=now / 1_000_000, **OWN)
             self._append(connection, head, now, [self._own(beat)])
+            self._put_checkpoint(connection, head, now)
+        self._remember(head)
 
     # Shards
 
@@ -385,17 +395,14 @@ class Sequencer:
 
     # Signing
 
-    def _sign(self, *, release: bool = False) -> None:
+    def _sign(self) -> None:
         head = self._load_once()
-        if head.tree.size == head.signed and not release:
+        if head.tree.size == head.signed:
             return
         with self._log.writing() as connection:
             now = self._now(head)
             self._lease.hold(connection, now)
-            if head.tree.size > head.signed:
-                self._put_checkpoint(connection, head, now)
-            if release:
-                self._lease.release(connection)
+            self._put_checkpoint(connection, head, now)
 
     def _put_checkpoint(self, connection: sa.Connection, head: Head, now: int) -> None:
         signer = self._signs()
@@ -417,7 +424,10 @@ class Sequencer:
             )
         )
         head.signed = checkpoint.size
-        self._vouched = (head.shard, checkpoint.size, checkpoint.root)
+
+    def _remember(self, head: Head) -> None:
+        # When it has committed, and not before: what rolled back is no part of the log.
+        self._vouched = (head.shard, head.tree.size, head.tree.root())
 
     def _signs(self) -> Signer:
         if self._opened is None:
