@@ -35,6 +35,8 @@ TABLES = (
     "lacre_keystore_seen",
     "lacre_subject",
     "lacre_epoch",
+    "lacre_grant",
+    "lacre_grant_act",
     "lacre_outbox",
 )
 

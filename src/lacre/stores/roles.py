@@ -15,6 +15,8 @@ from lacre.stores.identifiers import is_plain
 from lacre.stores.schema import (
     COLUMN_STATE,
     EPOCH,
+    GRANT,
+    GRANT_ACT,
     KEY,
     KEYSTORE_SEEN,
     META,
@@ -32,7 +34,8 @@ class Roles:
 
     *runtime*: applications. Reads; writes what it remembers of manifests, and makes subjects and
     the first key of each.
-    *operator*: `lacre keys`, `lacre protect`. Inserts and changes keys, subjects and column states.
+    *operator*: `lacre keys`, `lacre protect`, `lacre grant`. Inserts and changes keys, subjects and
+    column states; adds grants and what is done about them.
     *auditor*: reads, but for the outbox, which the log has in a second.
     *sequencer*: takes from the outbox what is recorded of changes, and does nothing else. The evidence
     log's role of that name may be the same.
@@ -107,7 +110,7 @@ def role_statements(schema: str, roles: Roles) -> Sequence[str]:
     def changes(table: object) -> str:
         return ", ".join(f'"{column}"' for column in _CHANGES[table])  # type: ignore[index]
 
-    everything = named(META, KEY, COLUMN_STATE, KEYSTORE_SEEN, SUBJECT, EPOCH)
+    everything = named(META, KEY, COLUMN_STATE, KEYSTORE_SEEN, SUBJECT, EPOCH, GRANT, GRANT_ACT)
     statements = [group_role(name) for name in roles.names]
     statements += [
         # First nothing, then what each needs: a right that a release no longer gives is taken.
@@ -127,6 +130,8 @@ def role_statements(schema: str, roles: Roles) -> Sequence[str]:
         f"GRANT INSERT, UPDATE ({changes(COLUMN_STATE)}) ON {named(COLUMN_STATE)} TO {roles.operator}",
         f"GRANT INSERT, UPDATE ({changes(SUBJECT)}) ON {named(SUBJECT)} TO {roles.operator}",
         f"GRANT INSERT, UPDATE ({changes(EPOCH)}) ON {named(EPOCH)} TO {roles.operator}",
+        # A grant is asked for, approved and revoked by rows that are added: nobody changes or removes one.
+        f"GRANT INSERT ON {named(GRANT, GRANT_ACT)} TO {roles.operator}",
         # A subject, and not a tombstone; of keys, those that the trigger below lets by.
         f"GRANT INSERT (digest, pseudonym, created) ON {named(SUBJECT)} TO {roles.runtime}",
         f"GRANT INSERT ON {named(KEY)} TO {roles.runtime}",

@@ -18,6 +18,8 @@ from lacre.stores.log.schema import OUTBOX
 __all__ = [
     "COLUMN_STATE",
     "EPOCH",
+    "GRANT",
+    "GRANT_ACT",
     "KEY",
     "KEYSTORE_SEEN",
     "META",
@@ -145,7 +147,49 @@ EPOCH = sa.Table(
     sa.Column("signature", sa.LargeBinary(64), nullable=False),
 )
 
-TABLES = (META, KEY, COLUMN_STATE, KEYSTORE_SEEN, SUBJECT, EPOCH, OUTBOX)
+# Who was granted what: as it was asked for, signed. Written once; what becomes of it is below.
+GRANT = sa.Table(
+    "lacre_grant",
+    _metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("nonce", sa.String(32), nullable=False),
+    sa.Column("keystore", sa.String(64), nullable=False),
+    sa.Column("app", sa.String(255), nullable=False),
+    sa.Column("env", sa.String(255), nullable=False),
+    sa.Column("service", sa.String(255), nullable=False),
+    sa.Column("requester", sa.String(255), nullable=False),
+    sa.Column("beneficiary", sa.String(255), nullable=False),
+    sa.Column("class", sa.String(255), nullable=False),
+    sa.Column("right", sa.String(16), nullable=False),
+    sa.Column("purpose", sa.String(255), nullable=False),
+    sa.Column("tenant", sa.String(255), nullable=False),
+    sa.Column("requested", sa.String(32), nullable=False),
+    sa.Column("not_before", sa.String(32), nullable=False),
+    sa.Column("until", sa.String(32), nullable=False),
+    sa.Column("approve_by", sa.String(32), nullable=False),
+    sa.Column("break_glass", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.String(255), nullable=False),
+    sa.Column("policy", sa.String(64), nullable=False),
+    sa.Column("change", sa.Text, nullable=False),
+    sa.Column("signer", sa.String(32), nullable=False),
+    sa.Column("signature", sa.LargeBinary(64), nullable=False),
+)
+
+# What people did about a grant, in order: two at one moment race for the number.
+GRANT_ACT = sa.Table(
+    "lacre_grant_act",
+    _metadata,
+    sa.Column("grant", sa.String(32), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("act", sa.String(16), nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("at", sa.String(32), nullable=False),
+    sa.Column("note", sa.String(255), nullable=False),
+    sa.Column("signer", sa.String(32), nullable=False),
+    sa.Column("signature", sa.LargeBinary(64), nullable=False),
+)
+
+TABLES = (META, KEY, COLUMN_STATE, KEYSTORE_SEEN, SUBJECT, EPOCH, GRANT, GRANT_ACT, OUTBOX)
 
 
 class AddColumn(sa.schema.ExecutableDDLElement):
@@ -228,6 +272,8 @@ STEPS: Sequence[Sequence[sa.schema.ExecutableDDLElement]] = (
     (sa.schema.CreateTable(EPOCH),),
     # What the sequencer takes into the evidence log: not of the dump, and none of what it restores.
     (sa.schema.CreateTable(OUTBOX),),
+    # Not of the dump either: a grant ends in days, and one that was revoked is not to come back.
+    (sa.schema.CreateTable(GRANT), sa.schema.CreateTable(GRANT_ACT)),
 )
 
 VERSION = len(STEPS)

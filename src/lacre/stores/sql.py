@@ -30,6 +30,7 @@ from lacre.stores.changing import change_keys, changed_meanwhile
 from lacre.stores.contents import KeyStoreContents
 from lacre.stores.database import Held, KeyDatabase, parsed
 from lacre.stores.erasing import Erasing
+from lacre.stores.grants import GrantTable
 from lacre.stores.postgresql import PostgreSQLDatabase
 from lacre.stores.recording import RecordedChanges
 from lacre.stores.roles import Roles, role_statements
@@ -63,7 +64,7 @@ _HELD = Held(
 )
 
 
-class SQLKeyStore(SubjectTable, Erasing, RecordedChanges):
+class SQLKeyStore(SubjectTable, Erasing, GrantTable, RecordedChanges):
     """
     The key store at *url*, an SQLAlchemy URL.
 
