@@ -14,7 +14,7 @@ variable "kms_key_arn" {
 }
 
 variable "secrets" {
-  description = "Each secret by the rest of its path: what it is, after how many days it has to have been rotated, who reads it (the rotation's role too), and the Lambda that rotates it, if one does. Values are put in by hand or by `lacre secrets`, never by Terraform, whose state would hold them."
+  description = "Each secret by the rest of its path: what it is, after how many days it has to have been rotated, who reads it (the rotation's role too), and the Lambda that rotates it, if one does. Values are put in from outside, never by Terraform, whose state would hold them."
   type = map(object({
     description         = string
     rotation_days       = number
