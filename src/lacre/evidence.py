@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lacre.stores.log.sequencer import Sequencer
     from lacre.stores.log.sink import Notified
 
-__all__ = ["KEY_STORE", "Kept", "keep_key_evidence", "open_anchoring", "open_channels", "open_deliverer", "open_sequencer", "open_sink", "policy_met", "sequence_once", "share_budgets", "stamp_of"]  # fmt: skip
+__all__ = ["KEY_STORE", "Kept", "keep_key_evidence", "open_anchoring", "open_channels", "open_deliverer", "open_sequencer", "open_sink", "policy_met", "sequence_once", "share_budgets", "signed_last", "stamp_of"]  # fmt: skip
 
 KEY_STORE = "key-store"  # among the outboxes: not a store of data
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,63}", re.ASCII)
@@ -111,6 +111,7 @@ def open_sequencer(
     """
     from lacre.kms.signing import believed, open_signer
     from lacre.stores.log.outboxes import open_outboxes
+    from lacre.stores.log.remembered import Remembered
     from lacre.stores.log.sequencer import Sequencer
 
     audit = settings.audit
@@ -127,7 +128,18 @@ def open_sequencer(
         verifiers=believed(settings),
         heartbeat=audit.heartbeat,
         outboxes=open_outboxes(audit.outboxes, base),
-    )
+        remembered=None if (path := signed_last(settings, base)) is None else Remembered(path, f"lacre-audit/{stamp.app}/{stamp.env}/"),
+    )  # fmt: skip
+
+
+def signed_last(settings: PolicyFile, base: Path) -> Path | None:
+    """Return the file beside `[audit] identity` that says what it signed last; None of a KMS key, which has no place here."""
+    from lacre.stores.log.remembered import remembered_beside
+
+    identity = settings.audit.identity
+    if identity is None or "://" in identity:
+        return None
+    return remembered_beside(base / identity, settings.app, settings.env)
 
 
 def open_anchoring(

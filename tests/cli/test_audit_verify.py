@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lacre.cli.program import app
-from lacre.errors import ConfigurationError, MisuseError
+from lacre.errors import ConfigurationError, MisuseError, Tampered
 from tests.cli.test_audit_log import work
 
 pytestmark = pytest.mark.any_sqlalchemy
@@ -134,11 +134,18 @@ def test_2555_days_are_said_to_be_short(worked: Path) -> None:
 
 
 def test_a_silence_is_explained(worked: Path) -> None:
-    """What verification names under `explain` can be explained by the operator, and is listed so from then on."""
+    """A log that was set back is gone on with when the operator explained so; the silence that verification then names can be explained too, and is listed."""
     sql(worked, "DELETE FROM lacre_checkpoint WHERE size = (SELECT max(size) FROM lacre_checkpoint)", "UPDATE lacre_tally SET events = events - 1 WHERE action = (SELECT action FROM lacre_leaf ORDER BY seq DESC LIMIT 1)", "DELETE FROM lacre_leaf WHERE seq = (SELECT max(seq) FROM lacre_leaf)")  # fmt: skip
     config = worked / "lacre.toml"
     config.write_text(config.read_text().replace("[audit]\n", "[audit]\nheartbeat = 1\n", 1))
     time.sleep(2.2)
+    with pytest.raises(Tampered):
+        called("sequence", "--once")
+    with pytest.raises(ConfigurationError, match="what was signed last is") as wrong:
+        called("explain", "2026-11:1", "--about", "set-back", "--reason", "power cut")
+    what = wrong.value.hint.split()[3]
+    called("explain", what, "--about", "set-back", "--reason", "restored from a backup")
+    assert len(list(worked.glob("lacre/identities/svc-audit.*.signed*"))) == 2
     work(worked)
     (problem,) = json.loads(called("verify", "--json", code=11))["problems"]
     called(

@@ -30,6 +30,7 @@ from lacre.errors import Tampered
 from lacre.kms.local import Identity
 from lacre.kms.local.signing import IdentitySigner
 from lacre.stores.log import loading
+from lacre.stores.log.remembered import Remembered
 from lacre.stores.log.schema import CHECKPOINT, INBOX, LEAF, TALLY, TILE, TOUCHED
 from lacre.stores.log.sink import OWN
 from lacre.stores.log.tree import StoredTree
@@ -122,6 +123,24 @@ def sql(*statements: str) -> Callable[[Stage], None]:
             for name, value in shards.items():
                 text = text.replace(name, value)
             stage.run(text)
+
+    return do
+
+
+def replayed_beside(name: str) -> Callable[[Stage], None]:
+    """The same, where who sequences keeps a file of what was signed last."""
+
+    def do(stage: Stage) -> None:
+        kept = Remembered(stage.path.parent / "signed", "lacre-audit/shop/test/")
+        stage.clock.now += 20
+        stage.sequencer = sequencer_of(stage.log, stage.clock, remembered=kept)
+        stage.look(1)
+        stage.log.close()
+        shutil.copy(stage.path.parent / f"{name}.db", stage.path)
+        stage.sequencer = sequencer_of(stage.log, stage.clock, remembered=kept)
+        with pytest.raises(Tampered):
+            stage.look(3)
+        stage.clock.now += 300
 
     return do
 
@@ -449,6 +468,7 @@ ATTACKS = (
     Attack(title="cuts off the newest entries and their checkpoints", do=sql("DELETE FROM lacre_leaf WHERE shard = :second AND seq > :new", "DELETE FROM lacre_checkpoint WHERE shard = :second AND size > :new + 1", "DELETE FROM lacre_tile WHERE shard = :second"), late=600),
     Attack(title="puts back the database of minutes before, while it was written to", do=replayed("running")),
     Attack(title="puts back the database as it was when everything rested", do=replayed("resting")),
+    Attack(title="the same, where the sequencer has a file of what it signed last, so that it stops: within minutes", do=replayed_beside("resting")),
     Attack(title="replaces the tree's tiles", do=sql("UPDATE lacre_tile SET hashes = zeroblob(length(hashes))")),
     Attack(title="edits a sum by the hour, which pages and reports read", do=sql("UPDATE lacre_tally SET events = events + 1 WHERE principal = 'user:thief'")),
     Attack(title="gives one principal's sum to another", do=sql("UPDATE lacre_tally SET principal = 'user:other' WHERE principal = 'user:thief'")),

@@ -21,6 +21,7 @@ from lacre.kms.local import Identity
 from lacre.kms.local.signing import IdentitySigner, verifier_of
 from lacre.sinks.anchors.file import FileAnchor
 from lacre.stores.log.log import AuditLog
+from lacre.stores.log.remembered import Remembered
 from lacre.stores.log.schema import CHECKPOINT, INBOX, SHARD
 from lacre.stores.log.sequencer import Sequencer
 from lacre.stores.log.sink import OWN, LogSink
@@ -222,11 +223,16 @@ def opened(
 
 
 def sequencer_of(
-    log: AuditLog, clock: Clock, *, heartbeat: float = 60.0, signer: Identity = AUDIT
+    log: AuditLog,
+    clock: Clock,
+    *,
+    heartbeat: float = 60.0,
+    signer: Identity = AUDIT,
+    remembered: Remembered | None = None,
 ) -> Sequencer:
     """Return a sequencer of *log*."""
     return Sequencer(
-        log, STAMP, signer=lambda: IdentitySigner(signer), verifiers=[verifier_of(AUDIT.public)], heartbeat=heartbeat, clock=clock
+        log, STAMP, signer=lambda: IdentitySigner(signer), verifiers=[verifier_of(AUDIT.public)], heartbeat=heartbeat, remembered=remembered, clock=clock
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from lacre.stores.log.loading import insert, leaf_row
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.outboxes import open_outboxes
 from lacre.stores.log.reader import Filters, LogReader
+from lacre.stores.log.remembered import Remembered
 from lacre.stores.log.schema import CHECKPOINT, INBOX, LEAF, OUTBOX, SEQUENCER
 from lacre.stores.log.sequencer import Sequencer
 from lacre.stores.log.sink import OWN, LogSink
@@ -524,6 +525,53 @@ def test_what_was_left_unsigned_is_taken_as_it_was_left(
     sequencer_of(log, clock).turn()
 
     assert told(log)[-2:] == ["svc:x", "sequencing took-over"]
+    check_signed(log)
+    log.close()
+
+
+def test_a_sequencer_that_starts_knows_what_was_signed_last(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A log that was set back to when it rested is not gone on with where a file says that it was longer; without one, or with one that cannot be read, it is, and that is said."""
+    log = AuditLog(f"sqlite:///{tmp_path}/audit.db")
+    log.upgrade()
+    path = tmp_path / "signed"
+
+    def kept() -> Remembered:
+        return Remembered(path, "lacre-audit/shop/test/")
+
+    sink = LogSink(log, STAMP, clock=clock)
+    sink.append([searched()])
+    sequencer_of(log, clock, remembered=kept()).rest()
+    log.close()
+    shutil.copy(tmp_path / "audit.db", tmp_path / "before.db")
+    sink.append([searched(principal="svc:gone")])
+    sequencer_of(log, clock, remembered=kept()).rest()
+    sequencer_of(log, clock, remembered=kept()).rest()  # nothing is wrong with what goes on
+    note = path.read_text()
+    log.close()
+    shutil.copy(tmp_path / "before.db", tmp_path / "audit.db")
+    with pytest.raises(Tampered):
+        sequencer_of(log, clock, remembered=kept()).rest()
+    assert path.read_text() == note
+    assert told(log)[-1] == "sequencing rested"
+    assert caplog.messages == []
+    with log.writing() as connection:
+        for table in (LEAF, CHECKPOINT):
+            connection.execute(sa.delete(table))
+    with pytest.raises(Tampered):
+        sequencer_of(log, clock, remembered=kept()).rest()
+    log.close()
+    shutil.copy(tmp_path / "before.db", tmp_path / "audit.db")
+    path.write_text(note.replace("shop", "mart"))
+    sequencer_of(log, clock, remembered=kept()).rest()
+
+    assert ["cannot be read" in each for each in caplog.messages] == [True]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in tmp_path.glob("signed*")] == ["signed"]
+    nowhere = Remembered(tmp_path / "no" / "signed", "lacre-audit/shop/test/")
+    sequencer_of(log, clock, remembered=nowhere).rest()
+    assert "cannot be written" in caplog.messages[-1]
     check_signed(log)
     log.close()
 

@@ -21,9 +21,9 @@ from lacre.cli.audit.proving import month
 from lacre.cli.operator import Config, PassphraseFile, load_operator
 from lacre.cli.terminal import out, say, table, warn
 from lacre.errors import ConfigurationError, MisuseError
-from lacre.evidence import sequence_once, stamp_of
+from lacre.evidence import sequence_once, signed_last, stamp_of
 from lacre.kms.local.signing import IdentitySigner
-from lacre.kms.signing import operators
+from lacre.kms.signing import believed, operators
 from lacre.policy.concerns import concerns_of
 from lacre.policy.loading import load_policy
 from lacre.policy.model import PolicyFile
@@ -61,6 +61,27 @@ class _Stating:
         if not sequence_once(self.settings, self.base, self.log, self.stamp):
             say("it counts once it is sequenced (`lacre audit sequence`)")
 
+    def signed_last(self, what: str) -> Path:
+        # The file of who sequences here, if it says *what*: the operator states what is lost.
+        from lacre.stores.log.remembered import Remembered
+
+        path, app, env = signed_last(self.settings, self.base), self.stamp.app, self.stamp.env
+        found = None
+        if path is not None:
+            found = Remembered(path, f"lacre-audit/{app}/{env}/").read(believed(self.settings))
+        if path is None or found is None:
+            raise ConfigurationError(
+                "there is no file here of what was signed last, which a set-back log would not agree with",
+                hint="run it where the log is sequenced, with the [audit] identity of a file",
+            )
+        said = f"{shard_name(found[0])}:{found[1]}"
+        if what != said:
+            raise ConfigurationError(
+                f"what was signed last is {said}",
+                hint=f"lacre audit explain {said} --about set-back",
+            )
+        return path
+
     def kept(self, name: str) -> "Kept":
         from lacre.stores.log.retention import kept
 
@@ -95,7 +116,11 @@ def explain(
         metavar="WHAT",
         help="as `lacre audit verify --json` names it under `explain`: a moment, a writer, an opening",
     ),
-    about: str = typer.Option("silence", "--about", help="silence, writer, number or opening"),
+    about: str = typer.Option(
+        "silence",
+        "--about",
+        help="silence, writer, number or opening; set-back lets the sequencer go on from a log that was restored",
+    ),
     reason: str = _Reason,
     config: Path = Config,
     passphrase_file: Path | None = PassphraseFile,
@@ -103,13 +128,18 @@ def explain(
     """Explain what the log lacks: verification lists it as explained from then on, with who said why."""  # fmt: skip
     from lacre.stores.log.telling import tell
 
-    if about not in ("silence", "writer", "number", "opening"):
-        raise ConfigurationError("what is explained is a silence, a writer, a number or an opening")
+    if about not in ("silence", "writer", "number", "opening", "set-back"):
+        raise ConfigurationError(
+            "what is explained is a silence, a writer, a number, an opening or a set-back"
+        )
     with _stating(config, passphrase_file) as stating:
+        forgotten = stating.signed_last(what) if about == "set-back" else None
         note = stating.note("explained", f"{about} {what}", reason)
         event = Explained(about=about, what=what, statement=note, **stating.who())
         with stating.log.writing() as connection:
             tell(connection, event, stating.stamp)
+        if forgotten is not None:
+            forgotten.replace(forgotten.with_name(f"{forgotten.name}.before"))
         stating.sequence()
     say("explained")
 

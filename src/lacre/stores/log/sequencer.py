@@ -39,6 +39,7 @@ from lacre.stores.log.lease import Lease
 from lacre.stores.log.log import AuditLog
 from lacre.stores.log.outboxes import Outbox, Waiting
 from lacre.stores.log.ready import Ready, ready, says_the_same
+from lacre.stores.log.remembered import Remembered
 from lacre.stores.log.schema import CHECKPOINT, INBOX, LEAF, SHARD, TOUCHED
 from lacre.stores.log.sink import OWN
 from lacre.stores.log.tree import StoredTree
@@ -62,6 +63,7 @@ class Sequencer:
         heartbeat: seconds without a leaf after which one says that somebody is there.
         outboxes: where entries wait besides the inbox.
         lease: seconds after which another takes over from one that says nothing.
+        remembered: where it keeps what it signed last, outside the database.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Sequencer:
         heartbeat: float = 60.0,
         outboxes: Sequence[Outbox] = (),
         lease: float = 15.0,
+        remembered: Remembered | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._log = log
@@ -93,6 +96,8 @@ class Sequencer:
         # What was appended here last, by month, size and root: whoever sets the database back, or
         # adds to it, does not have this process sign another tree.
         self._vouched: tuple[int, int, bytes] | None = None
+        self._remembered = remembered
+        self._note = ""  # of the newest checkpoint that was signed here
         self.away: list[str] = []  # stores whose outbox did not answer in the last turn
 
     @property
@@ -132,9 +137,11 @@ class Sequencer:
             total = self._turn()
             if self.holds:
                 self._sign()
+                self._keep()
         except BaseException:
             # What was done in memory may have rolled back: the next turn reads it anew.
             self._head = self._ahead = None
+            self._note = ""
             raise
         return total
 
@@ -165,8 +172,10 @@ class Sequencer:
                 self._put_checkpoint(connection, head, now)
                 self._lease.release(connection)
             self._remember(head)
+            self._keep()
         finally:
             self._head = self._ahead = None
+            self._note = ""
             self._lease.forget()
 
     # Taking over
@@ -204,7 +213,10 @@ class Sequencer:
         return self._head
 
     def _load(self, connection: sa.Connection) -> Head | None:
-        return load_head(connection, self._stamp, self._verifiers, vouched=self._vouched)
+        vouched = self._vouched
+        if vouched is None and self._remembered is not None:
+            vouched = self._remembered.read(self._verifiers)
+        return load_head(connection, self._stamp, self._verifiers, vouched=vouched)
 
     # Sequencing
 
@@ -424,10 +436,15 @@ class Sequencer:
             )
         )
         head.signed = checkpoint.size
+        self._note = note
 
     def _remember(self, head: Head) -> None:
         # When it has committed, and not before: what rolled back is no part of the log.
         self._vouched = (head.shard, head.tree.size, head.tree.root())
+
+    def _keep(self) -> None:
+        if self._remembered is not None and self._note:
+            self._remembered.write(self._note)
 
     def _signs(self) -> Signer:
         if self._opened is None:
