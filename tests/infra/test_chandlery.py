@@ -235,12 +235,14 @@ def test_stores_keys_are_used_through_their_service(resources: Resources) -> Non
         "database": set(),
         "documents": {f"{ROLE}api"},
         "logs": {"logs.ap-south-1.amazonaws.com"},
+        "master": {"deploy"},
         "secrets": services | {"rotate-secrets"},
         "tables": {f"{ROLE}api", "deploy"},
         "volumes": set(),
     }
     for name, service in (
         ("documents", "s3"),
+        ("master", "secretsmanager"),
         ("secrets", "secretsmanager"),
         ("tables", "dynamodb"),
     ):
@@ -264,7 +266,7 @@ def test_names_of_keys_follow_the_hierarchy(resources: Resources) -> None:
     assert aliases == {
         f"alias/{ROLE}{name}"
         for name in (
-            "alerts", "banking-fields", "banking-index", "cache", "database", "documents", "logs", "payment-fields",
+            "alerts", "banking-fields", "banking-index", "cache", "database", "documents", "logs", "master", "payment-fields",
             "payment-index", "pii-fields", "pii-index", "secrets", "tables", "volumes",
         )
     }  # fmt: skip

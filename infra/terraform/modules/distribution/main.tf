@@ -35,7 +35,7 @@ resource "aws_cloudfront_response_headers_policy" "this" {
 
 resource "aws_cloudfront_distribution" "this" {
   #checkov:skip=CKV_AWS_68:A web application firewall is named by `web_acl_arn`; which rules it has is not about encryption.
-  #checkov:skip=CKV2_AWS_47:The same.
+  #checkov:skip=CKV2_AWS_47:As for CKV_AWS_68, the firewall is named by `web_acl_arn`.
   #checkov:skip=CKV_AWS_86:Its older logs need a bucket with ACLs, which ours refuse; the load balancer logs each request.
   #checkov:skip=CKV_AWS_305:The service answers at the root.
   #checkov:skip=CKV_AWS_310:There is one origin for each path; the load balancer is in several zones.

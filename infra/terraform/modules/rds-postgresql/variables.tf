@@ -14,7 +14,7 @@ variable "kms_key_arn" {
 }
 
 variable "secrets_kms_key_arn" {
-  description = "Key of the secret in which RDS keeps the master user's password."
+  description = "Key of the secret `rds!db-...`, in which RDS keeps the master user's password. Who creates the database has to be let write through Secrets Manager with it."
   type        = string
 }
 

@@ -7,8 +7,10 @@ locals {
     volumes   = { service = "ec2", holds = "EBS volumes and snapshots" }
     tables    = { service = "dynamodb", holds = "tables", context = { "aws:dynamodb:tableName" = local.sessions } }
     secrets   = { service = "secretsmanager", holds = "secrets", context = { SecretARN = "${local.arn}:secretsmanager:${local.here}:secret:/ship-chandlery/${var.environment}/*" } }
-    logs      = { service = "logs", holds = "log groups", context = { "aws:logs:arn" = "${local.arn}:logs:${local.here}:log-group:/ship-chandlery/${var.environment}/*" } }
-    alerts    = { service = "sns", holds = "security alerts" }
+    # RDS makes the master user's secret in the name of whoever creates the database, so that role uses this key, and no other.
+    master = { service = "secretsmanager", holds = "the secret of the database's master user", context = { SecretARN = "${local.arn}:secretsmanager:${local.here}:secret:rds!db-*" } }
+    logs   = { service = "logs", holds = "log groups", context = { "aws:logs:arn" = "${local.arn}:logs:${local.here}:log-group:/ship-chandlery/${var.environment}/*" } }
+    alerts = { service = "sns", holds = "security alerts" }
   }
 
   # By name, one by one: a loop over the services would wait for all that they are made of, these keys included.
@@ -28,6 +30,7 @@ locals {
     volumes   = var.launch_role_arns
     tables    = [local.role_arns["api"]]
     secrets   = [var.rotation_role_arn]
+    master    = [var.deploy_role_arn]
   }
 
   # The classes of fields, and the one service that opens each.

@@ -45,7 +45,7 @@ module "services" {
   cluster_arn        = aws_ecs_cluster.this.arn
   image              = var.image
   repository_arn     = var.repository_arn
-  log_group_name     = local.log_groups[each.key]
+  log_group_name     = module.log_groups.names[local.log_groups[each.key]]
   subnet_ids         = var.private_subnet_ids
   security_group_ids = [aws_security_group.this["services"].id]
   statements         = concat([local.connect[each.key], local.read_secrets[each.key]], each.value.reads ? local.of_the_api : [])

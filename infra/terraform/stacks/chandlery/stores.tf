@@ -3,7 +3,7 @@ module "database" {
 
   name                  = local.name
   kms_key_arn           = module.store_keys["database"].arn
-  secrets_kms_key_arn   = module.store_keys["secrets"].arn
+  secrets_kms_key_arn   = module.store_keys["master"].arn
   database_name         = "chandlery"
   restore_from_snapshot = var.restore_from_snapshot
   subnet_ids            = var.private_subnet_ids
@@ -79,7 +79,7 @@ module "flow_logs" {
 
   name           = local.name
   vpc_id         = var.vpc_id
-  log_group_name = local.log_groups["flows"]
+  log_group_name = module.log_groups.names[local.log_groups["flows"]]
   log_group_arn  = module.log_groups.arns[local.log_groups["flows"]]
   tags           = local.tags
 }

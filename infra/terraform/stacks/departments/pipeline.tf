@@ -5,7 +5,7 @@ module "generator" {
   image          = var.images.generator
   queue_arn      = module.queue.arn
   queue_url      = module.queue.url
-  log_group_name = local.log_groups["generator"]
+  log_group_name = module.log_groups.names[local.log_groups["generator"]]
   schedule       = var.schedule
   tags           = local.tags
 }
@@ -27,7 +27,7 @@ module "kafka" {
   kms_key_arn        = module.store_keys["topic"].arn
   subnet_ids         = var.private_subnet_ids
   security_group_ids = [aws_security_group.this["brokers"].id]
-  log_group_name     = local.log_groups["brokers"]
+  log_group_name     = module.log_groups.names[local.log_groups["brokers"]]
   tags               = local.tags
 }
 
@@ -48,7 +48,7 @@ module "producer" {
   cluster_arn        = aws_ecs_cluster.this.arn
   image              = var.images.producer
   repository_arn     = module.images.arns[local.repositories["producer"]]
-  log_group_name     = local.log_groups["producer"]
+  log_group_name     = module.log_groups.names[local.log_groups["producer"]]
   subnet_ids         = var.private_subnet_ids
   security_group_ids = [aws_security_group.this["services"].id]
   tags               = local.tags
@@ -86,7 +86,7 @@ module "consumers" {
   cluster_arn        = aws_ecs_cluster.this.arn
   image              = var.images.consumer
   repository_arn     = module.images.arns[local.repositories["consumer"]]
-  log_group_name     = local.log_groups[each.key]
+  log_group_name     = module.log_groups.names[local.log_groups[each.key]]
   subnet_ids         = var.private_subnet_ids
   security_group_ids = [aws_security_group.this["services"].id]
   tags               = local.tags
