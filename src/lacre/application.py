@@ -28,6 +28,7 @@ from lacre.fields.guard import Guard
 from lacre.fields.index import Index
 from lacre.fields.rows import RowId, row_text
 from lacre.fields.scheme import Scheme
+from lacre.granting import open_book
 from lacre.keys.covering import Covering
 from lacre.keys.epochs import EpochLedger
 from lacre.keys.hierarchy import KeyKind, KeyRow, Scope, subject_digest
@@ -38,6 +39,7 @@ from lacre.keys.subjects import SubjectMaker
 from lacre.keys.usage import CountedKeyService, Usage, UsageCounters
 from lacre.policy.concerns import log_concerns
 from lacre.policy.decisions import Policy
+from lacre.policy.grants.book import GrantBook
 from lacre.policy.loading import load_pins, load_policy
 from lacre.readiness import Probe, Serving
 from lacre.stores.opening import open_key_store
@@ -99,6 +101,7 @@ class Lacre(Serving):
         self.policy = policy
         self.store = store
         self.base = Path()  # what paths of the policy are relative to
+        self.book: GrantBook | None = None
         self._counters = UsageCounters(clock=clock or time.time, observer=observer)
         self.recorder = Recorder(sink, buffer=settings.audit.buffer)
         self.services: Mapping[str, KeyService] = {
@@ -208,10 +211,11 @@ class Lacre(Serving):
         environ = os.environ if environ is None else environ
         file = load_policy(path, environ, moving_from=moving_from)
         log_concerns(file)
-        policy = Policy(file, pins=load_pins(path))
-        settings = policy.file
         base = path.resolve().parent
-        store = open_key_store(settings.key_store.url, base, schema=settings.key_store.schema_)
+        store = open_key_store(file.key_store.url, base, schema=file.key_store.schema_)
+        book = open_book(file, base, store)
+        policy = Policy(file, pins=load_pins(path), grants=book)
+        settings = policy.file
         signers = [PublicIdentity.from_text(line) for line in settings.local.signers]
         opened, check_identity = None, None
         if isinstance(identity, Identity):
@@ -239,7 +243,7 @@ class Lacre(Serving):
             version=version,
             observer=observer,
         )
-        application.base = base
+        application.base, application.book = base, book
         share_budgets(application.budgets, settings, base)
         return application
 
@@ -462,6 +466,8 @@ class Lacre(Serving):
         try:
             self.recorder.close()
         finally:
+            if self.book is not None:
+                self.book.close()
             self.budgets.close()
             self.resolver.close()
             self.store.close()

@@ -17,7 +17,7 @@ __all__ = ["ControlDone", "GrantChanged", "KnownPolicy", "PolicyChanged", "Secre
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantChanged(Event):
     """
-    A grant was `requested`, `approved`, `revoked`, `used` or `expired` (`step`).
+    A grant was `requested`, `approved`, `executed`, `revoked`, `reviewed`, `used` or `expired` (`step`).
 
     *beneficiary* is whose right it is; *right* and *class_* which; *until* RFC 3339, or empty.
     """

@@ -32,6 +32,7 @@ __all__ = [
     "key_store",
     "keystore_directory",
     "load_operator",
+    "passphrase_of",
     "read_passphrase",
 ]
 
@@ -93,7 +94,7 @@ def load_operator(policy: PolicyFile, base: Path, passphrase_file: Path | None) 
             hint='[local] operator = "lacre/identities/operator.key", on the operator\'s machine only',
         )
     path = base / policy.local.operator
-    return Identity.load(path, _passphrase_of(path, passphrase_file))
+    return Identity.load(path, passphrase_of(path, passphrase_file))
 
 
 @contextmanager
@@ -141,7 +142,8 @@ def read_passphrase(path: Path) -> str:
     return line
 
 
-def _passphrase_of(path: Path, passphrase_file: Path | None) -> str | None:
+def passphrase_of(path: Path, passphrase_file: Path | None) -> str | None:
+    """Return the passphrase of the identity at *path*, from the file or from who is asked; None where it has none."""
     if not Identity.is_protected(path):
         return None
     if passphrase_file is not None:

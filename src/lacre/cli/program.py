@@ -35,6 +35,7 @@ app = typer.Typer(
             "db": "lacre.cli.database:app",
             "tenants": "lacre.cli.tenants:app",
             "hold": "lacre.cli.holding:app",
+            "grant": "lacre.cli.grants:app",
             "certificate": "lacre.cli.certificates:app",
             "audit": "lacre.cli.audit:app",
             "alerts": "lacre.cli.alerts:app",

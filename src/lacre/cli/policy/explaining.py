@@ -2,17 +2,19 @@
 """
 `lacre policy explain` and `matrix`: who may do what, and by which rule.
 
-Of the policy file alone: asks no key service, opens no key store, changes nothing, and so says
-nothing of the state of keys.
+Of the policy file, and for one decision of the grants in the key store, where there is one. Asks no key
+service, changes nothing, and so says nothing of the state of keys.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
 
 from lacre.audit.event import Outcome
-from lacre.cli.operator import Config
+from lacre.cli.operator import Config, key_store
 from lacre.cli.terminal import data, out, say, table
 from lacre.errors import MisuseError
 from lacre.policy.access import ANY_PURPOSE, Cell, acting_of, class_of, matrix
@@ -36,10 +38,10 @@ def explain(
     """Say whether somebody may do something, and every rule that it follows from."""
     if bool(field) == bool(class_):
         raise MisuseError("one of --field and --class", hint="--field customers.account")
-    policy = Policy(load_policy(config, os.environ))
-    asked = class_ or class_of(policy.file, field)
-    acting = acting_of(policy, who, purpose, roles=role)
-    decision, chain = policy.explain(acting, asked, right)
+    with _granting(config) as policy:
+        asked = class_ or class_of(policy.file, field)
+        acting = acting_of(policy, who, purpose, roles=role)
+        decision, chain = policy.explain(acting, asked, right)
     if as_json:
         data(
             {
@@ -64,6 +66,30 @@ def explain(
         Outcome.DENIED: f"{who} may not {right} {what} for {purpose}",
     }
     say(said[decision.outcome])
+
+
+@contextmanager
+def _granting(config: Path) -> Iterator[Policy]:
+    """The policy, with the grants in effect where there is a key store."""
+    from lacre.granting import grantable, make_book
+
+    file = load_policy(config, os.environ)
+    if not grantable(file):
+        yield Policy(file)
+        return
+    store, _ = key_store(config)
+    try:
+        if store.version() == 0:
+            yield Policy(file)
+            return
+        book = make_book(file, config.resolve().parent, store)
+        try:
+            book.refresh()
+            yield Policy(file, grants=book)
+        finally:
+            book.close()
+    finally:
+        store.close()
 
 
 def show_matrix(
