@@ -105,7 +105,12 @@ def test_buckets_refuse_what_is_not_tls_and_other_keys(resources: Resources) -> 
         "StringNotEqualsIfExists": {"s3:x-amz-server-side-encryption-aws-kms-key-id": f"{KEY}1"}
     }
     assert {each["Effect"] for each in policy} == {"Deny"}
-    assert [each["Sid"] for each in logs] == ["DenyPlainHttp", "DenyOldTls", "WriteAccessLogs"]
+    assert [each["Sid"] for each in logs] == [
+        "DenyPlainHttp",
+        "DenyOldTls",
+        "WriteAccessLogs",
+        "WriteLoadBalancersLogs",
+    ]
 
 
 def test_media_are_under_sse_s3_and_nothing_is_public(resources: Resources) -> None:

@@ -51,15 +51,25 @@ locals {
     Condition = { StringEquals = { "aws:SourceArn" = arn } }
   }]
 
-  # The bucket in which S3 itself writes who asked for what.
-  logs = [for account in var.log_source_account_id == null ? [] : [var.log_source_account_id] : {
-    Sid       = "WriteAccessLogs"
-    Effect    = "Allow"
-    Principal = { Service = "logging.s3.amazonaws.com" }
-    Action    = "s3:PutObject"
-    Resource  = ["${local.arn}/*"]
-    Condition = { StringEquals = { "aws:SourceAccount" = account } }
-  }]
+  # The bucket in which S3 and load balancers themselves write who asked for what.
+  logs = [for account in var.log_source_account_id == null ? [] : [var.log_source_account_id] : [
+    {
+      Sid       = "WriteAccessLogs"
+      Effect    = "Allow"
+      Principal = { Service = "logging.s3.amazonaws.com" }
+      Action    = "s3:PutObject"
+      Resource  = ["${local.arn}/*"]
+      Condition = { StringEquals = { "aws:SourceAccount" = account } }
+    },
+    {
+      Sid       = "WriteLoadBalancersLogs"
+      Effect    = "Allow"
+      Principal = { Service = "logdelivery.elasticloadbalancing.amazonaws.com" }
+      Action    = "s3:PutObject"
+      Resource  = ["${local.arn}/AWSLogs/${account}/*"]
+      Condition = { ArnLike = { "aws:SourceArn" = "arn:${data.aws_partition.current.partition}:elasticloadbalancing:*:${account}:loadbalancer/*" } }
+    },
+  ]]
 }
 
 resource "aws_s3_bucket" "this" {
@@ -141,7 +151,7 @@ resource "aws_s3_bucket_logging" "this" {
 
 resource "aws_s3_bucket_policy" "this" {
   bucket = aws_s3_bucket.this.id
-  policy = jsonencode({ Version = "2012-10-17", Statement = concat(local.transport, flatten(local.keys), local.distribution, local.logs) })
+  policy = jsonencode({ Version = "2012-10-17", Statement = concat(local.transport, flatten(local.keys), local.distribution, flatten(local.logs)) })
 
   depends_on = [aws_s3_bucket_public_access_block.this]
 }

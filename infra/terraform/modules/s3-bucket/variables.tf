@@ -22,7 +22,7 @@ variable "access_log_bucket" {
 }
 
 variable "log_source_account_id" {
-  description = "Account whose buckets write their access logs into this one, if it is the bucket of logs."
+  description = "Account whose buckets and load balancers write their access logs into this one, if it is the bucket of logs."
   type        = string
   default     = null
 }
