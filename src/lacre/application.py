@@ -244,6 +244,8 @@ class Lacre(Serving):
             observer=observer,
         )
         application.base, application.book = base, book
+        if book is not None:
+            book.tell(application.recorder.record)
         share_budgets(application.budgets, settings, base)
         return application
 
@@ -464,10 +466,15 @@ class Lacre(Serving):
             EvidenceUnavailable: looks could not be written; the rest is done all the same.
         """
         try:
-            self.recorder.close()
-        finally:
             if self.book is not None:
                 self.book.close()
+        finally:
+            self._close_rest()
+
+    def _close_rest(self) -> None:
+        try:
+            self.recorder.close()
+        finally:
             self.budgets.close()
             self.resolver.close()
             self.store.close()

@@ -56,7 +56,6 @@ def make_book(file: PolicyFile, base: Path, store: Any, **how: Callable[[], floa
         age=file.grants.age,
         evidence=logged_revocations(file, base),
         witness=store.newest,
-        default_tenant=file.default_tenant,
         **how,
     )
 

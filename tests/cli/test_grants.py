@@ -1,6 +1,7 @@
 """`lacre grant`: asked for, approved by two, in effect in the process and in the local keystore, and ended."""
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -92,9 +93,11 @@ def test_a_grant_from_asking_to_its_revocation(home: Path, cli: Run, sealed: byt
         while reads(lacre, sealed) == "0001-7":
             assert time.monotonic() - began < 30
             time.sleep(0.02)
-        lacre.flush()
     events = [json.loads(line) for line in (home / "lacre/audit.jsonl").read_text().splitlines()]
-    steps = [each["step"] for each in events if each["action"] == "grant"]
+    steps = [
+        each["step"] for each in events if each["action"] == "grant" and each["step"] != "used"
+    ]
+    used = [each["principal"] for each in events if each.get("step") == "used"]
     rules = [each["rule"] for each in events if each["action"] == "look"]
 
     assert before != "0001-7"
@@ -105,6 +108,7 @@ def test_a_grant_from_asking_to_its_revocation(home: Path, cli: Run, sealed: byt
     assert standing(cli, grant) == "revoked"
     assert steps == ["requested", "approved", "approved", "executed", "revoked"]
     assert f"grants.{grant}: decrypt" in rules
+    assert used == ["agent:eva"]  # once, however often it was
 
 
 def test_who_asked_does_not_approve(cli: Run) -> None:
@@ -252,3 +256,46 @@ def test_a_reader_without_a_grant_is_denied(home: Path, sealed: bytes) -> None:
             pytest.raises(AccessDenied),
         ):
             box.decrypt(sealed, row="1")
+
+
+def test_a_grant_of_one_tenant_is_for_who_names_it(home: Path, cli: Run) -> None:
+    """Whoever names another tenant, or none and so reads what rows name, has nothing of it."""
+    approve(cli, asked(cli, "--tenant", "acme"), "ana", "rui")
+    with Lacre.load(home / "lacre.toml", environ={}) as lacre:
+        assert lacre.book is not None
+        found = []
+        for tenant in ("acme", "other", None):
+            with lacre.acting_as("agent:eva", roles={"support"}, purpose="case", tenant=tenant) as who:  # fmt: skip
+                found.append(lacre.book.effective(who, "banking", "decrypt") is not None)
+
+    assert found == [True, False, False]
+
+
+def test_a_fork_asks_for_itself(home: Path, cli: Run) -> None:
+    """A child of a fork has a thread of its own: what is revoked after the fork ends in it too."""
+    grant = asked(cli)
+    approve(cli, grant, "ana", "rui")
+    with Lacre.load(home / "lacre.toml", environ={}) as lacre:
+        assert lacre.book is not None
+        asking, said = os.pipe()
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                with lacre.acting_as("agent:eva", roles={"support"}, purpose="case") as who:
+                    deadline = time.monotonic() + 60
+                    before = lacre.book.effective(who, "banking", "decrypt")
+                    os.write(said, b"x")
+                    while lacre.book.effective(who, "banking", "decrypt") is not None:
+                        if time.monotonic() > deadline:
+                            break
+                        time.sleep(0.02)
+                    else:
+                        code = 0 if before is not None else 2
+            finally:
+                os._exit(code)
+        os.read(asking, 1)
+        cli("grant", "revoke", grant, "--reason", "closed")
+        _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0

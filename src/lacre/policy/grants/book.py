@@ -13,10 +13,13 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, final
 
+from lacre.audit.event import Event, who
+from lacre.audit.governing import GrantChanged
 from lacre.context import Acting
 from lacre.errors import LacreError
 from lacre.keys.moments import moment_text
@@ -28,6 +31,7 @@ from lacre.policy.grants.steps import SKEW
 __all__ = ["GrantBook", "GrantSource", "Revocations"]
 
 _log = logging.getLogger("lacre.policy")
+_REMEMBERED = 4096  # uses of grants that were told
 _Asked = tuple[str, str, str, str]
 
 
@@ -66,7 +70,6 @@ class GrantBook:
         age: in seconds, the longest that a revoked grant is gone on with.
         evidence: what the evidence log says of revocations, where it can be read.
         witness: the latest time that the key store knows of.
-        default_tenant: whose data an acting is about that names none.
         clock, monotonic: of the day, and one that nobody sets.
     """
 
@@ -78,7 +81,6 @@ class GrantBook:
         age: float,
         evidence: Revocations | None = None,
         witness: Callable[[], float | None] = lambda: None,
-        default_tenant: str | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -88,7 +90,9 @@ class GrantBook:
         self._age = age
         self._evidence = evidence
         self._witness = witness
-        self._default_tenant = default_tenant
+        self._record: Callable[[Event], None] | None = None
+        self._used: set[tuple[str, str]] = set()
+        self._uses: deque[tuple[Grant, Acting, float]] = deque()
         self._clock = clock
         self._monotonic = monotonic
         self._revoked: set[str] = set()
@@ -106,7 +110,9 @@ class GrantBook:
         self._closed = False
 
     def _after_fork(self) -> None:
-        # The child has no thread of its parent's. What the page says holds for its age and no longer.
+        # The child has no thread of its parent's. What the page says holds for its age and no longer;
+        # what waits to be told, the parent tells.
+        self._uses = deque()
         self._start()
 
     def effective(self, acting: Acting, class_: str, right: str) -> Grant | None:
@@ -120,11 +126,45 @@ class GrantBook:
         if now < page.latest - SKEW:
             return None  # set back: what is over would begin again
         now = max(now, page.latest)
-        tenant = acting.tenant or self._default_tenant
         for grant in page.grants.get((acting.principal, class_, right, acting.purpose), ()):
-            if grant.not_before <= now < grant.until and grant.tenant in (None, tenant):
+            # Whoever names no tenant reads rows of each that a row names: for them is a grant of every tenant alone.
+            mine = grant.tenant is None or grant.tenant == acting.tenant
+            if mine and grant.not_before <= now < grant.until:
+                self._note(grant, acting, now)
                 return grant
         return None
+
+    def tell(self, record: Callable[[Event], None]) -> None:
+        """Have *record* told of a grant's first use, of each reason: without I/O for whoever uses it, by the thread."""
+        self._record = record
+
+    def _note(self, grant: Grant, acting: Acting, now: float) -> None:
+        if self._record is None:
+            return
+        use = (grant.id, acting.origin.reason)
+        if use not in self._used:
+            if len(self._used) >= _REMEMBERED:
+                self._used.clear()  # said again, then: too often is better than never
+            self._used.add(use)
+            self._uses.append((grant, acting, now))
+
+    def _tell_uses(self) -> None:
+        record, uses = self._record, self._uses
+        while record is not None and uses:
+            grant, acting, at = uses[0]
+            record(
+                GrantChanged(
+                    **who(acting, time=at, tenant=acting.tenant or ""),
+                    step="used",
+                    grant=grant.id,
+                    beneficiary=grant.principal,
+                    class_=grant.class_,
+                    right=grant.right,
+                    until=_moment(grant.until),
+                    breakglass=grant.break_glass,
+                )
+            )
+            uses.popleft()
 
     def refresh(self) -> None:
         """
@@ -160,13 +200,19 @@ class GrantBook:
             self._page = _Page(begun, latest, found)
 
     def close(self) -> None:
-        """End the thread. Nothing is in effect any more."""
+        """
+        End the thread. Nothing is in effect any more.
+
+        Raises:
+            EvidenceUnavailable: a use could not be recorded.
+        """
         with self._starting:
             thread, self._thread, self._closed = self._thread, None, True
             self._stop.set()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
         self._page = _Page(latest=self._page.latest)
+        self._tell_uses()
         if self._evidence is not None:
             self._evidence.close()
 
@@ -197,6 +243,7 @@ class GrantBook:
     def _run(self, stop: threading.Event) -> None:
         while True:
             try:
+                self._tell_uses()
                 self.refresh()
             except LacreError as error:
                 self._tell(f"{error} ({error.hint})")
