@@ -109,7 +109,7 @@ def open_sequencer(
     Raises:
         ConfigurationError: nobody is named who signs, or whose signature is believed.
     """
-    from lacre.kms.signing import believed, open_signer
+    from lacre.kms.signing import believed, open_signer, operators
     from lacre.stores.log.outboxes import open_outboxes
     from lacre.stores.log.remembered import Remembered
     from lacre.stores.log.sequencer import Sequencer
@@ -128,6 +128,7 @@ def open_sequencer(
         verifiers=believed(settings),
         heartbeat=audit.heartbeat,
         outboxes=open_outboxes(audit.outboxes, base),
+        operators=operators(settings),
         remembered=None if (path := signed_last(settings, base)) is None else Remembered(path, f"lacre-audit/{stamp.app}/{stamp.env}/"),
     )  # fmt: skip
 

@@ -229,10 +229,11 @@ def sequencer_of(
     heartbeat: float = 60.0,
     signer: Identity = AUDIT,
     remembered: Remembered | None = None,
+    checked: bool = True,
 ) -> Sequencer:
-    """Return a sequencer of *log*."""
+    """Return a sequencer of *log*; *checked*: it knows the operators, and takes no statement of anybody else."""
     return Sequencer(
-        log, STAMP, signer=lambda: IdentitySigner(signer), verifiers=[verifier_of(AUDIT.public)], heartbeat=heartbeat, remembered=remembered, clock=clock
+        log, STAMP, signer=lambda: IdentitySigner(signer), verifiers=[verifier_of(AUDIT.public)], heartbeat=heartbeat, operators=[verifier_of(OPERATOR.public)] if checked else None, remembered=remembered, clock=clock
     )  # fmt: skip
 
 

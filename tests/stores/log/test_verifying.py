@@ -16,7 +16,16 @@ from lacre.audit.verified import Verified
 from lacre.stores.log import verifying
 from lacre.stores.log.schema import INBOX, LEAF
 from tests.audit.looks import STAMP, example
-from tests.stores.log.stage import FIRST, SECOND, STRANGER, Stage, codes, event, opened
+from tests.stores.log.stage import (
+    FIRST,
+    SECOND,
+    STRANGER,
+    Stage,
+    codes,
+    event,
+    opened,
+    sequencer_of,
+)
 
 pytestmark = pytest.mark.any_sqlalchemy
 
@@ -69,7 +78,7 @@ def test_the_next_verification_goes_on(stage: Stage) -> None:
 
 
 def test_a_silence_is_told_and_can_be_explained(stage: Stage) -> None:
-    """Three minutes without a heartbeat are a problem, until an operator signs why; a stranger's signature counts for nothing."""
+    """Three minutes without a heartbeat are a problem, until an operator signs why; what a stranger signed is not sequenced, and is a finding where it was."""
     stage.look(2)
     stage.clock.now += 180
     stage.look(2)
@@ -77,9 +86,14 @@ def test_a_silence_is_told_and_can_be_explained(stage: Stage) -> None:
     (problem,) = silent.problems
     assert problem.subject is not None
     stage.explain(*problem.subject, signer=STRANGER)
+    refused, passed = stage.verify(), stage.sequencer.passed
+    stage.clock.now += 20
+    stage.sequencer = sequencer_of(stage.log, stage.clock, checked=False)
+    stage.sequencer.turn()
     forged = stage.verify()
 
-    assert codes(silent) == ["completeness silence"]
+    assert codes(silent) == codes(refused) == ["completeness silence"]
+    assert passed == 1
     assert codes(forged) == ["completeness silence", "integrity statement"]
 
 

@@ -5,14 +5,19 @@ Entries that wait, read: what of them may become a leaf.
 Implements ``spec/evidence-log.md``, section 5. Sequences nothing (`lacre.stores.log.sequencer`).
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from lacre.audit.accepting import accept
 from lacre.audit.entries import Entry, Stamp
 from lacre.audit.leaves import Drawn
+from lacre.audit.notes import Verifier
+from lacre.audit.statements import read_statement
 from lacre.errors import Tampered
 
 __all__ = ["Ready", "ready", "says_the_same"]
+
+_STATED = frozenset({"explanation", "retention"})
 
 
 class Ready(NamedTuple):
@@ -23,13 +28,14 @@ class Ready(NamedTuple):
     line: bytes
 
 
-def ready(line: bytes, *, accepted: Stamp | None = None, numbered: bool = True) -> Ready:
+def ready(line: bytes, *, accepted: Stamp | None = None, numbered: bool = True, operators: Collection[Verifier] | None = None) -> Ready:  # fmt: skip
     """
     Read an entry.
 
     Args:
         accepted: whose it has to be, where somebody handed it over (`lacre.audit.accepting`).
         numbered: whether a writer may have numbered it.
+        operators: whose statements are taken; None takes what says to be one.
 
     Raises:
         Tampered: it may not become a leaf.
@@ -37,6 +43,11 @@ def ready(line: bytes, *, accepted: Stamp | None = None, numbered: bool = True) 
     entry = Entry.read(line)
     if accepted is not None:
         accept(entry, line, accepted, numbered=numbered)
+    if operators is not None and entry.action in _STATED:
+        # In the log for years, one that nobody signed would be a finding of every verification.
+        said = read_statement(str(entry.members["statement"]), operators)
+        if (said.app, said.env) != (entry.members["app"], entry.members["env"]):
+            raise Tampered.signed("a statement")
     try:
         id_ = bytes.fromhex(entry.id)
     except ValueError:

@@ -63,6 +63,7 @@ class Sequencer:
         heartbeat: seconds without a leaf after which one says that somebody is there.
         outboxes: where entries wait besides the inbox.
         lease: seconds after which another takes over from one that says nothing.
+        operators: whose statements are taken; None leaves that to verification.
         remembered: where it keeps what it signed last, outside the database.
     """
 
@@ -76,6 +77,7 @@ class Sequencer:
         heartbeat: float = 60.0,
         outboxes: Sequence[Outbox] = (),
         lease: float = 15.0,
+        operators: Collection[Verifier] | None = None,
         remembered: Remembered | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -84,6 +86,7 @@ class Sequencer:
         self._signer = signer
         self._opened: Signer | None = None
         self._verifiers = verifiers
+        self._operators = operators
         self._heartbeat = int(heartbeat * 1_000_000)
         self.outboxes = tuple(outboxes)
         self._clock = clock
@@ -308,7 +311,12 @@ class Sequencer:
         found = []
         for each in waiting:
             try:
-                one = ready(each.entry, accepted=self._stamp, numbered=not place)
+                one = ready(
+                    each.entry,
+                    accepted=self._stamp,
+                    numbered=not place,
+                    operators=self._operators,
+                )
                 if one.id != each.id:
                     raise Tampered.signed("an entry of the log")
                 found.append(one)
