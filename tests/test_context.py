@@ -257,6 +257,22 @@ def test_two_tasks_do_not_see_each_other() -> None:
     assert asyncio.run(both()) == ["a", "b"]
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a\nb", "a\u2028b", "\ud800", "x" * 256, "", 7])
+@pytest.mark.parametrize("what", ["principal", "purpose", "role"])
+def test_a_name_is_printable_and_short(what: str, name: str) -> None:
+    """What would break a line of evidence, or fill it, is no principal, purpose or role; 255 letters are."""
+    said = {"principal": "svc:x", "purpose": "kyc", "role": "app"}
+
+    def act(name: str) -> acting_as:
+        given = said | {what: name}
+        return acting_as(given["principal"], purpose=given["purpose"], roles={given["role"]})
+
+    with act("é" * 255):
+        pass
+    with pytest.raises(ConfigurationError, match=f"a {what} is 1 to 255 printable characters"):
+        act(name)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -46,6 +46,7 @@ os.register_at_fork(after_in_child=_after_fork)
 _REASON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:#/-]{0,63}", re.ASCII)
 _CORRELATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
 _AGENT = 256  # characters of a user agent that are kept
+_NAME = 255  # of a principal, a role, a purpose: names that every line of evidence repeats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,11 @@ class Acting:
         return f"<Acting {self.principal} as {sorted(self.roles)} for {self.purpose}{state}>"
 
 
+def _is_name(found: object) -> bool:
+    # No line break, NUL or half of a character, which other readers of the evidence would take for more than a name.
+    return isinstance(found, str) and 0 < len(found) <= _NAME and found.isprintable()
+
+
 def current() -> Acting:
     """
     Return who is acting.
@@ -181,6 +187,7 @@ class acting_as:  # noqa: N801 - reads as a verb where it is used
         origin: where the work comes from, for the record.
 
     Raises:
+        ConfigurationError: a principal, a role or a purpose is not 1 to 255 printable characters.
         MisuseError: opened inside a generator without *across_yield*, or entered twice.
     """
 
@@ -197,23 +204,23 @@ class acting_as:  # noqa: N801 - reads as a verb where it is used
         application: Any = None,
         origin: Origin = NOWHERE,
     ) -> None:
-        if not principal or not isinstance(principal, str):
+        if not _is_name(principal):
             raise ConfigurationError(
-                "a principal is a non-empty string", hint='for example "svc:kyc"'
+                f"a principal is 1 to {_NAME} printable characters", hint='for example "svc:kyc"'
             )
         if isinstance(roles, str):
             raise ConfigurationError(
                 "roles is a set of names, not one string", hint=f'roles={{"{roles}"}}'
             )
         roles = frozenset(roles)
-        if not all(isinstance(role, str) for role in roles):
+        if not all(_is_name(role) for role in roles):
             raise ConfigurationError(
-                "a role is a string, the name that lacre.toml gives rights to",
+                f"a role is 1 to {_NAME} printable characters, the name that lacre.toml gives rights to",
                 hint='for example roles={"app"}',
             )
-        if not purpose or not isinstance(purpose, str):
+        if not _is_name(purpose):
             raise ConfigurationError(
-                "a purpose is a non-empty string", hint='for example purpose="kyc"'
+                f"a purpose is 1 to {_NAME} printable characters", hint='for example purpose="kyc"'
             )
         if tenant is not None and (not tenant or not isinstance(tenant, str)):
             raise ConfigurationError(
