@@ -5,6 +5,7 @@ import base64
 import dataclasses
 import datetime as dt
 import html
+import os
 import re
 from collections import Counter
 from html.parser import HTMLParser
@@ -127,7 +128,7 @@ def test_a_question_that_is_none_is_a_page_that_says_so(browser: Any, query: str
     assert "cannot be read" in answer.text
 
 
-@pytest.mark.parametrize("path", ["/accesses/202611/99999999", "/accesses/1/1", f"/accesses/{'9' * 40}/{'9' * 40}", "/trail/none", "/trail/%00", "/alerts/abcdef", "/alerts/%2e%2e", "/alerts/%25", "/keys/1"])  # fmt: skip
+@pytest.mark.parametrize("path", ["/accesses/202611/99999999", "/accesses/1/1", f"/accesses/{'9' * 40}/{'9' * 40}", f"/accesses/{'9' * 5000}/1", f"/accesses/1/{'9' * 5000}/proof", "/accesses/-1/1", "/accesses/x/%D9%A1", "/trail/none", "/trail/%00", "/alerts/abcdef", "/alerts/%2e%2e", "/alerts/%25", "/keys/1"])  # fmt: skip
 def test_what_is_not_there_is_a_page_that_says_so(browser: Any, path: str) -> None:
     """Whatever number or name somebody makes up."""
     assert browser.get(path).status_code == 404
@@ -384,6 +385,25 @@ def test_a_snapshot_of_another_environment_is_none_of_this_one(world: World) -> 
     (base / "lacre" / "snapshots" / "2026-11-23-x.snapshot").write_bytes(other.signed(signer))
 
     assert dataclasses.replace(world.sources, base=base).report() is None
+
+
+def test_the_newest_snapshot_is_by_what_its_signer_says(world: World) -> None:
+    """A file that was copied later is no newer."""
+
+    report = world.sources.report()
+    assert report is not None
+    signer = IdentitySigner(Identity.load(world.home / "lacre" / "identities" / "svc-audit.key"))
+    base = world.home.parent / "copied"
+    snapshots = base / "lacre" / "snapshots"
+    snapshots.mkdir(parents=True)
+    (snapshots / "new.snapshot").write_bytes(report.snapshot.signed(signer))
+    older = Snapshot.of({**report.snapshot.body, "made": "2020-01-01T00:00:00Z"})
+    (snapshots / "old.snapshot").write_bytes(older.signed(signer))
+    os.utime(snapshots / "new.snapshot", (1, 1))
+    found = dataclasses.replace(world.sources, base=base).report()
+
+    assert found is not None
+    assert found.name == "new.snapshot"
 
 
 def test_without_a_log_pages_say_what_is_missing(world: World) -> None:

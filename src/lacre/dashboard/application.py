@@ -36,8 +36,8 @@ _log = logging.getLogger("lacre.dashboard")
 PAGES: tuple[tuple[str, str, Page], ...] = (
     ("/", "overview", overview.show),
     ("/accesses", "accesses", accesses.explore),
-    ("/accesses/{shard:int}/{seq:int}", "accesses", accesses.one),
-    ("/accesses/{shard:int}/{seq:int}/proof", "accesses", accesses.proof),
+    ("/accesses/{shard}/{seq}", "accesses", accesses.one),
+    ("/accesses/{shard}/{seq}/proof", "accesses", accesses.proof),
     ("/trail/{correlation}", "accesses", accesses.trail),
     ("/fields", "fields", fields.show),
     ("/keys", "keys", keys.show),
@@ -170,11 +170,13 @@ class _Entrance:
             if request.scope["lacre.visitor"] is not None:
                 return RedirectResponse(self._place.root + "/", 303)
             return self._page("", 200)
-        if wait := self._sessions.wait(address):
+        wait = self._sessions.wait(address)
+        # A right one is taken all the same: behind a proxy everybody has one address.
+        kept = self._sessions.enter(token, address)
+        if kept is None and wait:
             answer = self._page("Too many logins failed from this address. Wait some minutes.", 429)
             answer.headers["retry-after"] = str(wait)
             return answer
-        kept = self._sessions.enter(token, address)
         if kept is None:
             _log.warning("a login failed")
             return self._page("This link was used already, is too old, or was never one. Use the one that `lacre serve` shows now.", 403)  # fmt: skip

@@ -62,7 +62,7 @@ class Sessions:
         self._linked(token)
 
     def wait(self, address: str) -> int:
-        """Return how many seconds *address* may not try to log in; 0 where it may."""
+        """Return how many seconds wrong tokens from *address* are told to wait; 0 where they are not."""
         with self._lock:
             recent = self._recent(address)
             return 0 if len(recent) < _FAILURES else int(recent[0] + _WINDOW - self._clock()) + 1
@@ -80,7 +80,7 @@ class Sessions:
             late = self._clock() - self._made > _LINK
             if right:
                 self._token = b""
-            if not right or late:
+            if (not right or late) and len(self._recent(address)) < _FAILURES:
                 self._failed.setdefault(address, []).append(self._clock())
                 while len(self._failed) > _ADDRESSES:
                     del self._failed[next(iter(self._failed))]

@@ -174,8 +174,10 @@ def proof(sources: Sources, asked: Asked) -> Shown:
 
 
 def _leaf(sources: Sources, asked: Asked) -> Leaf:
-    position = Position(int(asked.path["shard"][:9]), int(asked.path["seq"][:18]))
-    leaf = sources.reader.leaf(position)
+    shard, seq = asked.path["shard"], asked.path["seq"]
+    leaf = None
+    if (shard + seq).isascii() and (shard + seq).isdecimal() and len(shard) < 10 and len(seq) < 19:
+        leaf = sources.reader.leaf(Position(int(shard), int(seq)))
     if leaf is None:
         raise Unusable("The log has no event at this place. Its month may be purged.", status=404)
     return leaf
