@@ -28,7 +28,7 @@ __all__ = [
 
 _PROOF = "c2sp.org/tlog-proof@v1"
 _CONSISTENCY = "lacre-audit/consistency@v1"
-_LONGEST = 4 * 1024 * 1024
+_LONGEST = 96 * 1024 * 1024  # more than Base64 of the longest entry that is sequenced (64 MiB)
 _HASH = 32
 _PREFIX = "lacre-audit/"
 
