@@ -132,6 +132,10 @@ STORIES: dict[str, tuple[Story, Story]] = {
         lambda: [grant(8 * DAY, "used", "user:rui")],
         lambda: [grant(0, "used", "user:rui"), grant(9 * DAY, "requested", "user:rui")],
     ),
+    "breakglass-granted": (
+        lambda: [grant(0, "executed", "user:ana", breakglass=True)],
+        lambda: [grant(0, "executed", "user:ana"), grant(9, "approved", "user:ana", breakglass=True)],
+    ),
     "breakglass-without-ticket": (
         lambda: [grant(0, "used", "user:rui", breakglass=True)],
         lambda: [grant(0, "used", "user:rui", breakglass=True, reason="INC-9"), grant(9, "used", "user:rui")],
