@@ -180,7 +180,7 @@ class AWS:
         iam.put_role_policy(RoleName=name, PolicyName="only", PolicyDocument=_text(policy))
         return self.assume(arn)
 
-    def assume(self, role: str, *, seconds: int = 900) -> Credentials:
+    def assume(self, role: str, *, seconds: int = 3600) -> Credentials:
         """Assume *role*, by its ARN, for *seconds*."""
         made = self.client("sts").assume_role(
             RoleArn=role, RoleSessionName="tests", DurationSeconds=seconds

@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 __all__ = [
     "dies_with_us",
     "ended",
@@ -91,5 +89,7 @@ def wait_until(
     until = time.monotonic() + _SECONDS
     while not ready():
         if process.poll() is not None or time.monotonic() > until:
+            import pytest
+
             pytest.fail(f"{what} did not start:\n{log.read_text(errors='replace')[-4000:]}")
         time.sleep(0.02)

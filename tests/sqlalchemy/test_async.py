@@ -3,6 +3,7 @@
 
 import asyncio
 import pickle
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -33,7 +34,16 @@ from sqlalchemy.orm import (
     subqueryload,
 )
 
-from lacre import AccessDenied, ActingEnded, DuplicateValue, Lacre, Mask, NoPrincipal, Tampered
+from lacre import (
+    AccessDenied,
+    ActingEnded,
+    DuplicateValue,
+    Lacre,
+    Mask,
+    NoPrincipal,
+    Tampered,
+    fields,
+)
 from lacre.errors import (
     ConfigurationError,
     EvidenceUnavailable,
@@ -43,7 +53,7 @@ from lacre.errors import (
     MisuseError,
 )
 from lacre.keys.hierarchy import KeyKind, KeyState
-from lacre.sqlalchemy import encrypted
+from lacre.sqlalchemy import awaiting, encrypted
 from tests.sqlalchemy.conftest import Acting
 from tests.sqlalchemy.counting import key_queries
 from tests.sqlalchemy.models import CPF, EMAIL, OTHER_EMAIL, Base, Customer, Order
@@ -737,3 +747,15 @@ def test_bulk_statements(run: Callable[[Work], None], recorded: Any) -> None:
 
     run(work)
     assert sum(found["count"] for found in recorded("encrypt", column="email")) == 6
+
+
+def test_whatever_fields_ask_of_the_resolver_can_be_asked_on_a_loop() -> None:
+    """A method that a field calls is there in the resolver that awaits, too."""
+    paths = sorted(Path(fields.__file__).parent.glob("*.py"))
+    # Jobs move values in threads of their own.
+    text = "".join(path.read_text("utf-8") for path in paths if path.name != "moving.py")
+    asked = set(re.findall(r"resolver\.([a-z_]+)\(", text))
+    awaits = Path(awaiting.__file__).read_text("utf-8")
+
+    assert {"of_another", "prepare", "to_decrypt"} <= asked
+    assert {name for name in asked if not re.search(rf"(def|self\.) ?{name}\b", awaits)} == set()

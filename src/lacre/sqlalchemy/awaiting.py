@@ -135,6 +135,8 @@ class _AwaitingResolver:
         # Why a key could not be had: the look that needs it cannot ask again and says this.
         self._refused: dict[_Key, LacreError] = {}
         self.cached = resolver.cached
+        self.of_another = resolver.of_another
+        self.subject_named = resolver.subject_named
         self._start()
         weak = weakref.WeakMethod(self._start)
         os.register_at_fork(after_in_child=lambda: (method := weak()) and method())
