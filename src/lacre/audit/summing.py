@@ -77,17 +77,25 @@ class Sums:
 
     def take(self, seq: int, key: Tally, count: int, touched: Iterable[str]) -> None:
         """Take one leaf; the texts of *key* may be longer than a tally's."""
+        self.add(key, 1, count)
+        for resource in touched:
+            self.touch(seq, resource)
+
+    def add(self, key: Tally, events: int, count: int) -> None:
+        """Count *events* under *key*, and what they count together."""
         sums = self._counts.get(key)
         if sums is None:
-            self._counts[key] = [1, count]
+            self._counts[key] = [events, count]
         else:
-            sums[0] += 1
+            sums[0] += events
             sums[1] += count
-        if touched:
-            if seq // TILE != self._part:
-                self._end_part()
-                self._part = seq // TILE
-            self._lines += [(seq, resource) for resource in touched]
+
+    def touch(self, seq: int, resource: str) -> None:
+        """Take one of what a leaf is about."""
+        if seq // TILE != self._part:
+            self._end_part()
+            self._part = seq // TILE
+        self._lines.append((seq, resource))
 
     def end(self) -> None:
         """Take no more: what is left is put into fingerprints."""
