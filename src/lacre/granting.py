@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lacre.errors import LacreError
+from lacre.errors import ConfigurationError, LacreError
 from lacre.evidence import stamp_of
 from lacre.kms.people import people_of
 from lacre.policy.grants.book import GrantBook
@@ -64,7 +64,8 @@ def open_book(file: PolicyFile, base: Path, store: Any) -> GrantBook | None:
     """
     Return the book, refreshed and refreshing; None where the policy grants nothing.
 
-    What does not answer now is asked again by the book's thread: until then nothing is in effect.
+    What does not answer now, or is not what was signed, is asked again by the book's thread, which says
+    so in the application's log: until then nothing is in effect.
 
     Raises:
         ConfigurationError: an identity that the policy names is none, or the key store is of another release.
@@ -74,9 +75,10 @@ def open_book(file: PolicyFile, base: Path, store: Any) -> GrantBook | None:
     book = make_book(file, base, store)
     try:
         book.refresh()
-    except LacreError as error:
-        if not error.retryable:
-            book.close()
-            raise
+    except ConfigurationError:
+        book.close()
+        raise
+    except LacreError:
+        pass  # the thread tries at once, and tells
     book.begin()
     return book

@@ -130,6 +130,21 @@ def test_a_row_that_is_replayed_gives_nothing(store: SQLKeyStore, place: KeyStor
     assert judge(changed, rules(), now=NOW).standing is Standing.REFUSED
 
 
+def test_an_act_of_another_release_gives_nothing(store: SQLKeyStore, place: KeyStorePlace) -> None:
+    """What this release does not know stands there; the rest of the grant is read, and it can be revoked."""
+    record = with_(asked(), "ana", "rui")
+    store.add_grant(record.request)
+    store.add_grant_acts(record.acts)
+    place.sql("UPDATE lacre_grant_act SET act = 'bless', number = 2147483647 WHERE number = 2")
+    (found,) = store.grant_records()
+    act = steps.revoke(found, rules(), by=person("kyc"), now=NOW, note="odd")
+    store.add_grant_acts([act])
+
+    assert judge(found, rules(), now=NOW).approvers == ("person:ana",)
+    assert act.number == 2
+    assert judge(store.grant_records()[0], rules(), now=NOW).standing is Standing.REVOKED
+
+
 def test_nobody_changes_or_removes_a_grant(database: Database, login: Callable[[str], As]) -> None:
     """The operator adds; the run time and the auditor read; no role updates or deletes."""
     owner = KeptInPostgreSQL(database=database).open()

@@ -16,11 +16,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from lacre.errors import MisuseError, Tampered
+from lacre.errors import MisuseError
 from lacre.policy.grants.request import Act, GrantAct, GrantRecord, GrantRequest
 from lacre.stores.schema import GRANT, GRANT_ACT
 
 __all__ = ["GrantTable"]
+
+_ACTS = frozenset(Act)
 
 
 class GrantTable:
@@ -104,8 +106,6 @@ def _request(row: Any) -> GrantRequest:
 
 def _act(row: Any) -> GrantAct:
     values = dict(row)
-    try:
-        act = Act(values.pop("act"))
-    except ValueError:
-        raise Tampered.signed("a grant") from None
-    return GrantAct(act=act, signature=bytes(values.pop("signature")), **values)
+    name, signature = values.pop("act"), bytes(values.pop("signature"))
+    act = Act(name) if name in _ACTS else Act.OTHER
+    return GrantAct(act=act, signature=signature, **values)

@@ -140,11 +140,12 @@ def as_person(
                     "lacre.toml does not know this identity",
                     hint='it is named by [approvers."NAME"], [principals."NAME"] local or [local] signers',
                 )
-            role = "approver" if name in kept.rules.people.approvers else "operator"
+            people = kept.rules.people
+            roles = {"approver"} if name in people.approvers else {"operator"} if name in people.operators else ()  # fmt: skip
             with Lacre.load(config, identity=own) as lacre:
                 keep_key_evidence(store, policy, lacre.stamp)
                 # Across the yield: the block is the command's, which runs in this generator's consumer.
-                with acting_as(name, roles={role}, purpose="grant", across_yield=True):
+                with acting_as(name, roles=roles, purpose="grant", across_yield=True):
                     yield Person(identity=own, lacre=lacre, base=base, kept=kept)
     finally:
         store.close()

@@ -33,6 +33,7 @@ class Act(StrEnum):
     REVOKE = "revoke"
     EXPIRE = "expire"
     REVIEW = "review"
+    OTHER = "other"  # of a release that this one does not know: it gives nothing
 
 
 class Signatory(Protocol):

@@ -6,6 +6,7 @@ A step that the policy does not allow raises before anything is signed. Keeps no
 """
 
 import datetime as dt
+import itertools
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -172,10 +173,13 @@ def _signed(
     record: GrantRecord, act: Act, *, name: str, by: Signing, now: float, note: str = ""
 ) -> GrantAct:
     at = moment_text(_moment(now))
+    # The first number that is free: whoever writes rows of high numbers keeps nobody from revoking.
+    taken = {each.number for each in record.acts}
+    number = next(each for each in itertools.count(1) if each not in taken)
     message = record.request.signed_bytes(act, name=name, at=at, signer=by.fingerprint, note=note)
     return GrantAct(
         grant=record.request.id,
-        number=len(record.acts) + 1,
+        number=number,
         act=act,
         name=name,
         at=at,
