@@ -85,6 +85,29 @@ def test_shapes(tmp_path: Path, more: dict[str, Any]) -> None:
     assert found in (2, 3)
 
 
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("[{}]", False),
+        ('{"records": [{}]}', False),
+        ('{"Records": null}', False),
+        ("7", False),
+        ('{"Records": []}', True),
+        ('{"Events": []}', True),
+        ('{"digestS3Bucket": "x", "logFiles": []}', True),
+    ],
+)
+def test_a_file_of_another_shape_is_named(tmp_path: Path, text: str, known: bool) -> None:
+    """What is laid out as no file of CloudTrail's is not read as one in which nothing happened."""
+    path = tmp_path / "odd.json"
+    path.write_text(text)
+    with ServiceLogs(since=NOW - _DAY) as logs:
+        logs.read_cloudtrail(str(path))
+        unreadable = logs.unreadable
+
+    assert [each.startswith(f"{path}: ") for each in unreadable] == [True] * (not known)
+
+
 @pytest.mark.parametrize("path", ["t/byok-export/thief/pii", "t/byok-export/thief/pii/3", "t/export/encryption-key/pii/latest", "t/decrypt/pii"])  # fmt: skip
 def test_what_left_is_named_and_not_where_it_went(tmp_path: Path, path: str) -> None:
     """Of a key that is exported under another, the call is of the one that left."""

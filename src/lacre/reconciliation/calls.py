@@ -60,6 +60,15 @@ FROM (
 WHERE r IS NOT NULL
 """
 
+# What is neither: read as empty, it would say that nothing happened. A digest, which AWS puts beside, says nothing of calls.
+_UNKNOWN = """
+SELECT CASE WHEN count(*) = 0 THEN 1 ELSE count(*) FILTER (json IS NOT NULL
+    AND coalesce(json_type(json, '$.Records'), '') <> 'ARRAY' AND coalesce(json_type(json, '$.Events'), '') <> 'ARRAY'
+    AND NOT coalesce(json_exists(json, '$.eventName'), false)
+    AND NOT coalesce(json_exists(json, '$.digestS3Bucket'), false)
+) END FROM object
+"""
+
 # AWS begins the names of parameters in lower case, and what stands in for it sometimes does not.
 _MEMBERS = {
     "event": "$.eventID",
@@ -285,6 +294,10 @@ class ServiceLogs:
             if broken and self._loaded(piece, lines=False) is not None:
                 broken = 0
             self._take(_CLOUDTRAIL, _FROM_CLOUDTRAIL, CLOUDTRAIL, broken)
+            if broken is not None and self._number(_UNKNOWN):
+                self.staging.refuse(
+                    "it is not laid out as a file of CloudTrail is: neither Records, nor Events, nor a record a line"
+                )
 
     def read_openbao(self, place: str) -> None:
         """Read OpenBao's, or Vault's, audit log: a line of JSON for each request and each response."""
@@ -331,7 +344,7 @@ class ServiceLogs:
     ) -> None:
         if broken is None or broken:
             what = "it" if broken is None else f"{broken} of its lines"
-            self.staging.refuse(f"file {self.staging.files} of the {source} log: {what} cannot be read as JSON")  # fmt: skip
+            self.staging.refuse(f"{what} cannot be read as JSON, as the {source} log is")
         if broken is not None:
             self.database.execute(records)
             self.database.execute(_COVERED, {"source": source})

@@ -41,6 +41,7 @@ class Staging:
     directory: Path
     since: datetime
     files: int = 0
+    name: str = ""  # of the file that was begun last
     unreadable: list[str] = field(default_factory=list)
 
     def objects(self, place: str) -> Iterator[Path]:
@@ -58,6 +59,7 @@ class Staging:
     def _pieces(self, name: str, source: IO[bytes], *, split: bool) -> Iterator[Path]:
         piece = self.directory / "piece.json"
         self.files += 1
+        self.name = name
         try:
             plain = _plain(source)
             while True:
@@ -80,7 +82,7 @@ class Staging:
 
     def refuse(self, why: str) -> None:
         """Say that something in the last file cannot be understood."""
-        self.unreadable.append(why)
+        self._refuse(self.name, why)
 
     def _refuse(self, name: str, why: str) -> None:
         self.unreadable.append(f"{name}: {why}")
