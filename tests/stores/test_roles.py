@@ -127,9 +127,9 @@ def test_records_of_changes_are_put_and_taken_by_different_roles(
     path = {"options": "-csearch_path=lacre"}
     url = make_url(users["sequencer"].url).update_query_dict(path)
     outbox = Outbox("key-store", url.render_as_string(hide_password=False))
-    taken = outbox.waiting(10)
+    taken, _ = outbox.waiting(10)
     outbox.remove([each.position for each in taken])
-    left = outbox.waiting(10)
+    left, _ = outbox.waiting(10)
     outbox.close()
 
     assert [each.id for each in taken] == [b"\x01" * 16, b"\x02" * 16]

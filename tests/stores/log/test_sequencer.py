@@ -621,3 +621,32 @@ def test_what_waits_is_read_within_bounds(
 
     assert [each for each in told(log) if each.startswith("svc:")] == names
     assert sequencer.passed == 1
+
+
+def test_what_waits_in_an_outbox_is_read_within_bounds(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an outbox so many bytes are held at once, as of the inbox; what is longer stays there, counted, and the next turn takes what came after."""
+    monkeypatch.setattr("lacre.stores.log.sequencer._ROOM", 4000)
+    log = AuditLog(f"sqlite:///{tmp_path}/audit.db")
+    log.upgrade()
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/app.db")
+    OUTBOX.create(engine)
+    names = [f"svc:{n}" + "x" * 1500 for n in range(4)]
+    with engine.begin() as connection:
+        for name in [*names[:2], "svc:long" + "y" * 5000, *names[2:]]:
+            event = searched(principal=name)
+            row = {"id": bytes.fromhex(event.id), "entry": written(event, STAMP)}
+            connection.execute(OUTBOX.insert().values(row))
+    (outbox,) = open_outboxes({"main": "sqlite:///app.db"}, tmp_path)
+    held = len(outbox.waiting(10, room=4000)[0])
+    sequencer = sequencer_of(log, clock, outboxes=[outbox])
+    for _ in range(3):
+        sequencer.turn()
+
+    assert held == 2
+    assert [each for each in told(log) if each.startswith("svc:")] == names
+    assert sequencer.passed == 1
+    engine.dispose()
+    sequencer.close()
+    log.close()

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lacre.errors import ConfigurationError, EvidenceUnavailable
 from lacre.stores.database import beside
-from lacre.stores.log.loading import remove
+from lacre.stores.log.loading import first, remove
 from lacre.stores.log.schema import OUTBOX
 from lacre.stores.postgresql import connecting
 
@@ -54,22 +54,24 @@ class Outbox:
                 hint=f'[audit] outboxes.{name} = "postgresql+psycopg://host/database", with the extra postgresql',
             ) from None
 
-    def waiting(self, limit: int, passed: Sequence[int] = ()) -> list[Waiting]:
+    def waiting(
+        self, limit: int, passed: Sequence[int] = (), *, room: int = 2**26
+    ) -> tuple[list[Waiting], list[int]]:
         """
-        Return what waits, the oldest first; not what stands at the positions that were *passed* over.
+        Return what waits, the oldest first, not what stands at the positions that were *passed* over; and what is too long.
+
+        Of one that is longer than *room* bytes the position is returned; of all others together no more are read.
 
         Raises:
             EvidenceUnavailable: the database does not answer, or has no such table.
         """
-        query = sa.select(OUTBOX).order_by(OUTBOX.c.position).limit(limit)
-        if passed:
-            query = query.where(OUTBOX.c.position.not_in(passed))
         try:
             with self._engine.connect() as connection:
-                rows = connection.execute(query).all()
+                found = first(connection, OUTBOX, limit, without=passed, room=room)
         except SQLAlchemyError:
             raise self._away() from None
-        return [Waiting(row.position, bytes(row.id), bytes(row.entry)) for row in rows]
+        waiting = [Waiting(row.position, bytes(row.id), bytes(row.entry)) for row in found.rows]
+        return waiting, found.too_long
 
     def remove(self, gone: Sequence[int]) -> None:
         """Remove what stands at these positions: they are leaves."""

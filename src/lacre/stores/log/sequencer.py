@@ -298,11 +298,13 @@ class Sequencer:
                 self.away.append(outbox.name)  # nothing else is stopped by what waits there
                 continue
             try:
-                some = outbox.waiting(_BATCH, tuple(self._passed.get(outbox.name, ())))
+                passed = tuple(self._passed.get(outbox.name, ()))
+                some, too_long = outbox.waiting(_BATCH, passed, room=_ROOM)
             except EvidenceUnavailable:
                 # Others are sequenced all the same; what waits there waits on.
                 self.away.append(outbox.name)
                 continue
+            self._passed.setdefault(outbox.name, set()).update(too_long)
             if some:
                 found.append((outbox, some))
         return found
