@@ -13,6 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,22 @@ from benchmarks.measuring import machine, say, table, verdict, write_results
 from lacre.dashboard.application import make
 from lacre.dashboard.place import Place
 from lacre.dashboard.sessions import Sessions
+from lacre.stores.log.reader import Filters
 from tests.components.postgresql import postgresql_server
 from tests.dashboard.world import World, make_world
 
 BAR = 0.3  # seconds, of the slowest request but one of twenty
 ROUNDS = 20
+DISK = 1_500  # bytes of an event: its leaf, what it touches, and their indexes
+WRITTEN = 1_000_000_000  # bytes of what PostgreSQL keeps of its writes, at most by its own setting
+TOLD_EACH = 500_000  # leaves, between two lines of progress
 
 
 def paths(world: World) -> dict[str, str]:
     """Return what is asked for, by a name."""
-    leaf = next(each for each in world.sources.reader.page(limit=50) if each.entry.members.get("rows"))  # fmt: skip
+    # Looks alone: the newest leaves of a quiet hour are all heartbeats.
+    looks = world.sources.reader.page(Filters(action="look"), limit=400)
+    leaf = next(each for each in looks if {"rows", "correlation"} <= each.entry.members.keys() and each.entry.members["rows"])  # fmt: skip
     old = next(world.sources.reader.after(limit=1))
     alert = world.sources.alerts.list()[0]
     correlation, row = leaf.entry.members["correlation"], leaf.entry.members["rows"][0]
@@ -101,6 +108,21 @@ def judged(taken: dict[str, list[float]]) -> list[dict[str, Any]]:
     ]
 
 
+def progress_of(events: int) -> Callable[[int], None]:
+    """Return what tells how many of *events* are loaded, now and then."""
+    start, told = time.perf_counter(), 0
+
+    def progress(loaded: int) -> None:
+        nonlocal told
+        if loaded // TOLD_EACH > told:
+            told = loaded // TOLD_EACH
+            say(
+                f"  {loaded:,} leaves of {events:,} events and heartbeats, {time.perf_counter() - start:.0f} s"
+            )
+
+    return progress
+
+
 def main() -> int:
     """Measure, print a table, keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -108,9 +130,11 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, postgresql_server() as server, server.database() as database:  # fmt: skip
-        say(f"loading {options.events:,} events of 90 days")
+        say(
+            f"loading {options.events:,} events of 90 days; that takes about {(options.events * DISK + WRITTEN) / 1e9:.1f} GB of disk"
+        )
         start = time.perf_counter()
-        world = make_world(Path(directory), url=database.text_url("psycopg"), events=options.events, days=90)  # fmt: skip
+        world = make_world(Path(directory), url=database.text_url("psycopg"), events=options.events, days=90, progress=progress_of(options.events))  # fmt: skip
         loaded = time.perf_counter() - start
         say(f"loaded in {loaded:.0f} s; {ROUNDS} rounds")
         try:

@@ -10,6 +10,7 @@ import dataclasses
 import datetime as dt
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -74,7 +75,8 @@ class World:
 
 
 def make_world(
-    directory: Path, *, made: Path | None = None, url: str | None = None, events: int = 4000, days: int = 30, hostile: bool = False
+    directory: Path, *, made: Path | None = None, url: str | None = None, events: int = 4000, days: int = 30, hostile: bool = False,
+    progress: Callable[[int], None] = lambda loaded: None,
 ) -> World:  # fmt: skip
     """
     Make a world in *directory*.
@@ -82,6 +84,7 @@ def make_world(
     Args:
         made: a directory that `lacre init` made, to copy.
         url: of the log's database; a file of SQLite by default.
+        progress: called with how many leaves are loaded.
     """
     home = directory / "world"
     if made is None:
@@ -101,7 +104,16 @@ def make_world(
         origin = origin_of(app, "test", shard)
         return sign_checkpoint(Checkpoint(origin=origin, size=size, root=root), signer)
 
-    fill(log, events=events, days=days, seed=7, end=NOW.replace(second=0), stamp=STAMP, note=note)
+    fill(
+        log,
+        events=events,
+        days=days,
+        seed=7,
+        end=NOW.replace(second=0),
+        stamp=STAMP,
+        note=note,
+        progress=progress,
+    )
     _verified(log, by=HOSTILE if hostile else "user:ines")
     if hostile:
         _hostile(log)

@@ -166,6 +166,7 @@ def fill(
     end: dt.datetime | None = None,
     stamp: Stamp = STAMP,
     note: Callable[[int, int, bytes], str] | None = None,
+    progress: Callable[[int], None] = lambda loaded: None,
 ) -> Filled:
     """
     Load *events* events of *principals* in the *days* before *end*, and the heartbeats between them.
@@ -174,17 +175,20 @@ def fill(
         log: an empty one; its tables are made where they are not there.
         end: the beginning of this hour, where nobody says.
         note: makes the signed checkpoint of (shard, size, root); without it, none is stored.
+        progress: called with how many leaves are loaded.
     """
     drawn = random.Random(seed)
     until = end or dt.datetime.now(dt.UTC).replace(minute=0, second=0, microsecond=0)
     log.upgrade()
     leaves = _Leaves(drawn, stamp, people(principals, drawn))
     with log.writing() as connection:
-        rows = leaves.made(events, days, until)
+        rows, loaded = leaves.made(events, days, until), 0
         while batch := list(islice(rows, _BATCH)):
             _load(connection, schema.LEAF, batch)
             _load(connection, schema.TOUCHED, leaves.touched)
             leaves.touched.clear()
+            loaded += len(batch)
+            progress(loaded)
         tallies = [(*key, *counts) for key, counts in leaves.tallies.items()]
         _load(connection, schema.TALLY, tallies)
         roots = {shard: tree.root() for shard, tree in leaves.trees.items()}
