@@ -28,6 +28,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 _SHARD = re.compile(r"[0-9]{4}-[0-9]{2}")
 _PARTS = frozenset({"column", "class", "outcome", "rule"})  # of each column of a bulk reading
+_TEXTS = {str}
 _MOST = 2**63
 
 # Members that are no text, by name; and those of one name and several types, by action as well.
@@ -136,7 +137,13 @@ def _right(members: Mapping[str, Any], shape: _Shape, stamp: Stamp, numbered: bo
         if not -_MOST <= members[name] < _MOST:
             return False
     for name in shape.lists:
-        if members[name] and not all(_within(action, name, each) for each in members[name]):
+        found = members[name]
+        if not found:
+            continue
+        if action == "bulk" and name == "columns":
+            if not all(map(_is_part, found)):
+                return False
+        elif {*map(type, found)} != _TEXTS:
             return False
     writer, number = members.get("writer"), members.get("number")
     if writer is None:
@@ -159,7 +166,5 @@ def _right(members: Mapping[str, Any], shape: _Shape, stamp: Stamp, numbered: bo
     )
 
 
-def _within(action: str, name: str, each: Any) -> bool:
-    if (action, name) != ("bulk", "columns"):
-        return type(each) is str
+def _is_part(each: Any) -> bool:
     return type(each) is dict and each.keys() == _PARTS and {*map(type, each.values())} == {str}
