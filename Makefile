@@ -15,7 +15,7 @@ DEMO := .venv-demo/bin/python
 TEST := .venv-test/bin/python
 SOURCES := $(shell find src -name '*.py' 2>/dev/null) pyproject.toml $(wildcard README.md)
 
-.PHONY: help demo nexus test test-long components bench load lint style types floors clean constraints
+.PHONY: help demo nexus test test-long components bench load deploy destroy lint style types floors clean constraints
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' Makefile | awk -F: '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -35,7 +35,7 @@ style: .venv-test/.stamp
 
 types: .venv-test/.stamp
 	$(TEST) -m mypy
-	MYPYPATH=src:examples $(TEST) -m mypy --strict -p nexus
+	MYPYPATH=src:examples $(TEST) -m mypy --strict -p nexus -p departments
 
 floors: .venv-test/.stamp
 	.venv-test/bin/lint-imports
@@ -85,6 +85,12 @@ bench: .venv-demo/.stamp .venv-test/.stamp .venv-peers/.stamp  ## figures, besid
 load: .venv-test/.stamp  ## the example under sustained load, beside a twin that encrypts nothing
 	@scripts/find-postgresql --install >/dev/null
 	PYTHONPATH=.:examples $(TEST) benchmarks/nexus_load.py
+
+deploy:  ## show what a stack would become, ask, do it: make deploy STACK=chandlery VALUES=production.tfvars
+	@scripts/stack deploy "$(STACK)" "$(VALUES)"
+
+destroy:  ## the same, to take a stack away
+	@scripts/stack destroy "$(STACK)" "$(VALUES)"
 
 clean:  ## remove the environments and everything that was made
 	rm -rf .venv-* .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -150,6 +156,8 @@ constraints: .venv-lock/.stamp  ## resolve the hashed pins anew from pyproject.t
 	$(PINS) -o constraints/samples.txt --no-deps --group samples
 	$(PINS) -o constraints/demo.txt -c constraints/test.txt --extra cli pyproject.toml
 	$(PINS) -o constraints/bare.txt -c constraints/test.txt pyproject.toml
+	$(PINS) -o examples/departments/generator.requirements.txt -c constraints/test.txt examples/departments/generator.in
+	$(PINS) -o examples/departments/service.requirements.txt -c constraints/test.txt --extra aws pyproject.toml
 	$(PINS) -o constraints/build.txt -c constraints/test.txt --group build
 	$(PINS) -o constraints/peers.txt --group peers
 	$(PINS) -o constraints/lock.txt --group lock
