@@ -33,6 +33,7 @@ LacreError
     SubjectHeld           a subject under a legal hold is not shredded
     UnsupportedQuery      a question ciphertext cannot answer
     ConfigurationError    yours to fix, with a hint
+        PolicyNotUnderstood
     MisuseError           called out of order: a bug, not data
 """
 
@@ -63,6 +64,7 @@ __all__ = [
     "NoTenant",
     "NotAddressed",
     "PlaintextFound",
+    "PolicyNotUnderstood",
     "ReadingFailed",
     "RowBudgetExceeded",
     "SubjectHeld",
@@ -285,6 +287,12 @@ class ConfigurationError(LacreError):
     """Something in the configuration or the declaration is wrong, and yours to fix."""
 
     code = "configuration"
+
+
+class PolicyNotUnderstood(ConfigurationError):
+    """A policy of a key service holds something that the evaluator does not know, so it says neither yes nor no."""
+
+    code = "policy-not-understood"
 
 
 class MisuseError(LacreError):
