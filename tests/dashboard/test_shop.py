@@ -65,7 +65,7 @@ def test_pages_tell_what_commands_did(sources: Sources, shop: Path) -> None:
     assert f"Score {made['complianceScore'] // 1:.0f} {made['status'].lower()}" in _tile(overview, "t-score")  # fmt: skip
     assert _tile(overview, "c-verified") == (
         "Last verification All of them integrity holds completeness holds anchored holds "
-        f"{entry.time:%Y-%m-%d %H:%M:%S} by user:ines, as the log was told"
+        f"{entry.time:%Y-%m-%d %H:%M:%S} by user:ines, as the log was told: whoever may hand entries over can say so"
     )
     assert _tile(overview, "t-alerts") == "Open alerts 1 high 1 Alerts"
     assert "Keys due 0 within 30 days" in _tile(overview, "t-keys")

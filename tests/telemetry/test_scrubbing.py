@@ -61,7 +61,7 @@ def sentry() -> Iterator[_Kept]:
         before_breadcrumb=scrubber.before_breadcrumb,
         )  # fmt: skip
     yield kept
-    sentry_sdk.init()
+    sentry_sdk.init(default_integrations=False)  # defaults patch http.client, for good
 
 
 def _looks(lacre: Lacre) -> str:
@@ -80,7 +80,7 @@ def test_the_canary_would_leave(lacre: Lacre) -> None:
     except ValueError:
         sentry_sdk.capture_exception()
     finally:
-        sentry_sdk.init()
+        sentry_sdk.init(default_integrations=False)  # defaults patch http.client, for good
 
     assert kept.text().count(CANARY) >= 2
 
